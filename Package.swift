@@ -1,0 +1,73 @@
+// swift-tools-version: 6.2
+// The target graph is the pipeline, in its order; imports go one way only.
+//
+//   Recurrence -> NormalForm -> Plan -> TileProgram -> SourceFile -> Library -> Kernel -> Assessment
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+]
+
+let package = Package(
+  name: "Sluice",
+  products: [
+    .library(name: "Sluice", targets: ["Sluice"]),
+    .executable(name: "sluice", targets: ["SluiceMain"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+  ],
+  targets: [
+    // What: a recurrence as mathematics, its analysis, the shipped variants.
+    .target(name: "Recurrences", swiftSettings: settings),
+    // The independent truth: the recurrence as written, token by token, in Double.
+    .target(name: "Reference", dependencies: ["Recurrences"], swiftSettings: settings),
+    // Facts of a machine.
+    .target(name: "Targets", swiftSettings: settings),
+    // Tile programs: operations, verifier, interpreter, printer, estimates.
+    .target(name: "TileIR", dependencies: ["Recurrences"], swiftSettings: settings),
+    // How: one file a strategy, from a normal form and a plan to a tile program.
+    .target(
+      name: "Schedules", dependencies: ["Recurrences", "TileIR", "Targets"],
+      swiftSettings: settings),
+    // Which: chooses the plan for a problem and a target.
+    .target(name: "Planning", dependencies: ["Schedules"], swiftSettings: settings),
+    // Text without decisions: vocabulary headers, runner, Python module.
+    .target(
+      name: "Templates", path: "templates",
+      resources: [.embedInCode("c"), .embedInCode("python")],
+      swiftSettings: settings),
+    // From a tile program to C source.
+    .target(
+      name: "Emission", dependencies: ["TileIR", "Targets", "Schedules", "Templates"],
+      swiftSettings: settings),
+    // LLVM's C API: the authority on the host, and the reader of compiled objects.
+    .systemLibrary(name: "CLLVM", providers: [.apt(["llvm-22-dev"])]),
+    // From source to a loaded library: clang, cache, loader, object reader, packages.
+    .target(
+      name: "Execution",
+      dependencies: [
+        "CLLVM", "Emission", "Planning",
+        .product(name: "Subprocess", package: "swift-subprocess"),
+        .product(name: "Crypto", package: "swift-crypto"),
+      ],
+      swiftSettings: settings),
+    // Is it right, is it fast: verify, bench, planted faults.
+    .target(
+      name: "Evaluation", dependencies: ["Execution", "Reference"], swiftSettings: settings),
+    // The command's verbs, without logic of their own.
+    .target(
+      name: "Command",
+      dependencies: [
+        "Evaluation",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: settings),
+    // What a user's own package imports.
+    .target(name: "Sluice", dependencies: ["Command"], swiftSettings: settings),
+    .executableTarget(name: "SluiceMain", dependencies: ["Sluice"], swiftSettings: settings),
+  ]
+)

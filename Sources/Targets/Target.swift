@@ -1,0 +1,36 @@
+/// Facts of a machine that a schedule and an emitter need; one file a target, none of them a decision.
+public struct Target: Hashable, Codable, Sendable {
+  /// The name that a user types and that a kernel's name carries: `generic`, `avx2`, `avx512`, `neon`.
+  public var name: String
+  /// The vocabulary header in `templates/c` that says what each word is on this machine.
+  public var vocabulary: String
+  /// Values of `float` in one vector.
+  public var lanes: Int
+  /// Architectural vector registers; a register block must fit them.
+  public var vectorRegisters: Int
+  /// Whether the machine multiplies pairs of bf16 into f32 (`vdpbf16ps`).
+  public var hasBFloat16Products: Bool
+  /// Bytes of first-level data cache and second-level cache of one core.
+  public var firstLevelCache: Int
+  public var secondLevelCache: Int
+  /// What clang is told: `--target=…` when the code is for another architecture, then features.
+  public var compilerArguments: [String]
+  /// The program that runs this target's code on another host (`qemu-aarch64`), with its arguments.
+  public var emulator: [String]
+
+  public init(
+    name: String, vocabulary: String, lanes: Int, vectorRegisters: Int,
+    hasBFloat16Products: Bool = false, firstLevelCache: Int = 32 << 10,
+    secondLevelCache: Int = 512 << 10, compilerArguments: [String], emulator: [String] = []
+  ) {
+    self.name = name
+    self.vocabulary = vocabulary
+    self.lanes = lanes
+    self.vectorRegisters = vectorRegisters
+    self.hasBFloat16Products = hasBFloat16Products
+    self.firstLevelCache = firstLevelCache
+    self.secondLevelCache = secondLevelCache
+    self.compilerArguments = compilerArguments
+    self.emulator = emulator
+  }
+}
