@@ -37,7 +37,7 @@ let package = Package(
     .target(name: "Planning", dependencies: ["Schedules"], swiftSettings: settings),
     // Text without decisions: vocabulary headers, runner, Python module.
     .target(
-      name: "Templates", path: "templates",
+      name: "Templates", path: "templates", sources: ["Templates.swift"],
       resources: [.embedInCode("c"), .embedInCode("python")],
       swiftSettings: settings),
     // From a tile program to C source.

@@ -1,0 +1,88 @@
+/// The type of a tensor's elements. States and parameters are always f32.
+public enum ElementType: String, Hashable, Codable, Sendable, CaseIterable {
+  case f32, bf16, f16
+
+  /// Bytes of one element.
+  public var size: Int { self == .f32 ? 4 : 2 }
+  /// Half the distance from one to the next number: the relative error of one rounding.
+  public var roundoff: Double {
+    switch self {
+    case .f32: 0x1p-24
+    case .bf16: 0x1p-9
+    case .f16: 0x1p-12
+    }
+  }
+}
+
+/// The sizes of one call: what a kernel learns at run time, beside the key and value sizes that it
+/// was made for.
+public struct ProblemShape: Hashable, Codable, Sendable {
+  public var batch: Int
+  /// Tokens a batch row; with packed sequences, tokens of all of them together.
+  public var length: Int
+  /// Heads of q and of the output: a multiple of `heads`.
+  public var queryHeads: Int
+  /// Heads of k, v, the gates and the state.
+  public var heads: Int
+  public var key: Int
+  public var value: Int
+  /// Where packed sequences begin, and at last where the final one ends; batch is then one.
+  public var cumulativeLengths: [Int]?
+
+  /// - Throws: `ShapeError` with every size that is wrong.
+  public init(
+    batch: Int = 1, length: Int, queryHeads: Int? = nil, heads: Int = 1, key: Int, value: Int,
+    cumulativeLengths: [Int]? = nil
+  ) throws(ShapeError) {
+    self.batch = batch
+    self.length = length
+    self.heads = heads
+    self.queryHeads = queryHeads ?? heads
+    self.key = key
+    self.value = value
+    self.cumulativeLengths = cumulativeLengths
+    let reasons = problems
+    if !reasons.isEmpty { throw ShapeError(reasons: reasons) }
+  }
+
+  private var problems: [String] {
+    var found: [String] = []
+    for (name, size) in [("batch", batch), ("heads", heads), ("key-dim", key), ("value-dim", value)]
+    where size < 1 {
+      found.append("\(name) must be at least 1, not \(size).")
+    }
+    if length < 0 { found.append("length must not be negative, and is \(length).") }
+    if heads > 0, queryHeads < 1 || queryHeads % heads != 0 {
+      found.append("query heads (\(queryHeads)) must be a multiple of key/value heads (\(heads)).")
+    }
+    if let ends = cumulativeLengths {
+      if batch != 1 { found.append("packed sequences need batch 1, not \(batch).") }
+      if ends.count < 2 || ends.first != 0 || ends.last != length
+        || zip(ends, ends.dropFirst()).contains(where: { $0 > $1 })
+      {
+        found.append("cu_seqlens must rise from 0 to the length \(length), and is \(ends).")
+      }
+    }
+    return found
+  }
+
+  /// One sequence of tokens with a state of its own.
+  public struct Sequence: Hashable, Sendable {
+    public var batch: Int
+    public var tokens: Range<Int>
+  }
+
+  /// The sequences: one a batch row, or the packed ones.
+  public var sequences: [Sequence] {
+    guard let ends = cumulativeLengths else {
+      return (0..<batch).map { Sequence(batch: $0, tokens: 0..<length) }
+    }
+    return zip(ends, ends.dropFirst()).map { Sequence(batch: 0, tokens: $0..<$1) }
+  }
+}
+
+/// Sizes that no problem can have: every reason, each a sentence.
+public struct ShapeError: Error, Hashable, Sendable, CustomStringConvertible {
+  public var reasons: [String]
+  public var description: String { reasons.joined(separator: " ") }
+}

@@ -1,0 +1,117 @@
+/// An axis, or the lack of one, as a type: what makes a wrong axis an error of the compiler.
+public protocol AxisTag: Sendable {
+  static var axes: Axes { get }
+}
+
+public enum NoAxis: AxisTag { public static let axes: Axes = .scalar }
+public enum KeyAxis: AxisTag { public static let axes: Axes = .key }
+public enum ValueAxis: AxisTag { public static let axes: Axes = .value }
+public enum BothAxes: AxisTag { public static let axes: Axes = .keyValue }
+
+/// An expression whose axes the compiler knows.
+///
+/// `q * v` of a key vector and a value vector does not compile; `outer(k, v)` and
+/// `contract(q, state)` say what is meant. A scalar goes with everything.
+public struct Term<A: AxisTag>: Hashable, Sendable {
+  public let expression: Expression
+  public init(_ expression: Expression) { self.expression = expression }
+}
+
+public typealias Scalar = Term<NoAxis>
+public typealias KeyVector = Term<KeyAxis>
+public typealias ValueVector = Term<ValueAxis>
+public typealias StateMatrix = Term<BothAxes>
+
+extension Term: ExpressibleByFloatLiteral {
+  public init(floatLiteral value: Double) { self.init(.constant(value)) }
+}
+
+extension Term: ExpressibleByIntegerLiteral {
+  public init(integerLiteral value: Int) { self.init(.constant(Double(value))) }
+}
+
+public func + <A>(left: Term<A>, right: Term<A>) -> Term<A> {
+  Term(left.expression + right.expression)
+}
+public func - <A>(left: Term<A>, right: Term<A>) -> Term<A> {
+  Term(left.expression - right.expression)
+}
+public func * <A>(left: Term<A>, right: Term<A>) -> Term<A> {
+  Term(left.expression * right.expression)
+}
+public func / <A>(left: Term<A>, right: Term<A>) -> Term<A> {
+  Term(left.expression / right.expression)
+}
+public prefix func - <A>(operand: Term<A>) -> Term<A> { Term(-operand.expression) }
+
+// A scalar goes with everything.
+@_disfavoredOverload
+public func * <A>(left: Scalar, right: Term<A>) -> Term<A> {
+  Term(left.expression * right.expression)
+}
+@_disfavoredOverload
+public func * <A>(left: Term<A>, right: Scalar) -> Term<A> {
+  Term(left.expression * right.expression)
+}
+@_disfavoredOverload
+public func + <A>(left: Term<A>, right: Scalar) -> Term<A> {
+  Term(left.expression + right.expression)
+}
+@_disfavoredOverload
+public func - <A>(left: Scalar, right: Term<A>) -> Term<A> {
+  Term(left.expression - right.expression)
+}
+@_disfavoredOverload
+public func / <A>(left: Term<A>, right: Scalar) -> Term<A> {
+  Term(left.expression / right.expression)
+}
+
+// A vector acts on the rows or the columns of a state.
+public func * (left: KeyVector, right: StateMatrix) -> StateMatrix {
+  StateMatrix(left.expression * right.expression)
+}
+public func * (left: StateMatrix, right: ValueVector) -> StateMatrix {
+  StateMatrix(left.expression * right.expression)
+}
+
+/// `k v^T`: the matrix with `k[i] * v[j]` at row i, column j.
+public func outer(_ key: KeyVector, _ value: ValueVector) -> StateMatrix {
+  StateMatrix(key.expression * value.expression)
+}
+/// `S^T q`: the sum over the key axis.
+public func contract(_ query: KeyVector, _ state: StateMatrix) -> ValueVector {
+  ValueVector(.sum(.key, query.expression * state.expression))
+}
+/// `q . k`: the sum over the key axis of the products.
+public func dot(_ left: KeyVector, _ right: KeyVector) -> Scalar {
+  Scalar(.sum(.key, left.expression * right.expression))
+}
+/// The sum of a vector's entries.
+public func sum(_ vector: KeyVector) -> Scalar { Scalar(.sum(.key, vector.expression)) }
+public func sum(_ vector: ValueVector) -> Scalar { Scalar(.sum(.value, vector.expression)) }
+
+public func exp<A>(_ operand: Term<A>) -> Term<A> { Term(.unary(.exp, operand.expression)) }
+public func log<A>(_ operand: Term<A>) -> Term<A> { Term(.unary(.log, operand.expression)) }
+public func sigmoid<A>(_ operand: Term<A>) -> Term<A> { Term(.unary(.sigmoid, operand.expression)) }
+public func tanh<A>(_ operand: Term<A>) -> Term<A> { Term(.unary(.tanh, operand.expression)) }
+public func relu<A>(_ operand: Term<A>) -> Term<A> { Term(.unary(.relu, operand.expression)) }
+public func abs<A>(_ operand: Term<A>) -> Term<A> { Term(.unary(.abs, operand.expression)) }
+public func sqrt<A>(_ operand: Term<A>) -> Term<A> { Term(.unary(.sqrt, operand.expression)) }
+/// `log(1 + e^x)`.
+public func softplus<A>(_ operand: Term<A>) -> Term<A> {
+  Term(.unary(.softplus, operand.expression))
+}
+/// `log(sigmoid(x))`.
+public func logSigmoid<A>(_ operand: Term<A>) -> Term<A> {
+  Term(.unary(.logSigmoid, operand.expression))
+}
+/// `1 - e^x`, exact near zero.
+public func oneMinusExp<A>(_ operand: Term<A>) -> Term<A> {
+  Term(.unary(.oneMinusExp, operand.expression))
+}
+public func max<A>(_ left: Term<A>, _ right: Term<A>) -> Term<A> {
+  Term(.binary(.maximum, left.expression, right.expression))
+}
+public func min<A>(_ left: Term<A>, _ right: Term<A>) -> Term<A> {
+  Term(.binary(.minimum, left.expression, right.expression))
+}
