@@ -183,7 +183,8 @@ extension Analysis {
           presents.append(.product(scalars.factors + weights.factors))
           continue
         }
-        guard states.factors.count == 1, case .state(matrix.name, _, let previous) = states.factors[0]
+        guard states.factors.count == 1,
+          case .state(matrix.name, _, let previous) = states.factors[0]
         else {
           throw Obstacle(reason: "The output is not linear in the state: \(product.expression).")
         }
@@ -237,7 +238,8 @@ extension Analysis {
       var extra = query.factors
       for factor in own.factors {
         guard let place = extra.firstIndex(of: factor) else {
-          failure = Obstacle(reason: "The normalizer's query \(own.expression) is not the output's.")
+          failure = Obstacle(
+            reason: "The normalizer's query \(own.expression) is not the output's.")
           return node
         }
         extra.remove(at: place)

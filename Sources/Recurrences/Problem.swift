@@ -47,7 +47,9 @@ public struct ProblemShape: Hashable, Codable, Sendable {
 
   private var problems: [String] {
     var found: [String] = []
-    for (name, size) in [("batch", batch), ("heads", heads), ("key-dim", key), ("value-dim", value)]
+    for (name, size) in [
+      ("batch", batch), ("heads", heads), ("key-dim", key), ("value-dim", value),
+    ]
     where size < 1 {
       found.append("\(name) must be at least 1, not \(size).")
     }
