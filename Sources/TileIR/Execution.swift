@@ -15,6 +15,13 @@ extension Worker {
       }
     case .multiply(let product): execute(product)
     case .decayMatrix(let matrix): execute(matrix)
+    case .weigh(let weigh):
+      for row in 0..<weigh.target.rows {
+        for column in 0..<weigh.target.columns {
+          let weight = get(weigh.weights, row, column)
+          set(weigh.target, row, column, weight == 0 ? 0 : weight * get(weigh.target, row, column))
+        }
+      }
     case .decayedScores(let scores): execute(scores)
     case .decayedValues(let values): execute(values)
     case .loadState(let load):
@@ -51,11 +58,8 @@ extension Worker {
   }
 
   private mutating func execute(_ map: Map) {
-    let isPastEnd = map.operands.values.compactMap {
-      if case .tokens(let slice) = $0 { slice } else { nil }
-    }
     for row in 0..<map.target.rows {
-      let fill = isPastEnd.contains { self.isPastEnd($0, row) } ? map.fill : nil
+      let fill = map.tail.flatMap { at($0.start) + row >= sequence.tokens.count ? $0.fill : nil }
       for column in 0..<map.target.columns {
         let value =
           fill ?? map.expression.evaluate { read(map.operands[$0], row: row, column: column) }

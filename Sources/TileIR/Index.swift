@@ -31,6 +31,19 @@ public struct Index: Hashable, Codable, Sendable, ExpressibleByIntegerLiteral,
     return sum
   }
 
+  public static func + (left: Index, right: Index) -> Index {
+    var sum = left
+    sum.constant += right.constant
+    for term in right.terms {
+      if let place = sum.terms.firstIndex(where: { $0.variable == term.variable }) {
+        sum.terms[place].factor += term.factor
+      } else {
+        sum.terms.append(term)
+      }
+    }
+    return sum
+  }
+
   /// The value, or nil if a variable has none.
   public func value(_ variables: [String: Int]) -> Int? {
     var sum = constant

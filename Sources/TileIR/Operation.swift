@@ -8,6 +8,7 @@ public enum Operation: Hashable, Codable, Sendable {
   case transpose(Transpose)
   case multiply(Multiply)
   case decayMatrix(DecayMatrix)
+  case weigh(Weigh)
   case decayedScores(DecayedScores)
   case decayedValues(DecayedValues)
   case loadState(LoadState)
@@ -15,25 +16,36 @@ public enum Operation: Hashable, Codable, Sendable {
   case storeTokens(StoreTokens)
 }
 
-/// `target[i][j] = expression` of the operands at (i, j); rows past the end of the sequence get
-/// `fill` when an operand is a token tensor, columns past a tensor's get zero.
+/// `target[i][j] = expression` of the operands at (i, j); with a `tail`, rows that stand for tokens
+/// past the end of the sequence get its `fill` instead. Columns past a tensor's are read as zero.
 ///
 /// The target's type and layout may differ from the operands': a map is also a conversion.
 public struct Map: Hashable, Codable, Sendable {
   public var target: TileView
   public var expression: Expression
   public var operands: [String: Operand]
-  /// What rows past the end of the sequence hold; nil when no operand is a token tensor.
-  public var fill: Double?
+  /// Needed when an operand is a token tensor.
+  public var tail: Tail?
 
   public init(
     _ target: TileView, _ expression: Expression, _ operands: [String: Operand],
-    fill: Double? = nil
+    tail: Tail? = nil
   ) {
     self.target = target
     self.expression = expression
     self.operands = operands
-    self.fill = fill
+    self.tail = tail
+  }
+
+  /// Row i of the target stands for token `start + i` of the sequence.
+  public struct Tail: Hashable, Codable, Sendable {
+    public var start: Index
+    public var fill: Double
+
+    public init(start: Index, fill: Double) {
+      self.start = start
+      self.fill = fill
+    }
   }
 
   public enum Operand: Hashable, Codable, Sendable {
@@ -141,6 +153,18 @@ public struct DecayMatrix: Hashable, Codable, Sendable {
     self.target = target
     self.decay = decay
     self.readsPrevious = readsPrevious
+  }
+}
+
+/// `target[i][j] = weights[i][j] * target[i][j]`, and zero where the weight is zero, whatever stood
+/// there: a score that overflowed beyond the diagonal must not become NaN.
+public struct Weigh: Hashable, Codable, Sendable {
+  public var target: TileView
+  public var weights: TileView
+
+  public init(_ target: TileView, by weights: TileView) {
+    self.target = target
+    self.weights = weights
   }
 }
 

@@ -71,7 +71,7 @@ extension Operation: CustomStringConvertible {
     case .map(let map):
       let operands = map.operands.sorted { $0.key < $1.key }
         .map { "\($0.key)=\($0.value.text)" }.joined(separator: ", ")
-      let fill = map.fill.map { " fill \($0)" } ?? ""
+      let fill = map.tail.map { " past \($0.start) fill \($0.fill)" } ?? ""
       return "\(map.target) = \(map.expression) where \(operands)\(fill)"
     case .scan(let scan):
       return "\(scan.target) = running product \(scan.backward ? "backward" : "forward")"
@@ -90,6 +90,7 @@ extension Operation: CustomStringConvertible {
     case .decayMatrix(let matrix):
       return "\(matrix.target) = decays of \(matrix.decay.map(\.description) ?? "one")"
         + "\(matrix.readsPrevious ? " before" : "")"
+    case .weigh(let weigh): return "\(weigh.target) *= \(weigh.weights)"
     case .decayedScores(let scores):
       return "\(scores.target) = scores \(scores.query) . \(scores.key) under \(scores.decay)"
         + "\(scores.readsPrevious ? " before" : "")"

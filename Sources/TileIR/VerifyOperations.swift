@@ -30,6 +30,10 @@ extension Verifier {
       requirePlain(matrix.target)
       require(matrix.target.rows == matrix.target.columns, "\(matrix.target) is not square.")
       if let decay = matrix.decay { require(decay, is: (matrix.target.rows, 1), "the decay") }
+    case .weigh(let weigh):
+      check(weigh.target)
+      require(weigh.weights, is: (weigh.target.rows, weigh.target.columns), "the weights")
+      [weigh.target, weigh.weights].forEach { requirePlain($0) }
     case .decayedScores(let scores):
       let (rows, depth) = (scores.query.rows, scores.query.columns)
       require(scores.target, is: (rows, rows), "the target")
@@ -83,7 +87,9 @@ extension Verifier {
         check(slice)
         require(
           slice.rows == rows, "\(slice) has not the \(rows) rows of \(map.target).")
-        require(map.fill != nil, "A map of tokens must say what rows past the end hold.")
+        require(
+          map.tail?.start == slice.start,
+          "A map of \(slice) must say what rows past the end hold, from the same token on.")
       case .parameter(let name, _):
         require(
           program.tensor(name)?.kind == .parameter, "'\(name)' is no parameter of the program.")

@@ -93,10 +93,6 @@ struct Worker {
     return (position * heads + own) * tensor.columns + place
   }
 
-  func isPastEnd(_ slice: TokenSlice, _ row: Int) -> Bool {
-    at(slice.start) + row >= sequence.tokens.count
-  }
-
   func place(_ slice: StateSlice, _ row: Int, _ column: Int) -> Int? {
     let tensor = machine.program.tensor(slice.tensor)!
     let place = at(slice.column) + column
