@@ -66,6 +66,11 @@ public enum Files {
     return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
+  /// Lets everyone run the file.
+  public static func makeExecutable(_ path: String) throws {
+    guard chmod(path, 0o755) == 0 else { throw failure("change", path, .cannotCreate) }
+  }
+
   /// Renames atomically within one file system; a file there is replaced.
   public static func rename(_ source: String, to destination: String) throws {
     guard Glibc.rename(source, destination) == 0 else {

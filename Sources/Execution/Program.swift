@@ -94,3 +94,15 @@ public struct Program: Hashable, Sendable {
     }
   }
 }
+
+extension Program {
+  /// A program of `target`'s code, under the target's emulator where it has one.
+  public static func on(
+    _ target: Target, _ path: String, _ arguments: [String] = [], folder: String? = nil,
+    environment: [String: String?] = [:]
+  ) -> Program {
+    let words = target.emulator + [path] + arguments
+    return Program(
+      words[0], Array(words.dropFirst()), folder: folder, environment: environment)
+  }
+}
