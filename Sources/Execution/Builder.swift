@@ -49,7 +49,7 @@ public struct Builder: Sendable {
   }
 
   /// The sentence for a compilation that failed, with clang's first errors and the command below it.
-  static func failure(
+  package static func failure(
     _ program: Program, _ outcome: Program.Outcome, _ job: BuildJob
   ) -> SluiceError {
     let errors = firstErrors(outcome.errors)
@@ -66,6 +66,12 @@ public struct Builder: Sendable {
         "clang \(job.compiler) has no OpenMP runtime. Install it (apt-get install libomp-\(job.compiler.major)-dev).",
         details: details)
     }
+    if text.contains("libclang_rt") {
+      return SluiceError(
+        .toolchain,
+        "clang \(job.compiler) has no sanitizers. Install them (apt-get install libclang-rt-\(job.compiler.major)-dev).",
+        details: details)
+    }
     if job.target.isCross, text.contains("linker") || text.contains("file not found") {
       return SluiceError(
         .toolchain,
@@ -79,7 +85,7 @@ public struct Builder: Sendable {
   }
 
   /// The first few lines that say what is wrong; the first few of all where none says `error`.
-  static func firstErrors(_ text: String, limit: Int = 5) -> [String] {
+  package static func firstErrors(_ text: String, limit: Int = 5) -> [String] {
     let lines = text.split(separator: "\n").map(String.init)
     let errors = lines.filter { $0.contains("error:") || $0.contains("undefined reference") }
     return Array((errors.isEmpty ? lines : errors).prefix(limit))

@@ -19,7 +19,7 @@ struct ELFHeader {
         .badInput, "\(path) is foreign: not a 64-bit little-endian ELF file.")
     }
     switch number(18, 2) {
-    case 62: architecture = .x86_64
+    case 62: architecture = .x86
     case 183: architecture = .aarch64
     case let machine:
       throw SluiceError(

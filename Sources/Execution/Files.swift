@@ -126,7 +126,7 @@ public enum Files {
       case EROFS: "the file system is read-only"
       case EACCES, EPERM: "permission is denied"
       case ENOENT: "there is no such file or folder"
-      case ENOTDIR: "a part of the path is not a folder"
+      case ENOTDIR, EEXIST: "a part of the path is not a folder"
       default: String(cString: strerror(code))
       }
     let noRoom = code == ENOSPC || code == EDQUOT

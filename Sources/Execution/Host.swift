@@ -123,7 +123,7 @@ extension Target.Architecture {
   /// The architecture that this process was compiled for.
   static var host: Target.Architecture? {
     #if arch(x86_64)
-      .x86_64
+      .x86
     #elseif arch(arm64)
       .aarch64
     #else

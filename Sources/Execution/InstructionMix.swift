@@ -27,13 +27,13 @@ public enum VectorWidth: Int, Hashable, Codable, Sendable, CaseIterable, Compara
 }
 
 /// One disassembled instruction: mnemonic and operands, destination first.
-struct Instruction {
+package struct Instruction {
   var mnemonic: Substring
   var operands: [Substring]
   var architecture: Target.Architecture
 
   /// Reads a line such as `vfmadd231ps zmm0, zmm1, zmmword ptr [rdi + 64]`.
-  init(_ text: String, _ architecture: Target.Architecture) {
+  package init(_ text: String, _ architecture: Target.Architecture) {
     let line = text.prefix { $0 != "#" && $0 != ";" }
     let words = line.split(maxSplits: 1) { $0 == " " || $0 == "\t" }
     mnemonic = words.first ?? ""
@@ -74,7 +74,7 @@ struct Instruction {
   }
 
   /// What it does.
-  var kind: InstructionClass { architecture == .x86_64 ? x86Kind : armKind }
+  package var kind: InstructionClass { architecture == .x86 ? x86Kind : armKind }
 
   private var x86Kind: InstructionClass {
     func begins(_ prefixes: String...) -> Bool { prefixes.contains { mnemonic.hasPrefix($0) } }
@@ -121,7 +121,7 @@ struct Instruction {
   }
 
   /// The widest vector that it works on; `nil` for a scalar instruction, in whichever register.
-  var width: VectorWidth? { architecture == .x86_64 ? x86Width : armWidth }
+  package var width: VectorWidth? { architecture == .x86 ? x86Width : armWidth }
 
   private var x86Width: VectorWidth? {
     if operands.contains(where: { $0.contains("zmm") }) { return .v512 }

@@ -7,14 +7,17 @@ import Targets
 /// discards its own. An entry whose product does not have the digest on record is built anew.
 public struct KernelCache: Sendable {
   public var folder: String
+  /// Where products go, with a notice, when `folder` cannot be written; `nil`: below the temporary folder.
+  public var fallback: String?
 
   /// A cache in that folder, or in the default one; nothing is created before the first build.
-  public init(folder: String? = nil) {
+  public init(folder: String? = nil, fallback: String? = nil) {
     self.folder = folder ?? Self.defaultFolder(ProcessInfo.processInfo.environment)
+    self.fallback = fallback
   }
 
   /// `$SLUICE_CACHE`, else `$XDG_CACHE_HOME/sluice`, else `~/.cache/sluice`.
-  static func defaultFolder(_ environment: [String: String]) -> String {
+  package static func defaultFolder(_ environment: [String: String]) -> String {
     func set(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
     return set("SLUICE_CACHE")
       ?? set("XDG_CACHE_HOME").map { "\($0)/sluice" }
@@ -49,7 +52,7 @@ public struct KernelCache: Sendable {
     do {
       return try await make(key, job, description, builder)
     } catch let error as Unwritable {
-      let other = KernelCache(folder: try Self.temporaryFolder())
+      let other = KernelCache(folder: try fallback ?? Self.temporaryFolder())
       guard other.folder != folder else { throw error.reason }
       let found = other.valid(key, job)
       var entry =

@@ -91,7 +91,7 @@ private final class Disassembler {
     else {
       throw SluiceError(.unsupported, "This LLVM has no disassembler for \(architecture.title).")
     }
-    if architecture == .x86_64 { LLVMSetDisasmOptions(context, UInt64(SluiceLLVMIntelSyntax)) }
+    if architecture == .x86 { LLVMSetDisasmOptions(context, UInt64(SluiceLLVMIntelSyntax)) }
     self.context = context
     self.architecture = architecture
   }

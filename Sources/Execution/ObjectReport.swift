@@ -35,9 +35,9 @@ public struct ObjectReport: Hashable, Codable, Sendable {
   public func register(ofBits bits: Int) -> String {
     switch (architecture, bits) {
     case (_, 0): "-"
-    case (.x86_64, 512): "zmm"
-    case (.x86_64, 256): "ymm"
-    case (.x86_64, _): "xmm"
+    case (.x86, 512): "zmm"
+    case (.x86, 256): "ymm"
+    case (.x86, _): "xmm"
     case (.aarch64, 64): "d"
     case (.aarch64, _): "q"
     }

@@ -23,6 +23,7 @@ public struct Program: Hashable, Sendable {
 
   /// How a run ended, and what it printed.
   public struct Outcome: Hashable, Sendable {
+    /// The ways a run can end.
     public enum Ending: Hashable, Sendable {
       case exited(Int32)
       case signalled(Int32)
@@ -31,6 +32,13 @@ public struct Program: Hashable, Sendable {
     public var ending: Ending
     public var output: String
     public var errors: String
+
+    /// An outcome by its parts.
+    public init(ending: Ending, output: String, errors: String) {
+      self.ending = ending
+      self.output = output
+      self.errors = errors
+    }
 
     /// Whether it exited with 0.
     public var succeeded: Bool { ending == .exited(0) }

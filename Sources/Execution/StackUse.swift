@@ -47,7 +47,7 @@ struct StackUse {
   /// The fixed place of the frame that a vector instruction touches.
   private func slot(_ instruction: Instruction) -> Substring? {
     guard let address = instruction.address else { return nil }
-    let isX86 = instruction.architecture == .x86_64
+    let isX86 = instruction.architecture == .x86
     let pointers: [Substring] = isX86 ? ["rsp", "rbp"] : ["sp", "x29"]
     guard let base = pointers.first(where: { address.hasPrefix($0) }) else { return nil }
     if base == pointers[1] && !framePointer { return nil }

@@ -68,7 +68,7 @@ public struct Toolchain: Hashable, Codable, Sendable {
   }
 
   /// The clangs in these folders, the one to take first in front.
-  static func candidates(in folders: [String]) -> [String] {
+  package static func candidates(in folders: [String]) -> [String] {
     let majors = Set(
       folders.flatMap { Files.names(in: $0) }
         .filter { $0.hasPrefix("clang-") }.compactMap { Int($0.dropFirst("clang-".count)) }
@@ -78,7 +78,7 @@ public struct Toolchain: Hashable, Codable, Sendable {
   }
 
   /// Asks the program at `path` what it is; throws a sentence if it is no clang, or too old a one.
-  static func probe(_ path: String) async throws -> Toolchain {
+  package static func probe(_ path: String) async throws -> Toolchain {
     let outcome = try await Program(path, ["--version"]).run(limit: .seconds(30))
     guard outcome.succeeded, let version = CompilerVersion(parsing: outcome.output) else {
       throw SluiceError(

@@ -38,14 +38,14 @@ public struct Target: Hashable, Codable, Sendable {
 extension Target {
   /// An instruction set that needs hardware of its own; `nil` is plain C for any machine.
   public enum Architecture: String, Hashable, Codable, Sendable {
-    case x86_64
+    case x86 = "x86_64"
     case aarch64
 
     /// The triple that clang is given for this architecture when the host has another.
     public var triple: String { "\(rawValue)-linux-gnu" }
 
     /// The name as people write it.
-    public var title: String { self == .x86_64 ? "x86-64" : "64-bit Arm" }
+    public var title: String { self == .x86 ? "x86-64" : "64-bit Arm" }
   }
 
   /// The architecture that this target's vocabulary needs, or `nil` where any will do.
@@ -53,7 +53,7 @@ extension Target {
     switch vocabulary {
     case "generic.h": nil
     case "neon.h": .aarch64
-    default: .x86_64
+    default: .x86
     }
   }
 

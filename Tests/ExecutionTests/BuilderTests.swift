@@ -1,8 +1,7 @@
 import Emission
+import Execution
 import Targets
 import Testing
-
-@testable import Execution
 
 @Suite struct BuilderTests {
   @Test func aBuiltFunctionIsCalled() async throws {
@@ -90,6 +89,43 @@ import Testing
     } catch let error as SluiceError {
       #expect(error.kind == .cannotCreate && error.message.contains("the disk is full"))
     }
+  }
+
+  @Test(arguments: [BuildJob.Sanitizer.address, .undefined, .thread])
+  func aSanitizedProgramStopsAtItsFault(sanitizer: BuildJob.Sanitizer) async throws {
+    let bench = try await Workbench()
+    let text = """
+      #include <pthread.h>
+      static int shared;
+      static void *raise_it(void *count) {
+        for (int i = 0; i < *(int *)count; i++) shared += i;
+        return 0;
+      }
+      int main(int count, char **words) {
+        (void)words;
+        int large = 2147483647, values[4] = {0}, many = 100000;
+        volatile int past = 4, sink;
+        pthread_t one, two;
+        pthread_create(&one, 0, raise_it, &many);
+        pthread_create(&two, 0, raise_it, &many);
+        pthread_join(one, 0);
+        pthread_join(two, 0);
+        sink = large + count;
+        sink = values[past];
+        return 0 * sink;
+      }
+
+      """
+    var job = bench.job(text, output: .executable)
+    job.optimisation = ["-O1"]
+    let path = "\(bench.folder)/program"
+    try await bench.builder.build(job, to: path)
+    #expect(try await Program(path).run().succeeded)
+    job.sanitizers = [sanitizer]
+    try await bench.builder.build(job, to: path)
+    let outcome = try await Program(path).run()
+    #expect(!outcome.succeeded)
+    #expect(outcome.errors.contains("anitizer") || outcome.errors.contains("runtime error"))
   }
 
   @Test func aProgramThatHangsOrCrashesIsReported() async throws {

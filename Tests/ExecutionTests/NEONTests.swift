@@ -1,8 +1,7 @@
 import Emission
+import Execution
 import Targets
 import Testing
-
-@testable import Execution
 
 @Suite struct NEONTests {
   static let kernel = """

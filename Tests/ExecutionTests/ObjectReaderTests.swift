@@ -1,14 +1,13 @@
 import Emission
+import Execution
 import Targets
 import Testing
-
-@testable import Execution
 
 @Suite struct ObjectReaderTests {
   @Test func aMultiplyAddLoopOnAVX512() async throws {
     let report = try await Workbench().report(Source.fma512, for: .avx512)
     let function = try #require(report.function("axpy"))
-    #expect(report.architecture == .x86_64)
+    #expect(report.architecture == .x86)
     #expect(function.widestVector == 512 && report.register(ofBits: 512) == "zmm")
     #expect(function.mix[.fma, default: 0] >= 1 && function.mix[.store, default: 0] >= 1)
     #expect(function.share(ofBits: 512) > 0.5)
@@ -67,7 +66,7 @@ import Testing
     ("\tcall\t0x40", .call, 0),
   ])
   func x86Lines(line: String, kind: InstructionClass, bits: Int) {
-    let instruction = Instruction(line, .x86_64)
+    let instruction = Instruction(line, .x86)
     #expect(instruction.kind == kind)
     #expect((instruction.width?.rawValue ?? 0) == bits)
   }

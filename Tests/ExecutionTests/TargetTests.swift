@@ -35,7 +35,7 @@ import Testing
   ])
   func nativeIsTheBestThatTheFeaturesAllow(features: [String], name: String) throws {
     let host = Host(
-      cpuName: "znver5", architecture: .x86_64, features: Set(features), cores: 2,
+      cpuName: "znver5", architecture: .x86, features: Set(features), cores: 2,
       cacheSizes: [1: 48 << 10, 2: 1 << 20])
     let native = try host.target(named: "native")
     #expect(native.name == name)

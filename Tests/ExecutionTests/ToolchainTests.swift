@@ -1,7 +1,6 @@
+import Execution
 import Targets
 import Testing
-
-@testable import Execution
 
 @Suite struct ToolchainTests {
   @Test(
