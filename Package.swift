@@ -69,5 +69,9 @@ let package = Package(
     // What a user's own package imports.
     .target(name: "Sluice", dependencies: ["Command"], swiftSettings: settings),
     .executableTarget(name: "SluiceMain", dependencies: ["Sluice"], swiftSettings: settings),
+    // Needs a compiler.
+    .testTarget(
+      name: "ExecutionTests", dependencies: ["Execution", "Emission", "Targets"],
+      swiftSettings: settings),
   ]
 )
