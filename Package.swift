@@ -42,7 +42,7 @@ let package = Package(
       swiftSettings: settings),
     // From a tile program to C source.
     .target(
-      name: "Emission", dependencies: ["TileIR", "Targets", "Schedules", "Templates"],
+      name: "Emission", dependencies: ["TileIR", "Targets", "Schedules", "Planning", "Templates"],
       swiftSettings: settings),
     // LLVM's C API: the authority on the host, and the reader of compiled objects.
     .systemLibrary(name: "CLLVM", providers: [.apt(["llvm-22-dev"])]),
@@ -50,7 +50,7 @@ let package = Package(
     .target(
       name: "Execution",
       dependencies: [
-        "CLLVM", "Emission", "Planning",
+        "CLLVM", "Emission",
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "Crypto", package: "swift-crypto"),
       ],
