@@ -69,5 +69,10 @@ let package = Package(
     // What a user's own package imports.
     .target(name: "Sluice", dependencies: ["Command"], swiftSettings: settings),
     .executableTarget(name: "SluiceMain", dependencies: ["Sluice"], swiftSettings: settings),
+    // Needs clang, and qemu for the targets that this CPU is not.
+    .testTarget(
+      name: "VocabularyTests",
+      dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],
+      exclude: ["vocabulary_test.c"], swiftSettings: settings),
   ]
 )

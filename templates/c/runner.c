@@ -157,7 +157,7 @@ static void catch_crashes(void) {
   sigaltstack(&stack, NULL);
   struct sigaction action = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_ONSTACK};
   sigemptyset(&action.sa_mask);
-  const int signals[] = {SIGSEGV, SIGFPE, SIGILL, SIGBUS, SIGABRT};
+  const int signals[] = {SIGSEGV, SIGFPE, SIGILL, SIGBUS, SIGABRT, SIGTRAP};
   for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
 }
 
