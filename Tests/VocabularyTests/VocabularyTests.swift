@@ -124,7 +124,7 @@ struct VocabularyTests {
     let result = try await Subprocess.run(
       executable, arguments: Arguments(Array(command.dropFirst())),
       output: .string(limit: 1 << 20), error: .string(limit: 1 << 20))
-    let text = (result.standardOutput ?? "") + (result.standardError ?? "")
+    let text = result.standardOutput + result.standardError
     return (result.terminationStatus.isSuccess, text)
   }
 }
