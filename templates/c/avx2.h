@@ -3,6 +3,10 @@
 #ifndef SL_AVX2_H
 #define SL_AVX2_H
 
+// Pasted into a source, many words are unused.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -234,4 +238,5 @@ static inline void sl_store_f16_n(uint16_t *p, sl_f32 v, int64_t n) {
   sl_avx2_store16_n(p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT), n);
 }
 
+#pragma GCC diagnostic pop
 #endif

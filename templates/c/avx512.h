@@ -4,6 +4,10 @@
 #ifndef SL_AVX512_H
 #define SL_AVX512_H
 
+// Pasted into a source, many words are unused.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -295,4 +299,5 @@ static inline sl_f32 sl_exp2(sl_f32 x) {
   return _mm512_maskz_scalef_ps(kept, p, x);
 }
 
+#pragma GCC diagnostic pop
 #endif

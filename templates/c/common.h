@@ -7,6 +7,10 @@
 #ifndef SL_COMMON_H
 #define SL_COMMON_H
 
+// Pasted into a source, many words are unused.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 typedef int32_t sl_i32 __attribute__((vector_size(4 * SL_LANES)));
 typedef float sl_lanes __attribute__((vector_size(4 * SL_LANES)));
 typedef uint32_t sl_u32 __attribute__((vector_size(4 * SL_LANES)));
@@ -322,4 +326,5 @@ static inline float sl_recip_1(float x) { return sl_first(sl_recip(sl_set(x))); 
 static inline float sl_rsqrt_1(float x) { return sl_first(sl_rsqrt(sl_set(x))); }
 static inline float sl_scale2_1(float x, float n) { return sl_first(sl_scale2(sl_set(x), sl_set(n))); }
 
+#pragma GCC diagnostic pop
 #endif

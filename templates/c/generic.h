@@ -6,6 +6,10 @@
 #ifndef SL_GENERIC_H
 #define SL_GENERIC_H
 
+// Pasted into a source, many words are unused.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -284,4 +288,5 @@ static inline void sl_store_f16_n(uint16_t *p, sl_f32 v, int64_t n) {
   sl_generic_store16_n(p, sl_generic_to_f16(v), n);
 }
 
+#pragma GCC diagnostic pop
 #endif

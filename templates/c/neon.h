@@ -3,6 +3,10 @@
 #ifndef SL_NEON_H
 #define SL_NEON_H
 
+// Pasted into a source, many words are unused.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 #include <arm_neon.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -215,4 +219,5 @@ static inline void sl_store_f16_n(uint16_t *p, sl_f32 v, int64_t n) {
   sl_neon_store16_n(p, sl_neon_to_f16(v), n);
 }
 
+#pragma GCC diagnostic pop
 #endif
