@@ -73,5 +73,10 @@ let package = Package(
     .testTarget(
       name: "ExecutionTests", dependencies: ["Execution", "Emission", "Targets"],
       swiftSettings: settings),
+    // Needs clang, and qemu for the targets that this CPU is not.
+    .testTarget(
+      name: "VocabularyTests",
+      dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],
+      exclude: ["vocabulary_test.c"], swiftSettings: settings),
   ]
 )
