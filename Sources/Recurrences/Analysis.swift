@@ -37,8 +37,17 @@ extension Recurrence {
 }
 
 extension Expression {
-  fileprivate var sumsOverState: Bool {
+  var sumsOverState: Bool {
     if case .sum(_, let operand) = self { operand.readsState } else { false }
+  }
+
+  /// For `1 / d` with a `d` that reads a state, that `d`.
+  var inverseOfState: Expression? {
+    if case .binary(.divide, .constant(1), let below) = self, below.readsState {
+      below
+    } else {
+      nil
+    }
   }
 }
 
@@ -88,11 +97,11 @@ struct Analysis {
     var form = DiagonalForm(
       query: .constant(1), key: keys.expression, value: values.expression,
       keyGate: gate(otherGates), valueGate: gate(valueGates), readsPrevious: false)
-    try readOut(matrix, keys: keys, values: values, update: update, into: &form)
+    try readOut(matrix, keys: keys, values: values, into: &form)
     return form
   }
 
-  private func linearUpdate(of state: Recurrence.StateVariable) throws(Obstacle) -> Update {
+  func linearUpdate(of state: Recurrence.StateVariable) throws(Obstacle) -> Update {
     let terms = state.update.sumOfProducts { $0.readsState || $0.axes == .keyValue }
     var gate: Product?
     var write: Product?
@@ -129,7 +138,7 @@ struct Analysis {
   }
 
   /// The gate of a product of decays; nil when the product is empty.
-  private func gate(_ product: Product) -> Gate? {
+  func gate(_ product: Product) -> Gate? {
     let factors = product.factors.filter { $0 != .constant(1) }
     guard !factors.isEmpty else { return nil }
     let logs = factors.map { factor -> Expression? in
@@ -141,114 +150,5 @@ struct Analysis {
       recurrence.input(name).map { $0.role != .parameter } ?? false
     }
     return Gate(decay: decay, logDecay: log, isPerToken: isPerToken)
-  }
-}
-
-extension Analysis {
-  /// Reads the output: `[scalars *] sum(key: q * S)`, a bonus, a skip, a normalizer.
-  private func readOut(
-    _ matrix: Recurrence.StateVariable, keys: Product, values: Product, update: Update,
-    into form: inout DiagonalForm
-  ) throws(Obstacle) {
-    var numerator = recurrence.output
-    var denominator: Expression?
-    if case .binary(.divide, let above, let below) = numerator, below.readsState {
-      (numerator, denominator) = (above, below)
-    }
-    var query: Product?
-    var skips: [Expression] = []
-    var presents: [Expression] = []
-    for term in numerator.sumOfProducts(where: { $0.readsState }) {
-      let (sums, scalars) = term.split { $0.sumsOverState }
-      guard let only = sums.factors.first, sums.factors.count == 1,
-        case .sum(.key, let inner) = only
-      else {
-        if let factor = term.factors.first(where: \.readsState) {
-          throw Obstacle(
-            reason: "The output reads the state other than by a sum over its keys: \(factor).")
-        }
-        skips.append(term.expression)
-        continue
-      }
-      guard scalars.expression.axes == .scalar else {
-        throw Obstacle(reason: "The read-out is scaled by a vector: \(scalars.expression).")
-      }
-      for product in inner.sumOfProducts(where: { $0.readsState || $0.axes == .keyValue }) {
-        let (states, rest) = product.split(where: \.readsState)
-        if states.factors.isEmpty {
-          let (written, weights) = rest.split { $0.axes == .value }
-          guard written.matches(values) else {
-            throw Obstacle(reason: "The output adds \(rest.expression), which is not the value.")
-          }
-          presents.append(.product(scalars.factors + weights.factors))
-          continue
-        }
-        guard states.factors.count == 1,
-          case .state(matrix.name, _, let previous) = states.factors[0]
-        else {
-          throw Obstacle(reason: "The output is not linear in the state: \(product.expression).")
-        }
-        guard query == nil else {
-          throw Obstacle(reason: "The output reads the state more than once.")
-        }
-        query = Product(factors: scalars.factors + rest.factors)
-        form.readsPrevious = previous
-      }
-    }
-    guard let query, query.expression.axes == .key else {
-      throw Obstacle(reason: "The output does not read the state with a query along the key axis.")
-    }
-    form.query = query.expression
-    if !presents.isEmpty {
-      guard form.readsPrevious else {
-        throw Obstacle(reason: "A bonus needs a read-out before the write.")
-      }
-      form.present = .total(presents)
-    }
-    if !skips.isEmpty { form.skip = .total(skips) }
-    if let denominator {
-      form.normalizer = try normalizer(denominator, query: query, keys: keys, form: form)
-    }
-  }
-
-  /// Recognises a normalizer: the sum of `q * z` with a state z that gates as S does and takes k.
-  private func normalizer(
-    _ denominator: Expression, query: Product, keys: Product, form: DiagonalForm
-  ) throws(Obstacle) -> Expression {
-    guard let state = recurrence.states.first(where: { $0.axes == .key }) else {
-      throw Obstacle(reason: "The output is divided by a state that has no key axis.")
-    }
-    let update = try linearUpdate(of: state)
-    guard update.write.matches(keys) else {
-      throw Obstacle(reason: "The normalizer '\(state.name)' adds up something other than the key.")
-    }
-    guard form.valueGate == nil, gate(update.gate) == form.keyGate else {
-      throw Obstacle(reason: "The normalizer '\(state.name)' decays differently from the state.")
-    }
-    var failure: Obstacle?
-    func replace(_ node: Expression) -> Expression {
-      guard case .sum(.key, let inner) = node, inner.readsState else {
-        return node.mapChildren(replace)
-      }
-      let (states, own) = Product(factors: inner.factors).split(where: \.readsState)
-      guard states.factors == [.state(state.name, .key, previous: form.readsPrevious)] else {
-        failure = Obstacle(reason: "The normalizer reads \(inner), not one product with its state.")
-        return node
-      }
-      var extra = query.factors
-      for factor in own.factors {
-        guard let place = extra.firstIndex(of: factor) else {
-          failure = Obstacle(
-            reason: "The normalizer's query \(own.expression) is not the output's.")
-          return node
-        }
-        extra.remove(at: place)
-      }
-      let sum = Expression.input(Symbol.normalizer, .scalar)
-      return extra.isEmpty ? sum : sum / .product(extra)
-    }
-    let map = replace(denominator)
-    if let failure { throw failure }
-    return map
   }
 }

@@ -1,7 +1,8 @@
 extension Recurrence {
   /// Everything that is wrong with the text, each a sentence that says what to do.
   static func check(_ recurrence: Recurrence) -> [String] {
-    checkNames(recurrence) + checkAxes(recurrence) + checkGates(recurrence)
+    checkNames(recurrence) + checkAxes(recurrence) + checkUses(recurrence)
+      + checkGates(recurrence)
   }
 
   private static func checkNames(_ recurrence: Recurrence) -> [String] {
@@ -11,8 +12,13 @@ extension Recurrence {
         "The name '\(recurrence.name)' must be lower-case letters, digits and hyphens, and begin "
           + "with a letter.")
     }
-    var seen: Set<String> = [Symbol.scale, Symbol.normalizer]
+    let own = [Symbol.scale, Symbol.normalizer]
+    var seen = Set(own)
     for input in recurrence.inputs {
+      if own.contains(input.name) {
+        problems.append("The name '\(input.name)' has a meaning of its own; rename the input.")
+        continue
+      }
       if !isName(input.name.lowercased(), allowing: "_") || reserved.contains(input.name) {
         problems.append(
           "The input '\(input.name)' must be letters, digits and underscores, begin with a letter "
@@ -22,8 +28,13 @@ extension Recurrence {
         problems.append("The input '\(input.name)' is declared twice; rename one.")
       }
     }
-    for state in recurrence.states where !isName(state.name.lowercased(), allowing: "_") {
-      problems.append("The state '\(state.name)' must be letters, digits and underscores.")
+    for state in recurrence.states {
+      if !isName(state.name.lowercased(), allowing: "_") {
+        problems.append("The state '\(state.name)' must be letters, digits and underscores.")
+      }
+      if !seen.insert(state.name).inserted {
+        problems.append("The state '\(state.name)' has the name of something else; rename it.")
+      }
     }
     return problems
   }
@@ -41,6 +52,11 @@ extension Recurrence {
       problems.append(
         "The output must lie along the value axis, not \(recurrence.output.axes); assign `output`.")
     }
+    return problems
+  }
+
+  private static func checkUses(_ recurrence: Recurrence) -> [String] {
+    var problems: [String] = []
     let known = Set(recurrence.inputs.map(\.name)).union([Symbol.scale])
     let trees = recurrence.states.map(\.update) + [recurrence.output]
     for name in Set(trees.flatMap(\.inputNames)).subtracting(known).sorted() {
@@ -49,6 +65,21 @@ extension Recurrence {
     let used = Set(trees.flatMap(\.inputNames))
     for input in recurrence.inputs where !used.contains(input.name) {
       problems.append("The input '\(input.name)' is declared and never used; remove it.")
+    }
+    for state in recurrence.states {
+      // Query heads share a state, so none of them may say how it moves.
+      for name in state.update.inputNames where recurrence.input(name)?.role == .query {
+        problems.append(
+          "The update of '\(state.name)' reads the query '\(name)', which differs between the heads "
+            + "that share a state; declare it as a key or a gate.")
+      }
+      let others = recurrence.states.filter { $0.name != state.name }.map(\.update)
+      let isRead = ([recurrence.output] + others).contains {
+        $0.contains { if case .state(state.name, _, _) = $0 { true } else { false } }
+      }
+      if !isRead {
+        problems.append("The state '\(state.name)' is never read; remove it.")
+      }
     }
     return problems
   }

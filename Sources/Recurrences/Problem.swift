@@ -8,8 +8,8 @@ public enum ElementType: String, Hashable, Codable, Sendable, CaseIterable {
   public var roundoff: Double {
     switch self {
     case .f32: 0x1p-24
-    case .bf16: 0x1p-9
-    case .f16: 0x1p-12
+    case .bf16: 0x1p-8
+    case .f16: 0x1p-11
     }
   }
 }

@@ -88,22 +88,35 @@ extension Recurrence {
     /// The caller's factor on the output.
     public var scale: Scalar { Scalar(.input(Symbol.scale, .scalar)) }
 
-    public mutating func query(_ name: String = "q") -> KeyVector {
-      declare(name, .query, .all, "what a token asks for")
+    /// What the output is read with: a row a token and query head.
+    public mutating func query(
+      _ name: String = "q", domain: Interval = .all, _ summary: String = "what a token asks for"
+    ) -> KeyVector {
+      declare(name, .query, domain, summary)
     }
-    public mutating func key(_ name: String = "k") -> KeyVector {
-      declare(name, .operand, .all, "where a token writes")
+    /// Where a token writes: a row a token and head.
+    public mutating func key(
+      _ name: String = "k", domain: Interval = .all, _ summary: String = "where a token writes"
+    ) -> KeyVector {
+      declare(name, .operand, domain, summary)
     }
-    public mutating func value(_ name: String = "v") -> ValueVector {
-      declare(name, .operand, .all, "what a token writes")
+    /// What a token writes: a row a token and head.
+    public mutating func value(
+      _ name: String = "v", domain: Interval = .all, _ summary: String = "what a token writes"
+    ) -> ValueVector {
+      declare(name, .operand, domain, summary)
     }
     /// A log decay, <= 0; -inf forgets everything before.
-    public mutating func logDecay<A: AxisTag>(_ name: String, over axis: A.Type) -> Term<A> {
-      declare(name, .gate, .nonPositive, "log decay, <= 0")
+    public mutating func logDecay<A: AxisTag>(
+      _ name: String, over axis: A.Type, _ summary: String = "log decay, <= 0"
+    ) -> Term<A> {
+      declare(name, .gate, .nonPositive, summary)
     }
     /// A decay in [0, 1].
-    public mutating func decay<A: AxisTag>(_ name: String, over axis: A.Type) -> Term<A> {
-      declare(name, .gate, .unit, "decay in [0, 1]")
+    public mutating func decay<A: AxisTag>(
+      _ name: String, over axis: A.Type, _ summary: String = "decay in [0, 1]"
+    ) -> Term<A> {
+      declare(name, .gate, .unit, summary)
     }
     /// A gate's raw value (a logit, a step size), any real number unless bounded.
     public mutating func gate<A: AxisTag>(

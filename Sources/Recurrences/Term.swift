@@ -3,10 +3,13 @@ public protocol AxisTag: Sendable {
   static var axes: Axes { get }
 }
 
+/// One axis or both: what a scalar is repeated along.
+public protocol VectorTag: AxisTag {}
+
 public enum NoAxis: AxisTag { public static let axes: Axes = .scalar }
-public enum KeyAxis: AxisTag { public static let axes: Axes = .key }
-public enum ValueAxis: AxisTag { public static let axes: Axes = .value }
-public enum BothAxes: AxisTag { public static let axes: Axes = .keyValue }
+public enum KeyAxis: VectorTag { public static let axes: Axes = .key }
+public enum ValueAxis: VectorTag { public static let axes: Axes = .value }
+public enum BothAxes: VectorTag { public static let axes: Axes = .keyValue }
 
 /// An expression whose axes the compiler knows.
 ///
@@ -46,23 +49,35 @@ public prefix func - <A>(operand: Term<A>) -> Term<A> { Term(-operand.expression
 
 // A scalar goes with everything.
 @_disfavoredOverload
-public func * <A>(left: Scalar, right: Term<A>) -> Term<A> {
+public func * <A: VectorTag>(left: Scalar, right: Term<A>) -> Term<A> {
   Term(left.expression * right.expression)
 }
 @_disfavoredOverload
-public func * <A>(left: Term<A>, right: Scalar) -> Term<A> {
+public func * <A: VectorTag>(left: Term<A>, right: Scalar) -> Term<A> {
   Term(left.expression * right.expression)
 }
 @_disfavoredOverload
-public func + <A>(left: Term<A>, right: Scalar) -> Term<A> {
+public func + <A: VectorTag>(left: Term<A>, right: Scalar) -> Term<A> {
   Term(left.expression + right.expression)
 }
 @_disfavoredOverload
-public func - <A>(left: Scalar, right: Term<A>) -> Term<A> {
+public func + <A: VectorTag>(left: Scalar, right: Term<A>) -> Term<A> {
+  Term(left.expression + right.expression)
+}
+@_disfavoredOverload
+public func - <A: VectorTag>(left: Term<A>, right: Scalar) -> Term<A> {
   Term(left.expression - right.expression)
 }
 @_disfavoredOverload
-public func / <A>(left: Term<A>, right: Scalar) -> Term<A> {
+public func - <A: VectorTag>(left: Scalar, right: Term<A>) -> Term<A> {
+  Term(left.expression - right.expression)
+}
+@_disfavoredOverload
+public func / <A: VectorTag>(left: Term<A>, right: Scalar) -> Term<A> {
+  Term(left.expression / right.expression)
+}
+@_disfavoredOverload
+public func / <A: VectorTag>(left: Scalar, right: Term<A>) -> Term<A> {
   Term(left.expression / right.expression)
 }
 

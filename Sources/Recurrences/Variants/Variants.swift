@@ -1,7 +1,19 @@
 extension Recurrence {
   /// Every shipped variant; adding one is a file beside this one and a line here.
   public static let variants: [Recurrence] = [
-    .gla
+    .linearAttention,
+    .linearAttentionNormalized,
+    .retnet,
+    .lightning,
+    .simpleGLA,
+    .mamba2,
+    .gla,
+    .glaLogits,
+    .glaDecay,
+    .hgrn2,
+    .rwkv6,
+    .gatedOuter,
+    .mamba,
   ]
 
   /// The variant called `name`.
