@@ -42,7 +42,7 @@ let package = Package(
       swiftSettings: settings),
     // From a tile program to C source.
     .target(
-      name: "Emission", dependencies: ["TileIR", "Targets", "Schedules", "Templates"],
+      name: "Emission", dependencies: ["TileIR", "Targets", "Schedules", "Planning", "Templates"],
       swiftSettings: settings),
     // LLVM's C API: the authority on the host, and the reader of compiled objects.
     .systemLibrary(name: "CLLVM", providers: [.apt(["llvm-22-dev"])]),
@@ -50,7 +50,7 @@ let package = Package(
     .target(
       name: "Execution",
       dependencies: [
-        "CLLVM", "Emission", "Planning",
+        "CLLVM", "Emission",
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "Crypto", package: "swift-crypto"),
       ],
@@ -75,5 +75,14 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "RecurrencesTests", dependencies: ["TestSupport"], swiftSettings: settings),
     .testTarget(name: "ReferenceTests", dependencies: ["TestSupport"], swiftSettings: settings),
+    // Needs a compiler.
+    .testTarget(
+      name: "ExecutionTests", dependencies: ["Execution", "Emission", "Targets"],
+      swiftSettings: settings),
+    // Needs clang, and qemu for the targets that this CPU is not.
+    .testTarget(
+      name: "VocabularyTests",
+      dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],
+      exclude: ["vocabulary_test.c"], swiftSettings: settings),
   ]
 )

@@ -86,5 +86,6 @@ public struct ProblemShape: Hashable, Codable, Sendable {
 /// Sizes that no problem can have: every reason, each a sentence.
 public struct ShapeError: Error, Hashable, Sendable, CustomStringConvertible {
   public var reasons: [String]
+  public init(reasons: [String]) { self.reasons = reasons }
   public var description: String { reasons.joined(separator: " ") }
 }

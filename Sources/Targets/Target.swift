@@ -34,3 +34,29 @@ public struct Target: Hashable, Codable, Sendable {
     self.emulator = emulator
   }
 }
+
+extension Target {
+  /// An instruction set that needs hardware of its own; `nil` is plain C for any machine.
+  public enum Architecture: String, Hashable, Codable, Sendable {
+    case x86 = "x86_64"
+    case aarch64
+
+    /// The triple that clang is given for this architecture when the host has another.
+    public var triple: String { "\(rawValue)-linux-gnu" }
+
+    /// The name as people write it.
+    public var title: String { self == .x86 ? "x86-64" : "64-bit Arm" }
+  }
+
+  /// The architecture that this target's vocabulary needs, or `nil` where any will do.
+  public var architecture: Architecture? {
+    switch vocabulary {
+    case "generic.h": nil
+    case "neon.h": .aarch64
+    default: .x86
+    }
+  }
+
+  /// Whether the code is compiled for another machine than the one that compiles it.
+  public var isCross: Bool { !emulator.isEmpty }
+}

@@ -1,0 +1,70 @@
+import Recurrences
+import Schedules
+import Targets
+
+/// What a library says of itself: enough to call it, to check it, and to make it again.
+public struct KernelManifest: Hashable, Codable, Sendable {
+  /// The version of the argument struct.
+  public var abi: Int
+  public var sluice: String
+  /// The kernel's name; its symbols are `<name>_forward` and so on.
+  public var name: String
+  public var recurrence: Recurrence
+  public var gateClass: String
+  public var key: Int
+  public var value: Int
+  /// Columns of the state's matrix: V, and one more with a normalizer.
+  public var stateColumns: Int
+  public var type: ElementType
+  public var gateType: ElementType
+  public var target: String
+  public var plan: Plan
+  /// The pointers at the end of the argument struct, in their order.
+  public var inputs: [Input]
+  /// SHA-256 of the emitted source, hexadecimal; filled in when it is known.
+  public var sourceDigest: String?
+  /// SHA-256 of the library, hexadecimal; absent inside the library itself.
+  public var libraryDigest: String?
+  public var compiler: String?
+
+  public struct Input: Hashable, Codable, Sendable {
+    public var name: String
+    public var role: Recurrence.Input.Role
+    public var axes: Axes
+    public var type: ElementType
+    /// Elements of one row (a token's and head's), or of a head's parameter.
+    public var size: Int
+    public var domain: Interval
+    public var summary: String
+  }
+
+  public static let currentABI = 1
+
+  public init(_ specification: KernelSpecification, _ plan: Plan) {
+    abi = KernelManifest.currentABI
+    sluice = sluiceVersion
+    name = KernelName(specification, plan).description
+    recurrence = specification.recurrence
+    gateClass = specification.normalForm.gateClass
+    key = specification.key
+    value = specification.value
+    stateColumns = specification.stateColumns
+    type = specification.type
+    gateType = specification.gateType
+    target = specification.target.name
+    self.plan = plan
+    inputs = specification.recurrence.inputs.map { input in
+      let type: ElementType =
+        switch input.role {
+        case .query, .operand: specification.type
+        case .gate: specification.gateType
+        case .parameter: .f32
+        }
+      let key = input.axes.contains(.key) ? specification.key : 1
+      let value = input.axes.contains(.value) ? specification.value : 1
+      return Input(
+        name: input.name, role: input.role, axes: input.axes, type: type, size: key * value,
+        domain: input.domain, summary: input.summary)
+    }
+  }
+}

@@ -1,0 +1,90 @@
+import Recurrences
+import Schedules
+
+/// A kernel's name is a grammar, parsed and printed here only; file, symbol and cache entry share it:
+///
+///     gla_k128_v256_bf16_gf32_avx512_fused_c64_s16_kt128_vt64_m0_pbf16_n2
+///
+/// recurrence (hyphens as underscores), K, V, element type, gate type, target, schedule, chunk,
+/// sub-block, key tile, value tile, materialization (`0`, a number of segments, or `c` for every
+/// chunk), type of the products, default threads.
+public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
+  public var recurrence: String
+  public var key: Int
+  public var value: Int
+  public var type: ElementType
+  public var gateType: ElementType
+  public var target: String
+  public var plan: Plan
+
+  public init(_ specification: KernelSpecification, _ plan: Plan) {
+    recurrence = specification.recurrence.name
+    key = specification.key
+    value = specification.value
+    type = specification.type
+    gateType = specification.gateType
+    target = specification.target.name
+    self.plan = plan
+  }
+
+  public var description: String {
+    let materialization =
+      switch plan.materialization {
+      case .none: "0"
+      case .segments(let count): String(count)
+      case .chunks: "c"
+      }
+    return [
+      recurrence.replacing("-", with: "_"), "k\(key)", "v\(value)", type.rawValue,
+      "g\(gateType.rawValue)", target, KernelName.short(plan.schedule), "c\(plan.chunk)",
+      "s\(plan.subBlock)", "kt\(plan.keyTile)", "vt\(plan.valueTile)", "m\(materialization)",
+      "p\(plan.products.rawValue)", "n\(plan.threads)",
+    ].joined(separator: "_")
+  }
+
+  /// Reads what `description` writes; nil for anything else.
+  public init?(_ text: String) {
+    var parts = text.split(separator: "_", omittingEmptySubsequences: false).map(String.init)
+    guard parts.count >= 14 else { return nil }
+    func take(_ prefix: String) -> String? {
+      guard let last = parts.popLast(), last.hasPrefix(prefix) else { return nil }
+      return String(last.dropFirst(prefix.count))
+    }
+    func number(_ prefix: String) -> Int? { take(prefix).flatMap(Int.init) }
+    guard let threads = number("n"), let products = take("p").flatMap(ElementType.init),
+      let states = take("m"), let valueTile = number("vt"), let keyTile = number("kt"),
+      let subBlock = number("s"), let chunk = number("c"),
+      let schedule = take("").flatMap(KernelName.long), let target = take(""),
+      let gateType = take("g").flatMap(ElementType.init),
+      let type = take("").flatMap(ElementType.init), let value = number("v"),
+      let key = number("k"),
+      let materialization = states == "0"
+        ? Materialization.none
+        : states == "c" ? .chunks : Int(states).map({ .segments($0) })
+    else { return nil }
+    recurrence = parts.joined(separator: "-")
+    self.key = key
+    self.value = value
+    self.type = type
+    self.gateType = gateType
+    self.target = target
+    plan = Plan(
+      schedule: schedule, chunk: chunk, subBlock: subBlock, keyTile: keyTile,
+      valueTile: valueTile, materialization: materialization, threads: threads,
+      products: products)
+    guard description == text else { return nil }
+  }
+
+  private static let spellings = [
+    "chunk-fused": "fused", "segmented": "seg", "token-recurrent": "token",
+  ]
+
+  /// A schedule without a spelling of its own is written without hyphens.
+  private static func short(_ schedule: String) -> String {
+    spellings[schedule] ?? schedule.replacing("-", with: "")
+  }
+
+  private static func long(_ short: String) -> String? {
+    Schedules.all.map(\.name).first { KernelName.short($0) == short }
+  }
+}

@@ -1,0 +1,70 @@
+import Recurrences
+import Schedules
+import Targets
+
+/// Orders plans: by a model or by the clock.
+public protocol Ranker: Sendable {
+  /// The smaller the better; the unit is the ranker's own.
+  func cost(of plan: Plan, for specification: KernelSpecification) -> Double
+}
+
+/// Vector instructions a token and head, by what each schedule does: products, scores, maps, and
+/// the state's way through the caches.
+public struct CostModel: Ranker {
+  public init() {}
+
+  public func cost(of plan: Plan, for specification: KernelSpecification) -> Double {
+    let lanes = Double(specification.target.lanes)
+    let K = Double(specification.key)
+    let V = Double(specification.value)
+    let C = Double(plan.chunk)
+    let c = Double(plan.subBlock)
+    // A product in bf16 pairs does two steps in one instruction.
+    let step = plan.products == .bf16 ? 0.5 : 1.0
+    let valueTiles = (V / Double(plan.valueTile)).rounded(.up)
+    var cost = 2 * K * V / lanes * step
+    if plan.chunk == 1 {
+      // Every token takes the whole state from the cache and puts it back.
+      cost = 3 * K * V / lanes + stateTraffic(plan, specification) + 200
+    } else {
+      cost += (C + c) / 2 * V / lanes * step
+      cost += stateTraffic(plan, specification) * 3 / C
+      cost += valueTiles * scores(plan, specification)
+      if specification.normalForm.diagonal?.valueGate != nil { cost += c * V / lanes }
+      if plan.products == .bf16 { cost += 3 * K * V / lanes / C }
+    }
+    switch plan.materialization {
+    case .none: break
+    // States are summarized by a further half of the work, which only more workers can pay for.
+    case .segments: cost *= 1.6
+    case .chunks: cost *= 1.6 + 64 / C
+    }
+    return cost
+  }
+
+  /// Scores and maps of one token: repeated for every value tile.
+  private func scores(_ plan: Plan, _ specification: KernelSpecification) -> Double {
+    let lanes = Double(specification.target.lanes)
+    let K = Double(specification.key)
+    let C = Double(plan.chunk)
+    let c = Double(plan.subBlock)
+    // Loads, an exponential, scans and scalings of a row.
+    let maps = 40 * K / lanes
+    guard specification.normalForm.diagonal?.keyGate?.axes == .key else {
+      return maps + C * K / lanes
+    }
+    let exact = (c + 1) / 2 * (2 * K / lanes + 5)
+    let offDiagonal = (C - c) / 2 * K / lanes + (C / c - 1) / 2 * 3 * K / lanes
+    return maps + exact + offDiagonal
+  }
+
+  /// Loads of the state's tile, dearer when it leaves the first cache.
+  private func stateTraffic(_ plan: Plan, _ specification: KernelSpecification) -> Double {
+    let bytes = specification.key * plan.valueTile * 4
+    let vectors =
+      Double(specification.key * specification.value) / Double(specification.target.lanes)
+    if bytes <= specification.target.firstLevelCache * 3 / 4 { return vectors }
+    if bytes <= specification.target.secondLevelCache * 3 / 4 { return 2 * vectors }
+    return 6 * vectors
+  }
+}

@@ -1,0 +1,50 @@
+import Recurrences
+import TileIR
+
+/// The state stays on chip for a whole sequence: least traffic, parallel over sequences, heads and
+/// value tiles only.
+public struct ChunkFused: Schedule {
+  public let name = "chunk-fused"
+  public let summary = "state on chip for the whole sequence, chunks by matrix products"
+
+  public init() {}
+
+  public func obstacle(to specification: KernelSpecification) -> String? {
+    ChunkWalk.obstacle(to: specification)
+  }
+
+  public func candidates(for specification: KernelSpecification) -> [Plan] {
+    ChunkWalk.candidates(for: specification, schedule: name, materializations: [.none])
+  }
+
+  public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
+    var found = ChunkWalk.objections(to: plan, for: specification)
+    if plan.materialization != .none {
+      found.append(
+        "\(name) keeps the state on chip; materialization \(plan.materialization) needs the "
+          + "schedule segmented.")
+    }
+    return found
+  }
+
+  public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
+    let walk = ChunkWalk(specification, plan)
+    var b = ProgramBuilder(specification, valueTile: plan.valueTile)
+    let state = walk.declareState(&b)
+    walk.load(state, from: TensorName.initialState, &b)
+    if let ones = state.ones { walk.fill(ones.all, 1, &b) }
+    b.loop(.chunks("c")) { b in
+      let operands = walk.prepare(&b, forScores: true)
+      walk.readOut(state, operands, &b)
+      walk.carry(state, operands, total: nil, &b)
+    }
+    walk.store(state, to: TensorName.finalState, &b)
+    return walk.program(
+      segmentation: .none, extraTensors: [],
+      phases: [
+        TileProgram.Phase(
+          name: "walk", pseudoCode: walk.pseudoCode(of: "the whole sequence"),
+          grid: [.sequence, .head, .valueTile], tiles: b.tiles, body: b.body)
+      ])
+  }
+}

@@ -1,0 +1,148 @@
+import Recurrences
+import Targets
+import TileIR
+
+extension ChunkWalk {
+  /// - Parameter plan: without objections, for a recurrence without obstacle.
+  init(_ specification: KernelSpecification, _ plan: Plan) {
+    guard let form = specification.normalForm.diagonal else {
+      preconditionFailure("`obstacle` refuses recurrences that have no chunk form")
+    }
+    self.init(specification: specification, form: form, plan: plan)
+  }
+
+  static func obstacle(to specification: KernelSpecification) -> String? {
+    switch specification.normalForm.structure {
+    case .diagonal: nil
+    case .elementwise(let form): form.reason
+    }
+  }
+
+  /// Plans by the rule of thumb that a chunk's operands and the state stay in the caches; the
+  /// planner orders them.
+  static func candidates(
+    for specification: KernelSpecification, schedule: String,
+    materializations: [Materialization]
+  ) -> [Plan] {
+    guard obstacle(to: specification) == nil else { return [] }
+    let products: [ElementType] =
+      specification.type == .bf16 && specification.target.hasBFloat16Products
+      ? [.bf16, .f32] : [.f32]
+    var plans: [Plan] = []
+    for materialization in materializations {
+      for product in products {
+        for chunk in [64, 32, 16, 128] {
+          for subBlock in [16, 8, 32, 64] where chunk % subBlock == 0 {
+            for valueTile in valueTiles(for: specification) {
+              plans.append(
+                Plan(
+                  schedule: schedule, chunk: chunk, subBlock: subBlock,
+                  keyTile: specification.key, valueTile: valueTile,
+                  materialization: materialization, products: product))
+            }
+          }
+        }
+      }
+    }
+    return plans.filter { objections(to: $0, for: specification).isEmpty }
+  }
+
+  /// Whole vectors only, and the whole of V when it is small.
+  private static func valueTiles(for specification: KernelSpecification) -> [Int] {
+    let value = specification.value
+    if readsAllValues(specification) { return [value] }
+    let tiles = [64, 128, 32, 256].filter { $0 < value }
+    return value <= 256 ? tiles + [value] : tiles
+  }
+
+  /// A map that sums over the value axis needs every value in one worker.
+  static func readsAllValues(_ specification: KernelSpecification) -> Bool {
+    guard let form = specification.normalForm.diagonal else { return false }
+    let maps = [form.query, form.key, form.value, form.skip, form.present].compactMap { $0 }
+    return maps.contains { map in
+      map.contains {
+        if case .sum(let axis, _) = $0 { axis == .value } else { false }
+      }
+    }
+  }
+
+  static func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
+    var found: [String] = []
+    if plan.chunk < 2 || plan.chunk > 512 || plan.chunk % 2 != 0 {
+      found.append("chunk must be an even number from 2 to 512, not \(plan.chunk).")
+    }
+    if plan.subBlock < 1 || plan.chunk % plan.subBlock != 0 {
+      found.append("sub-block \(plan.subBlock) does not divide chunk \(plan.chunk).")
+    }
+    if plan.products == .bf16, plan.subBlock % 2 != 0 {
+      found.append("sub-block \(plan.subBlock) must be even, as bf16 products take pairs of rows.")
+    }
+    if plan.keyTile < 1 || specification.key % plan.keyTile != 0 {
+      found.append("key-tile \(plan.keyTile) does not divide K = \(specification.key).")
+    } else if plan.products == .bf16, plan.keyTile != specification.key, plan.keyTile % 2 != 0 {
+      found.append("key-tile \(plan.keyTile) must be even, as bf16 products take pairs of rows.")
+    }
+    if plan.valueTile < 1 || plan.valueTile > specification.value {
+      found.append(
+        "value-tile must be from 1 to V = \(specification.value), not \(plan.valueTile).")
+    } else if plan.valueTile < specification.value, readsAllValues(specification) {
+      found.append("value-tile must be V = \(specification.value): a map sums over the values.")
+    }
+    if plan.products == .bf16,
+      specification.type != .bf16 || !specification.target.hasBFloat16Products
+    {
+      found.append(
+        "bf16 products need bf16 tensors and a target that has them; \(specification.target.name) "
+          + "with \(specification.type.rawValue) does not.")
+    }
+    if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
+    return found
+  }
+
+  func program(
+    segmentation: TileProgram.Segmentation, extraTensors: [Tensor], phases: [TileProgram.Phase]
+  ) -> TileProgram {
+    TileProgram(
+      name: specification.recurrence.name, key: specification.key, value: specification.value,
+      chunk: chunk, valueTile: plan.valueTile, segmentation: segmentation,
+      tensors: ProgramBuilder.tensors(specification) + extraTensors, phases: phases)
+  }
+
+  /// The algorithm as it stands above the emitted function.
+  func pseudoCode(of what: String) -> [String] {
+    var lines = ["S = the state before \(what)", "for each chunk of \(chunk) tokens:"]
+    if hasKeyVectorGate {
+      lines += [
+        "  E_i = d_start ... d_i         from the start of i's sub-block of \(block) tokens",
+        "  F_j = d_{j+1} ... d_end       to the end of j's sub-block",
+        "  T_r = product of d over sub-block r",
+      ]
+    } else if hasScalarGate {
+      lines += [
+        "  E_i = d_1 ... d_i             from the chunk's start",
+        "  F_j = d_{j+1} ... d_C         to the chunk's end",
+        "  W_ij = d_{j+1} ... d_i",
+      ]
+    }
+    lines.append("  for each query head of the group:")
+    if hasKeyVectorGate {
+      lines += [
+        "    for each sub-block r:  Q = q E",
+        "      P_rr = sum_k q_ik k_jk d_{j+1,k} ... d_ik      exact, by running products",
+        "      for s = r-1 ... 0:  P_rs = Q (k F)_s^T;  Q = Q T_s",
+      ]
+    } else {
+      lines.append("    P = (q k^T) W;  Q = q E")
+    }
+    if hasValueGate {
+      lines += [
+        "      O = Q S;  for s < r:  O = O Tv_s + P_rs (v Fv)_s",
+        "      then token by token of sub-block r:  O_i = O_i dv_j + P_ij v_j",
+      ]
+    } else {
+      lines.append("      O = Q S + P v")
+    }
+    lines.append("  S = diag(T) S\(hasValueGate ? " diag(Tv)" : "") + (k F)^T v")
+    return lines
+  }
+}

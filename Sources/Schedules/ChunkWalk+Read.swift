@@ -1,0 +1,203 @@
+import Recurrences
+import TileIR
+
+extension ChunkWalk {
+  /// The outputs of a chunk's tokens, one query head after the other.
+  func readOut(_ state: State, _ operands: ChunkOperands, _ b: inout ProgramBuilder) {
+    let K = specification.key
+    let stateOperand = readableState(state, &b)
+    b.loop(.queryHeads("g")) { b in
+      let query = b.tile("q", chunk, K, "queries of the chunk, scaled")
+      b.map(query.all, form.query, tokens: start, fill: 0)
+      let present = presentWeights(&b)
+      let scores = b.tile("P", chunk, chunk, "scores of the chunk's tokens on each other")
+      if !hasKeyVectorGate { wholeScores(query, operands, scores, present, &b) }
+      if hasKeyVectorGate {
+        scale(operandQuery(&b).all, query.all, by: operands.entering!.all, &b)
+      } else if hasScalarGate {
+        scale(query.all, query.all, by: operands.entering!.all, .overColumns, &b)
+      }
+      let rows = Index("r", times: block)
+      b.range("r", 0, Index(blocks)) { b in
+        if hasKeyVectorGate { blockScores(query, operands, scores, present, &b) }
+        let read = hasKeyVectorGate ? operandQuery(&b).rows(rows, block) : query.rows(rows, block)
+        let output = b.tile("O", block, plan.valueTile, "outputs of a sub-block")
+        outputs(output, read, scores, operands, stateOperand, &b)
+        if form.normalizer != nil { normalize(output, read, scores, state, &b) }
+        addSkip(output, &b)
+        b.add(
+          .storeTokens(
+            StoreTokens(
+              TokenSlice(
+                TensorName.output, start: start + rows, rows: block,
+                column: .valueTile(times: plan.valueTile), columns: plan.valueTile), output.all)))
+      }
+    }
+  }
+
+  /// Queries decayed from the start of their sub-block on; they decay further as the walk over
+  /// earlier sub-blocks goes back.
+  private func operandQuery(_ b: inout ProgramBuilder) -> Tile {
+    b.tile("qE", chunk, specification.key, "queries under the decay since their sub-block's start")
+  }
+
+  /// The state as the right operand of a product.
+  private func readableState(_ state: State, _ b: inout ProgramBuilder) -> Tile {
+    guard usesPairs else { return state.matrix }
+    let pairs = b.tile(
+      "S_pairs", specification.key, plan.valueTile, type: .bf16, layout: .pairs,
+      "the state as the right operand of q S")
+    convert(pairs.rows(0, specification.key), state.matrix.all, &b)
+    return pairs
+  }
+
+  /// The present token's own weight where the read-out excludes it.
+  private func presentWeights(_ b: inout ProgramBuilder) -> Tile? {
+    guard let present = form.present else { return nil }
+    let terms = b.tile("bonus_terms", chunk, specification.key, "summands of the bonus")
+    let weights = b.tile("bonus", chunk, 1, "weight of each token's own value")
+    b.map(terms.all, present, tokens: start, fill: 0)
+    b.add(.reduce(Reduce(weights.all, terms.all, .sum)))
+    return weights
+  }
+
+  /// P = (q k^T) * W for the whole chunk.
+  private func wholeScores(
+    _ query: Tile, _ operands: ChunkOperands, _ scores: Tile, _ present: Tile?,
+    _ b: inout ProgramBuilder
+  ) {
+    b.note("P = (q k^T) * W")
+    let left = leftOperand(query.all, rows: chunk, &b)
+    b.add(
+      .multiply(
+        Multiply(
+          scores.all, left, operands.keyTransposed!.rows(0, specification.key),
+          accumulates: false)))
+    b.add(.weigh(Weigh(scores.all, by: operands.matrix!.all)))
+    if let present {
+      b.range("i", 0, Index(chunk)) { b in
+        convert(scores.part(Index("i"), 1, Index("i"), 1), present.rows(Index("i"), 1), &b)
+      }
+    }
+  }
+
+  /// Row r of the score matrix in pieces: exact on the diagonal, products to the left of it.
+  private func blockScores(
+    _ query: Tile, _ operands: ChunkOperands, _ scores: Tile, _ present: Tile?,
+    _ b: inout ProgramBuilder
+  ) {
+    let row = Index("r", times: block)
+    b.add(
+      .decayedScores(
+        DecayedScores(
+          scores.part(row, block, row, block), query: query.rows(row, block),
+          key: operands.key.rows(row, block), decay: operands.decay!.rows(row, block),
+          readsPrevious: form.readsPrevious)))
+    if let present {
+      b.range("i", 0, Index(block)) { b in
+        let place = row + Index("i")
+        convert(scores.part(place, 1, place, 1), present.rows(place, 1), &b)
+      }
+    }
+    guard blocks > 1, let keyTransposed = operands.keyTransposed else { return }
+    let decayed = operandQuery(&b).rows(row, block)
+    b.range("s", 0, Index("r"), descending: true) { b in
+      let column = Index("s", times: block)
+      let left = leftOperand(decayed, rows: block, &b)
+      b.add(
+        .multiply(
+          Multiply(
+            scores.part(row, block, column, block), left,
+            keyTransposed.part(0, specification.key, column, block), accumulates: false)))
+      scale(decayed, decayed, by: operands.totals!.rows(Index("s"), 1), .overRows, &b)
+    }
+  }
+
+  /// A left operand in the type that products take.
+  private func leftOperand(
+    _ source: TileView, rows: Int, name: String = "q_operand", _ b: inout ProgramBuilder
+  ) -> TileView {
+    guard usesPairs else { return source }
+    let operand = b.tile(
+      "\(name)_\(rows)x\(source.columns)", rows, source.columns, type: .bf16,
+      "a left operand in bf16")
+    convert(operand.all, source, &b)
+    return operand.all
+  }
+
+  /// O = Q S + P V of sub-block r.
+  private func outputs(
+    _ output: Tile, _ query: TileView, _ scores: Tile, _ operands: ChunkOperands,
+    _ state: Tile, _ b: inout ProgramBuilder
+  ) {
+    b.note("O = q S + P v")
+    let row = Index("r", times: block)
+    let left = leftOperand(query, rows: block, &b)
+    let whole = plan.keyTile == specification.key
+    if !whole { fill(output.all, 0, &b) }
+    forKeyTiles(&b) { b, place, rows in
+      var part = left
+      part.column = place
+      part.columns = rows
+      b.add(
+        .multiply(Multiply(output.all, part, state.rows(place, rows), accumulates: !whole)))
+    }
+    guard hasValueGate else {
+      let depth = Index("r", times: block, plus: block)
+      let weights = leftOperand(scores.rows(row, block), rows: block, name: "P_operand", &b)
+      b.add(
+        .multiply(
+          Multiply(
+            output.all, weights, operands.valueOperand.all, accumulates: true, depth: depth)))
+      return
+    }
+    b.range("s", 0, Index("r")) { b in
+      let column = Index("s", times: block)
+      let weights = leftOperand(
+        scores.part(row, block, column, block), rows: block, name: "P_operand", &b)
+      b.add(
+        .multiply(
+          Multiply(
+            output.all, weights, operands.valueOperand.rows(column, block), accumulates: true,
+            columnScale: operands.valueTotals!.rows(Index("s"), 1))))
+    }
+    b.add(
+      .decayedValues(
+        DecayedValues(
+          output.all, scores: scores.part(row, block, row, block),
+          value: operands.value.rows(row, block), decay: operands.valueDecay!.rows(row, block),
+          readsPrevious: form.readsPrevious)))
+  }
+
+  /// O /= normalizer(q z + sum of the scores).
+  private func normalize(
+    _ output: Tile, _ query: TileView, _ scores: Tile, _ state: State, _ b: inout ProgramBuilder
+  ) {
+    let sums = b.tile("n", block, 1, "sums of the scores")
+    let row = Index("r", times: block)
+    b.add(.multiply(Multiply(sums.all, query, state.normalizer!.all, accumulates: false)))
+    b.add(
+      .multiply(
+        Multiply(
+          sums.all, scores.rows(row, block), state.ones!.all, accumulates: true,
+          depth: Index("r", times: block, plus: block))))
+    b.add(
+      .map(
+        Map(
+          sums.all, form.normalizer!,
+          [Symbol.normalizer: .tile(sums.all, .none), Symbol.scale: .scale])))
+    b.add(
+      .map(
+        Map(
+          output.all, .input("x", .scalar) / .input("y", .scalar),
+          ["x": .tile(output.all, .none), "y": .tile(sums.all, .overColumns)])))
+  }
+
+  /// O += skip.
+  private func addSkip(_ output: Tile, _ b: inout ProgramBuilder) {
+    guard let skip = form.skip else { return }
+    let added = b.tile("skip", block, plan.valueTile, "what goes past the state")
+    b.map(added.all, skip, tokens: start + Index("r", times: block), fill: 0)
+    add(output.all, output.all, added.all, &b)
+  }
+}

@@ -1,0 +1,38 @@
+import Recurrences
+import Targets
+
+/// What a kernel is made for: a recurrence at fixed key and value sizes, element types, a machine.
+public struct KernelSpecification: Hashable, Codable, Sendable {
+  public var normalForm: NormalForm
+  /// Key and value size of one head.
+  public var key: Int
+  public var value: Int
+  /// Elements of q, k, v and o; and of the gates.
+  public var type: ElementType
+  public var gateType: ElementType
+  public var target: Target
+
+  /// - Throws: `ShapeError` for a size below one or above what a head can have.
+  public init(
+    normalForm: NormalForm, key: Int, value: Int, type: ElementType, gateType: ElementType,
+    target: Target
+  ) throws(ShapeError) {
+    let wrong = [("key-dim", key), ("value-dim", value)].filter { !(1...4096).contains($0.1) }
+    guard wrong.isEmpty else {
+      throw ShapeError(reasons: wrong.map { "\($0.0) must be from 1 to 4096, not \($0.1)." })
+    }
+    self.normalForm = normalForm
+    self.key = key
+    self.value = value
+    self.type = type
+    self.gateType = gateType
+    self.target = target
+  }
+
+  public var recurrence: Recurrence { normalForm.recurrence }
+
+  /// Columns of the state's matrix in memory: V, and one more for a normalizer.
+  public var stateColumns: Int {
+    value + (normalForm.diagonal?.normalizer == nil ? 0 : 1)
+  }
+}

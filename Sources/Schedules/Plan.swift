@@ -1,0 +1,119 @@
+import Recurrences
+
+/// How a kernel is computed: every choice that does not change what it computes.
+public struct Plan: Hashable, Codable, Sendable {
+  /// The schedule's name.
+  public var schedule: String
+  /// Tokens between two updates of the state.
+  public var chunk: Int
+  /// Tokens of one diagonal piece of the score matrix; divides `chunk`.
+  public var subBlock: Int
+  /// Rows of the state that one product works on; divides K.
+  public var keyTile: Int
+  /// Columns of the state that one worker holds.
+  public var valueTile: Int
+  public var materialization: Materialization
+  /// Threads when the caller does not say.
+  public var threads: Int
+  /// What products multiply: f32, or bf16 pairs summed in f32.
+  public var products: ElementType
+
+  public init(
+    schedule: String, chunk: Int, subBlock: Int, keyTile: Int, valueTile: Int,
+    materialization: Materialization = .none, threads: Int = 1, products: ElementType = .f32
+  ) {
+    self.schedule = schedule
+    self.chunk = chunk
+    self.subBlock = subBlock
+    self.keyTile = keyTile
+    self.valueTile = valueTile
+    self.materialization = materialization
+    self.threads = threads
+    self.products = products
+  }
+}
+
+/// Which states are written to memory: the paper's trade of traffic against parallelism.
+public enum Materialization: Hashable, Codable, Sendable, CustomStringConvertible {
+  /// The state stays on chip for the whole sequence.
+  case none
+  /// The states between this many segments of a sequence.
+  case segments(Int)
+  /// The state before every chunk.
+  case chunks
+
+  /// Reads `none`, `segments:N` or `chunks`; nil for anything else.
+  public init?(_ text: String) {
+    switch text {
+    case "none": self = .none
+    case "chunks": self = .chunks
+    default:
+      let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+      guard parts.count == 2, parts[0] == "segments", let count = Int(parts[1]),
+        (1...4096).contains(count)
+      else { return nil }
+      self = .segments(count)
+    }
+  }
+
+  public var description: String {
+    switch self {
+    case .none: "none"
+    case .segments(let count): "segments:\(count)"
+    case .chunks: "chunks"
+    }
+  }
+}
+
+/// The parts of a plan that a user pins; the planner chooses the rest.
+public struct PlanRequest: Hashable, Codable, Sendable {
+  public var schedule: String?
+  public var chunk: Int?
+  public var subBlock: Int?
+  public var keyTile: Int?
+  public var valueTile: Int?
+  public var materialization: Materialization?
+  public var threads: Int?
+  public var products: ElementType?
+
+  public init(
+    schedule: String? = nil, chunk: Int? = nil, subBlock: Int? = nil, keyTile: Int? = nil,
+    valueTile: Int? = nil, materialization: Materialization? = nil, threads: Int? = nil,
+    products: ElementType? = nil
+  ) {
+    self.schedule = schedule
+    self.chunk = chunk
+    self.subBlock = subBlock
+    self.keyTile = keyTile
+    self.valueTile = valueTile
+    self.materialization = materialization
+    self.threads = threads
+    self.products = products
+  }
+
+  /// Whether a plan has everything that is pinned.
+  public func admits(_ plan: Plan) -> Bool {
+    (schedule == nil || schedule == plan.schedule) && (chunk == nil || chunk == plan.chunk)
+      && (subBlock == nil || subBlock == plan.subBlock)
+      && (keyTile == nil || keyTile == plan.keyTile)
+      && (valueTile == nil || valueTile == plan.valueTile)
+      && (materialization == nil || materialization == plan.materialization)
+      && (threads == nil || threads == plan.threads)
+      && (products == nil || products == plan.products)
+  }
+}
+
+extension Plan: CustomStringConvertible {
+  public var description: String {
+    """
+    schedule         \(schedule)
+    chunk            \(chunk)
+    sub-block        \(subBlock)
+    key-tile         \(keyTile)
+    value-tile       \(valueTile)
+    materialization  \(materialization)
+    threads          \(threads)
+    products         \(products.rawValue)
+    """
+  }
+}

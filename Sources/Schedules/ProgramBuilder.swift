@@ -1,0 +1,154 @@
+import Recurrences
+import TileIR
+
+/// Collects the tiles and statements of one phase, and turns maps of a recurrence into operations.
+struct ProgramBuilder {
+  let specification: KernelSpecification
+  let valueTile: Int
+  var tiles: [Tile] = []
+  /// Statements of the block that is being written.
+  var body: [Statement] = []
+  private var temporaries = 0
+
+  init(_ specification: KernelSpecification, valueTile: Int) {
+    self.specification = specification
+    self.valueTile = valueTile
+  }
+
+  /// Declares a tile.
+  mutating func tile(
+    _ name: String, _ rows: Int, _ columns: Int, type: ElementType = .f32,
+    layout: Tile.Layout = .rows, _ meaning: String
+  ) -> Tile {
+    // Interleaved rows come in pairs; the odd one out is paired with zeros.
+    let whole = layout == .pairs ? rows + rows % 2 : rows
+    let tile = Tile(name, whole, columns, type: type, layout: layout, meaning)
+    if !tiles.contains(where: { $0.name == name }) { tiles.append(tile) }
+    return tile
+  }
+
+  mutating func note(_ text: String) { body.append(.note(text)) }
+  mutating func add(_ operation: TileIR.Operation) { body.append(.operation(operation)) }
+
+  /// Writes a loop whose body `write` fills in.
+  mutating func loop(_ loop: Loop, _ write: (inout ProgramBuilder) -> Void) {
+    let outside = body
+    body = []
+    write(&self)
+    body = outside + [.loop(loop, body)]
+  }
+
+  /// Writes what only the first value tile's worker does.
+  mutating func onFirstValueTile(_ write: (inout ProgramBuilder) -> Void) {
+    let outside = body
+    body = []
+    write(&self)
+    body = outside + [.firstValueTile(body)]
+  }
+
+  /// Writes `body` unless there is nothing to write.
+  mutating func range(
+    _ variable: String, _ from: Index, _ to: Index, descending: Bool = false,
+    _ write: (inout ProgramBuilder) -> Void
+  ) {
+    loop(.range(variable, from: from, to: to, descending: descending), write)
+  }
+
+  /// Fills rows of `target` with a map of the recurrence at the tokens from `start` on.
+  ///
+  /// - Parameter fill: what rows past the end of the sequence hold.
+  mutating func map(
+    _ target: TileView, _ expression: Expression, tokens start: Index, fill: Double
+  ) {
+    let rows = target.rows
+    let lowered = hoistingSums(expression, rows: rows, tokens: start)
+    var operands = lowered.operands
+    for name in lowered.expression.inputNames where operands[name] == nil {
+      operands[name] = operand(name, tokens: start, rows: rows)
+    }
+    add(
+      .map(
+        Map(
+          target, lowered.expression, operands, tail: Map.Tail(start: start, fill: fill))))
+  }
+
+  /// Where an input of the recurrence is read from.
+  func operand(_ name: String, tokens start: Index, rows: Int) -> Map.Operand {
+    guard name != Symbol.scale, let input = specification.recurrence.input(name) else {
+      return .scale
+    }
+    let column: Index = input.axes.contains(.value) ? .valueTile(times: valueTile) : 0
+    if input.role == .parameter { return .parameter(name, column: column) }
+    let columns =
+      switch input.axes {
+      case .key: specification.key
+      case .value: valueTile
+      default: 1
+      }
+    return .tokens(
+      TokenSlice(name, start: start, rows: rows, column: column, columns: columns))
+  }
+
+  /// A map is elementwise; sums inside it are computed first, one number a row.
+  private mutating func hoistingSums(
+    _ expression: Expression, rows: Int, tokens start: Index
+  ) -> (expression: Expression, operands: [String: Map.Operand]) {
+    var operands: [String: Map.Operand] = [:]
+    func walk(_ node: Expression, _ builder: inout ProgramBuilder) -> Expression {
+      guard case .sum(let axis, let operand) = node else {
+        return node.mapChildren { walk($0, &builder) }
+      }
+      let number = builder.temporaries
+      builder.temporaries += 1
+      let width = axis == .key ? builder.specification.key : builder.specification.value
+      let terms = builder.tile("terms\(number)", rows, width, "terms of a sum over a row")
+      let sums = builder.tile("sum\(number)", rows, 1, "one sum a row")
+      builder.map(terms.all, operand, tokens: start, fill: 0)
+      builder.add(.reduce(Reduce(sums.all, terms.all, .sum)))
+      operands["sum\(number)"] = .tile(sums.all, .overColumns)
+      return .input("sum\(number)", .scalar)
+    }
+    return (walk(expression, &self), operands)
+  }
+
+  /// The tensors that the recurrence's inputs are, in their order, and the output.
+  static func tensors(_ specification: KernelSpecification) -> [Tensor] {
+    var tensors: [Tensor] = []
+    for input in specification.recurrence.inputs {
+      let columns = size(input.axes.contains(.value) ? .value : input.axes, specification)
+      switch input.role {
+      case .parameter:
+        let rows = input.axes == .keyValue ? specification.key : 1
+        tensors.append(Tensor(input.name, .parameter, rows: rows, columns: columns))
+      case .query:
+        tensors.append(
+          Tensor(input.name, .queryTokens, type: specification.type, columns: columns))
+      case .operand:
+        tensors.append(Tensor(input.name, .tokens, type: specification.type, columns: columns))
+      case .gate:
+        tensors.append(Tensor(input.name, .tokens, type: specification.gateType, columns: columns))
+      }
+    }
+    tensors.append(
+      Tensor(
+        TensorName.output, .queryTokens, type: specification.type, columns: specification.value))
+    for (name, kind) in [
+      (TensorName.initialState, Tensor.Kind.initialState),
+      (TensorName.finalState, .finalState),
+    ] {
+      tensors.append(
+        Tensor(
+          name, kind, rows: specification.key, columns: specification.stateColumns,
+          isOptional: true))
+    }
+    return tensors
+  }
+
+  private static func size(_ axes: Axes, _ specification: KernelSpecification) -> Int {
+    switch axes {
+    case .key: specification.key
+    case .value: specification.value
+    default: 1
+    }
+  }
+}

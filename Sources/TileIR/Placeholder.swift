@@ -1,0 +1,2 @@
+import Recurrences
+extension ElementType { public func rounded(_ x: Double) -> Double { Double(Float(x)) } }

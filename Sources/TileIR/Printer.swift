@@ -1,0 +1,117 @@
+import Recurrences
+
+extension TileProgram: CustomStringConvertible {
+  /// The stable text of a program: what `sluice generate --emit tile` prints and goldens hold.
+  public var description: String {
+    var lines = [
+      "program \(name) key=\(key) value=\(value) chunk=\(chunk) value-tile=\(valueTile)"
+        + " segments=\(segmentation.text)"
+    ]
+    for tensor in tensors {
+      lines.append(
+        "  tensor \(tensor.name): \(tensor.kind.rawValue) \(tensor.rows)x\(tensor.columns)"
+          + " \(tensor.type.rawValue)\(tensor.isOptional ? " optional" : "")")
+    }
+    for phase in phases {
+      lines.append("")
+      lines.append(
+        "  phase \(phase.name) over \(phase.grid.map(\.rawValue).joined(separator: ", "))")
+      for tile in phase.tiles {
+        lines.append(
+          "    tile \(tile.name): \(tile.rows)x\(tile.columns) \(tile.type.rawValue)"
+            + "\(tile.layout == .pairs ? " pairs" : "")  -- \(tile.meaning)")
+      }
+      for statement in phase.body { statement.write(indent: 4, into: &lines) }
+    }
+    return lines.joined(separator: "\n") + "\n"
+  }
+}
+
+extension TileProgram.Segmentation {
+  var text: String {
+    switch self {
+    case .none: "none"
+    case .fixed(let count): String(count)
+    case .perChunk: "chunks"
+    }
+  }
+}
+
+extension Statement {
+  fileprivate func write(indent: Int, into lines: inout [String]) {
+    let margin = String(repeating: " ", count: indent)
+    switch self {
+    case .operation(let operation): lines.append(margin + operation.description)
+    case .note(let text): lines.append(margin + "-- " + text)
+    case .loop(let loop, let body):
+      lines.append(margin + loop.description)
+      for statement in body { statement.write(indent: indent + 2, into: &lines) }
+    case .firstValueTile(let body):
+      lines.append(margin + "on the first value tile")
+      for statement in body { statement.write(indent: indent + 2, into: &lines) }
+    }
+  }
+}
+
+extension Loop: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .chunks(let name): "for \(name) in chunks"
+    case .queryHeads(let name): "for \(name) in query heads"
+    case .segments(let name): "for \(name) in segments"
+    case .range(let name, let from, let to, let descending):
+      "for \(name) in \(from)..<\(to)\(descending ? " downwards" : "")"
+    }
+  }
+}
+
+extension Operation: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .map(let map):
+      let operands = map.operands.sorted { $0.key < $1.key }
+        .map { "\($0.key)=\($0.value.text)" }.joined(separator: ", ")
+      let fill = map.tail.map { " past \($0.start) fill \($0.fill)" } ?? ""
+      return "\(map.target) = \(map.expression) where \(operands)\(fill)"
+    case .scan(let scan):
+      return "\(scan.target) = running product \(scan.backward ? "backward" : "forward")"
+        + "\(scan.exclusive ? " exclusive" : "") of \(scan.source)"
+    case .reduce(let reduce):
+      return "\(reduce.target) = \(reduce.function.rawValue) of \(reduce.source)"
+    case .transpose(let transpose): return "\(transpose.target) = transpose \(transpose.source)"
+    case .multiply(let product):
+      let scales = [
+        product.rowScale.map { "rows * \($0)" }, product.columnScale.map { "columns * \($0)" },
+      ].compactMap { $0 }.joined(separator: ", ")
+      return "\(product.target) \(product.accumulates ? "+=" : "=")"
+        + "\(scales.isEmpty ? "" : " (first \(scales))")"
+        + " \(product.left)\(product.leftIsTransposed ? "^T" : "") . \(product.right)"
+        + " depth \(product.depth)"
+    case .decayMatrix(let matrix):
+      return "\(matrix.target) = decays of \(matrix.decay.map(\.description) ?? "one")"
+        + "\(matrix.readsPrevious ? " before" : "")"
+    case .weigh(let weigh): return "\(weigh.target) *= \(weigh.weights)"
+    case .decayedScores(let scores):
+      return "\(scores.target) = scores \(scores.query) . \(scores.key) under \(scores.decay)"
+        + "\(scores.readsPrevious ? " before" : "")"
+    case .decayedValues(let values):
+      return "\(values.target) <- values \(values.scores) . \(values.value) under \(values.decay)"
+        + "\(values.readsPrevious ? " before" : "")"
+    case .loadState(let load): return "\(load.target) = \(load.source)"
+    case .storeState(let store): return "\(store.target) = \(store.source)"
+    case .storeTokens(let store): return "\(store.target) = \(store.source)"
+    }
+  }
+}
+
+extension Map.Operand {
+  fileprivate var text: String {
+    switch self {
+    case .tile(let view, .none): "\(view)"
+    case .tile(let view, let how): "\(view) \(how.rawValue)"
+    case .tokens(let slice): "\(slice)"
+    case .parameter(let name, let column): "\(name)[\(column)]"
+    case .scale: "scale"
+    }
+  }
+}

@@ -1,0 +1,90 @@
+import Recurrences
+
+/// A kernel as tiles, loops and operations: what is computed where, with every size static but the
+/// number of tokens, heads and sequences.
+public struct TileProgram: Hashable, Codable, Sendable {
+  public var name: String
+  /// The sizes that the kernel is made for.
+  public var key: Int
+  public var value: Int
+  /// Tokens of one step of the walk.
+  public var chunk: Int
+  /// Columns of the state that one worker holds.
+  public var valueTile: Int
+  public var segmentation: Segmentation
+  public var tensors: [Tensor]
+  /// Run one after the other; workers of one phase do not see each other.
+  public var phases: [Phase]
+
+  public init(
+    name: String, key: Int, value: Int, chunk: Int, valueTile: Int, segmentation: Segmentation,
+    tensors: [Tensor], phases: [Phase]
+  ) {
+    self.name = name
+    self.key = key
+    self.value = value
+    self.chunk = chunk
+    self.valueTile = valueTile
+    self.segmentation = segmentation
+    self.tensors = tensors
+    self.phases = phases
+  }
+
+  /// How a sequence's chunks are dealt to segments.
+  public enum Segmentation: Hashable, Codable, Sendable {
+    case none
+    /// This many segments a sequence, the last ones shorter or empty.
+    case fixed(Int)
+    /// One segment a chunk.
+    case perChunk
+  }
+
+  public struct Phase: Hashable, Codable, Sendable {
+    public var name: String
+    /// The algorithm in the paper's letters: stands above the emitted function.
+    public var pseudoCode: [String]
+    public var grid: [GridAxis]
+    public var tiles: [Tile]
+    public var body: [Statement]
+
+    public init(
+      name: String, pseudoCode: [String], grid: [GridAxis], tiles: [Tile], body: [Statement]
+    ) {
+      self.name = name
+      self.pseudoCode = pseudoCode
+      self.grid = grid
+      self.tiles = tiles
+      self.body = body
+    }
+  }
+
+  public var valueTiles: Int { (value + valueTile - 1) / valueTile }
+  public func tensor(_ name: String) -> Tensor? { tensors.first { $0.name == name } }
+}
+
+public indirect enum Statement: Hashable, Codable, Sendable {
+  case operation(Operation)
+  /// What follows, for readers of the printed program and of the emitted code.
+  case note(String)
+  case loop(Loop, [Statement])
+  /// Run by the first worker along the value axis only: what all of them would write alike.
+  case firstValueTile([Statement])
+}
+
+public enum Loop: Hashable, Codable, Sendable {
+  /// The chunks of the worker's segment, or of the whole sequence; first to last.
+  case chunks(String)
+  /// The query heads that share the worker's key/value head.
+  case queryHeads(String)
+  /// The segments of the worker's sequence that hold chunks, first to last.
+  case segments(String)
+  /// `from ..< to`, upwards or downwards.
+  case range(String, from: Index, to: Index, descending: Bool)
+
+  public var variable: String {
+    switch self {
+    case .chunks(let name), .queryHeads(let name), .segments(let name): name
+    case .range(let name, _, _, _): name
+    }
+  }
+}

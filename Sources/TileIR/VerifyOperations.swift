@@ -1,0 +1,165 @@
+import Recurrences
+
+extension Verifier {
+  /// Shapes and element types that each operation admits.
+  mutating func check(_ operation: Operation) {
+    switch operation {
+    case .map(let map): check(map)
+    case .scan(let scan):
+      require(scan.target, is: (scan.source.rows, scan.source.columns), "the target")
+      check(scan.source)
+      [scan.target, scan.source].forEach { requirePlain($0) }
+    case .reduce(let reduce):
+      [reduce.target, reduce.source].forEach {
+        check($0)
+        requirePlain($0)
+      }
+      let (target, source) = (reduce.target, reduce.source)
+      require(
+        (target.rows == 1 && target.columns == source.columns)
+          || (target.columns == 1 && target.rows == source.rows),
+        "\(target) is neither a row nor a column of \(source).")
+    case .transpose(let transpose):
+      check(transpose.source)
+      require(
+        transpose.target, is: (transpose.source.columns, transpose.source.rows), "the target")
+      requirePlain(transpose.source)
+    case .multiply(let product): check(product)
+    case .decayMatrix(let matrix):
+      check(matrix.target)
+      requirePlain(matrix.target)
+      require(matrix.target.rows == matrix.target.columns, "\(matrix.target) is not square.")
+      if let decay = matrix.decay { require(decay, is: (matrix.target.rows, 1), "the decay") }
+    case .weigh(let weigh):
+      check(weigh.target)
+      require(weigh.weights, is: (weigh.target.rows, weigh.target.columns), "the weights")
+      [weigh.target, weigh.weights].forEach { requirePlain($0) }
+    case .decayedScores(let scores):
+      let (rows, depth) = (scores.query.rows, scores.query.columns)
+      require(scores.target, is: (rows, rows), "the target")
+      require(scores.key, is: (rows, depth), "the key")
+      require(scores.decay, is: (rows, depth), "the decay")
+      check(scores.query)
+      [scores.target, scores.query, scores.key, scores.decay].forEach { requirePlain($0) }
+    case .decayedValues(let values):
+      let (rows, columns) = (values.target.rows, values.target.columns)
+      check(values.target)
+      require(values.scores, is: (rows, rows), "the scores")
+      require(values.value, is: (rows, columns), "the value")
+      require(values.decay, is: (rows, columns), "the decay")
+      [values.target, values.scores, values.value, values.decay].forEach { requirePlain($0) }
+    case .loadState(let load):
+      check(load.target)
+      check(load.source, load.target, writes: false)
+    case .storeState(let store):
+      check(store.source)
+      check(store.target, store.source, writes: true)
+    case .storeTokens(let store):
+      check(store.source)
+      requirePlain(store.source)
+      check(store.target)
+      require(
+        store.target.rows == store.source.rows && store.target.columns == store.source.columns,
+        "\(store.target) and \(store.source) differ in shape.")
+    }
+  }
+
+  private mutating func check(_ map: Map) {
+    check(map.target)
+    require(
+      !map.expression.contains {
+        switch $0 {
+        case .state, .sum: true
+        default: false
+        }
+      }, "A map is elementwise, and \(map.expression) is not.")
+    for name in map.expression.inputNames where map.operands[name] == nil {
+      found.append("The map misses its operand '\(name)'.")
+    }
+    let (rows, columns) = (map.target.rows, map.target.columns)
+    for (_, operand) in map.operands.sorted(by: { $0.key < $1.key }) {
+      switch operand {
+      case .tile(let view, .none): require(view, is: (rows, columns), "the operand")
+      case .tile(let view, .overRows): require(view, is: (1, columns), "the operand")
+      case .tile(let view, .overColumns): require(view, is: (rows, 1), "the operand")
+      case .tile(let view, .rowAsColumn): require(view, is: (1, rows), "the operand")
+      case .tokens(let slice):
+        check(slice)
+        require(
+          slice.rows == rows, "\(slice) has not the \(rows) rows of \(map.target).")
+        require(
+          map.tail?.start == slice.start,
+          "A map of \(slice) must say what rows past the end hold, from the same token on.")
+      case .parameter(let name, _):
+        require(
+          program.tensor(name)?.kind == .parameter, "'\(name)' is no parameter of the program.")
+      case .scale: break
+      }
+      if case .tile(let view, _) = operand { requirePlain(view) }
+    }
+  }
+
+  private mutating func check(_ product: Multiply) {
+    let (rows, columns) = (product.target.rows, product.target.columns)
+    let depth = product.right.rows
+    require(product.target, is: (rows, columns), "the target")
+    require(product.right, is: (depth, columns), "the right operand")
+    require(
+      product.left, is: product.leftIsTransposed ? (depth, rows) : (rows, depth),
+      "the left operand")
+    requirePlain(product.target)
+    if let bounds = bounds(product.depth) {
+      require(
+        bounds.lowerBound >= 0 && bounds.upperBound <= depth,
+        "The depth \(product.depth) exceeds the operands' \(depth).")
+    }
+    let left = (type(product.left), layout(product.left))
+    let right = (type(product.right), layout(product.right))
+    let legal =
+      left == (.f32, .rows) && right == (.f32, .rows)
+      || right == (.bf16, .pairs)
+        && left == (.bf16, product.leftIsTransposed ? .pairs : .rows)
+    require(
+      legal,
+      "No product of \(left.0.rawValue) \(left.1.rawValue) and \(right.0.rawValue) "
+        + "\(right.1.rawValue) is legal\(product.leftIsTransposed ? " with a transposed left" : "")."
+    )
+    if let scale = product.rowScale {
+      check(scale)
+      require(
+        (scale.rows, scale.columns) == (rows, 1) || (scale.rows, scale.columns) == (1, rows),
+        "\(scale) does not scale \(rows) rows.")
+    }
+    if let scale = product.columnScale { require(scale, is: (1, columns), "the column scale") }
+    require(
+      product.accumulates || (product.rowScale == nil && product.columnScale == nil),
+      "A product that does not accumulate has nothing to scale.")
+  }
+
+  private mutating func check(_ slice: TokenSlice) {
+    let kind = program.tensor(slice.tensor)?.kind
+    require(
+      kind == .tokens || kind == .queryTokens, "'\(slice.tensor)' is no token tensor.")
+    if let start = bounds(slice.start) {
+      require(start.lowerBound >= 0, "\(slice) begins before the sequence.")
+    }
+  }
+
+  private mutating func check(_ slice: StateSlice, _ view: TileView, writes: Bool) {
+    guard let tensor = program.tensor(slice.tensor) else {
+      found.append("The tensor '\(slice.tensor)' is not declared.")
+      return
+    }
+    let legal: Set<Tensor.Kind> =
+      writes ? [.finalState, .segment] : [.initialState, .segment]
+    require(legal.contains(tensor.kind), "'\(slice.tensor)' cannot be used here.")
+    require(
+      (tensor.kind == .segment) == (slice.segment != nil),
+      "\(slice): a segment belongs to the workspace, and only there.")
+    require(
+      view.rows == tensor.rows && view.columns == slice.columns,
+      "\(slice) and \(view) differ in shape.")
+    requirePlain(view)
+    if let segment = slice.segment { _ = bounds(segment) }
+  }
+}

@@ -1,0 +1,105 @@
+import Recurrences
+
+/// One worker of the interpreter: its tiles, its loop variables, its place in the grid.
+struct Worker {
+  var machine: Interpreter
+  let grid: Grid
+  let tiles: [String: Tile]
+  var values: [String: [Double]]
+  var variables: [String: Int]
+  var group = 0
+
+  init(machine: Interpreter, grid: Grid, phase: TileProgram.Phase, place: [String: Int]) {
+    self.machine = machine
+    self.grid = grid
+    tiles = Dictionary(phase.tiles.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    // What was never written must not look like a number.
+    values = tiles.mapValues { Array(repeating: .nan, count: $0.rows * $0.columns) }
+    variables = place
+  }
+
+  var sequenceIndex: Int { variables[GridAxis.sequence.variable] ?? 0 }
+  var head: Int { variables[GridAxis.head.variable] ?? 0 }
+  var sequence: ProblemShape.Sequence { grid.sequences[sequenceIndex] }
+
+  mutating func run(_ body: [Statement]) {
+    for statement in body {
+      switch statement {
+      case .note: break
+      case .operation(let operation): execute(operation)
+      case .firstValueTile(let inner):
+        if variables[GridAxis.valueTile.variable] ?? 0 == 0 { run(inner) }
+      case .loop(let loop, let inner): run(loop, inner)
+      }
+    }
+  }
+
+  private mutating func run(_ loop: Loop, _ body: [Statement]) {
+    var places: [Int]
+    switch loop {
+    case .chunks:
+      let length = grid.segmentLength(of: sequence)
+      let first = (variables[GridAxis.segment.variable] ?? 0) * length
+      places = Array(first..<max(first, min(first + length, grid.chunks(of: sequence))))
+    case .queryHeads: places = Array(0..<machine.shape.queryHeads / machine.shape.heads)
+    case .segments: places = Array(0..<grid.segments(of: sequence))
+    case .range(_, let from, let to, let descending):
+      let lower = at(from)
+      places = Array(lower..<max(lower, at(to)))
+      if descending { places.reverse() }
+    }
+    for place in places {
+      variables[loop.variable] = place
+      if case .queryHeads = loop { group = place }
+      run(body)
+    }
+    variables[loop.variable] = nil
+    if case .queryHeads = loop { group = 0 }
+  }
+
+  func at(_ index: Index) -> Int {
+    guard let value = index.value(variables) else {
+      preconditionFailure("the verifier admits no unknown variable: \(index)")
+    }
+    return value
+  }
+
+  // MARK: Tiles
+
+  func get(_ view: TileView, _ row: Int, _ column: Int) -> Double {
+    let tile = tiles[view.tile]!
+    return values[view.tile]![(at(view.row) + row) * tile.columns + at(view.column) + column]
+  }
+
+  mutating func set(_ view: TileView, _ row: Int, _ column: Int, _ value: Double) {
+    let tile = tiles[view.tile]!
+    let rounded = machine.precision == .exact ? value : tile.type.rounded(value)
+    values[view.tile]![(at(view.row) + row) * tile.columns + at(view.column) + column] = rounded
+  }
+
+  // MARK: Tensors
+
+  /// Where (row, column) of a slice lies, or nil past the sequence's end or the tensor's columns.
+  func place(_ slice: TokenSlice, _ row: Int, _ column: Int) -> Int? {
+    let tensor = machine.program.tensor(slice.tensor)!
+    let token = at(slice.start) + row
+    let place = at(slice.column) + column
+    guard token < sequence.tokens.count, place < tensor.columns else { return nil }
+    let shape = machine.shape
+    let isQuery = tensor.kind == .queryTokens
+    let heads = isQuery ? shape.queryHeads : shape.heads
+    let own = isQuery ? head * (shape.queryHeads / shape.heads) + group : head
+    let position = sequence.batch * shape.length + sequence.tokens.lowerBound + token
+    return (position * heads + own) * tensor.columns + place
+  }
+
+  func place(_ slice: StateSlice, _ row: Int, _ column: Int) -> Int? {
+    let tensor = machine.program.tensor(slice.tensor)!
+    let place = at(slice.column) + column
+    guard place < tensor.columns else { return nil }
+    let owner =
+      slice.segment.map { grid.slot(sequence: sequenceIndex, segment: at($0)) } ?? sequenceIndex
+    let matrix = (owner * machine.shape.heads + head) * tensor.rows
+    return (matrix + row) * tensor.columns + place
+  }
+}
