@@ -1,10 +1,10 @@
-"""ONNX Runtime's com.microsoft LinearAttention against a package: same inputs, same process, in turns.
+"""ONNX Runtime's com.microsoft LinearAttention against a package, in turns in one process.
 
     sluice build gla --key-dim 128 --value-dim 128 --dtype f32 --target native -o build/gla
     python Benchmarks/cpu/compare_onnxruntime.py build/gla
 
-Both outputs and final states are first held to the recurrence in float64; with a wrong answer nothing
-is timed. README.md beside this file says how the times are taken.
+Both outputs and final states are first held to the recurrence in float64; with a wrong answer
+nothing is timed. README.md beside this file says how the times are taken.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import numpy as np
 
 BOUND = 1e-5
 
-# Two runtimes on one machine: an idle worker that spins would take a core from the other's. Both are
-# told to sleep when idle, or, with --spin, to spin, with a pause before each turn.
+# An idle worker that spins would take a core from the other side's. Both sides are told to sleep when
+# idle, or, with --spin, to spin; this many seconds before each turn let them come to rest.
 PAUSE = 0.3
 
 
@@ -144,7 +144,8 @@ def package_call(package: ModuleType, x: Inputs, threads: int) -> Call:
     out = np.zeros((*x.q.shape[:3], x.v.shape[-1]), np.float32)
 
     def call() -> Tuple[np.ndarray, np.ndarray]:
-        return package.forward(*x, output_final_state=True, threads=threads, out=out)
+        o, state = package.forward(*x, output_final_state=True, threads=threads, out=out)
+        return o, state
 
     return call
 
@@ -156,7 +157,7 @@ def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def time_in_turns(calls: Dict[str, Call], rounds: int, repeats: int) -> Dict[str, Timing]:
-    """`rounds` turns each; a turn is a pause, a call that is not counted, and `repeats` that are."""
+    """`rounds` turns each: a pause, a call that is not counted, and `repeats` that are."""
     times: Dict[str, List[float]] = {name: [] for name in calls}
     names = list(calls)
     for turn in range(rounds):

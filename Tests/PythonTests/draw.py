@@ -17,7 +17,7 @@ class Shape(NamedTuple):
     query_heads: int = 2
 
 
-def element_type(dtype: str) -> np.dtype:
+def element_type(dtype: str) -> Any:
     """The NumPy type of a manifest's element type; bfloat16 is that of ml_dtypes."""
     if dtype == "bf16":
         import ml_dtypes

@@ -13,7 +13,7 @@ The delta rules are refused. The gate is passed on in float32, of which every ha
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def linear_attention(
     return o.reshape(batch, length, -1), state.astype(state_type)
 
 
-def run_node(load: Load, node: Any, inputs: Tuple[np.ndarray, ...]) -> Tuple[np.ndarray, ...]:
+def run_node(load: Load, node: Any, inputs: Sequence[np.ndarray]) -> Tuple[np.ndarray, ...]:
     """Runs a NodeProto; `inputs` are its present ones, in order."""
     from onnx import helper
 
@@ -83,5 +83,5 @@ def run_node(load: Load, node: Any, inputs: Tuple[np.ndarray, ...]) -> Tuple[np.
     if "update_rule" in attributes:
         attributes["update_rule"] = attributes["update_rule"].decode()
     remaining = iter(inputs)
-    arguments = [next(remaining) if name else None for name in node.input]
+    arguments: List[Any] = [next(remaining) if name else None for name in node.input]
     return linear_attention(load, *arguments, **attributes)

@@ -7,7 +7,7 @@ Nothing is shared with the compiler.
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Step(NamedTuple):
 
 
 def softplus(x: np.ndarray) -> np.ndarray:
-    return np.logaddexp(x, 0.0)
+    return np.asarray(np.logaddexp(x, 0.0))
 
 
 def _column(x: np.ndarray) -> np.ndarray:
@@ -98,9 +98,12 @@ def reference(
         return _walk(name, step, scale, initial_state)
     outputs, states = [], []
     for n, (start, end) in enumerate(zip(cu_seqlens[:-1], cu_seqlens[1:])):
-        part = Step(
-            *(x[:, start:end] if isinstance(x, np.ndarray) and x.ndim > 2 else x for x in step)
-        )
+        tokens: Dict[str, Any] = {
+            field: x[:, start:end]
+            for field, x in step._asdict().items()
+            if isinstance(x, np.ndarray) and x.ndim > 2
+        }
+        part = step._replace(**tokens)
         state = None if initial_state is None else initial_state[n : n + 1]
         o, final = _walk(name, part, scale, state)
         outputs.append(o)

@@ -76,7 +76,8 @@ int32_t ENTRY(forward)(const struct arguments *a) {
       int64_t place = (row * a->heads + head) * STATE;
       int64_t from = a->sequences ? a->cu_seqlens[row] : row * a->length;
       int64_t to = a->sequences ? a->cu_seqlens[row + 1] : from + a->length;
-      for (int64_t i = 0; i < STATE; i++) state[i] = a->initial_state ? a->initial_state[place + i] : 0;
+      for (int64_t i = 0; i < STATE; i++)
+        state[i] = a->initial_state ? a->initial_state[place + i] : 0;
       for (int64_t t = from; t < to; t++) {
         int64_t token = t * a->heads + head;
         const element *k = (const element *)a->k + token * KEY;

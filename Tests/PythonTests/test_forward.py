@@ -190,6 +190,16 @@ def test_half_types(dtype: str, bound: float) -> None:
     assert relative_error(final, state) < min(bound, 2e-3)
 
 
+@pytest.mark.parametrize("gate", ["f16", "bf16"])
+def test_half_gates(gate: str) -> None:
+    pytest.importorskip("ml_dtypes")
+    package = load("gla", gate_dtype=gate)
+    x = draw(package)
+    assert x["g"].dtype.itemsize == 2 and x["q"].dtype == np.float32
+    o, _ = package.forward(**x)
+    assert relative_error(o, reference("gla", x)[0]) < BOUND
+
+
 def test_bfloat16_as_bits() -> None:
     pytest.importorskip("ml_dtypes")
     package = load("gla", dtype="bf16")

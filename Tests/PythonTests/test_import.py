@@ -23,7 +23,8 @@ def package(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def library(package: Path) -> Path:
-    return package / (json.loads((package / "manifest.json").read_text())["name"] + ".so")
+    name: str = json.loads((package / "manifest.json").read_text())["name"]
+    return package / f"{name}.so"
 
 
 def reseal(package: Path) -> None:

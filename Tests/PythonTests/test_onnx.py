@@ -34,6 +34,7 @@ def node_tests() -> Dict[str, Any]:
         cases = collect_testcases("LinearAttention")
     found = {}
     for case in cases:
+        assert case.model is not None
         node = case.model.graph.node[0]
         rules = [a.s.decode() for a in node.attribute if a.name == "update_rule"]
         # The cases called `expanded` spell the operator out in other ones.
@@ -57,7 +58,7 @@ def test_node(name: str) -> None:
             np.testing.assert_allclose(got, want, rtol=case.rtol, atol=case.atol)
 
 
-# What the node tests try on the delta rules only: grouped heads, a past state, a scale, other types.
+# What the node tests try on the delta rules only.
 CASES: List[Tuple[str, Dict[str, Any]]] = [
     ("grouped", dict(q_num_heads=8, kv_num_heads=4)),
     ("one head for all", dict(q_num_heads=8, kv_num_heads=1)),
@@ -99,7 +100,7 @@ def _draw(
     q_num_heads: int = 4,
     kv_num_heads: int = 4,
     scale: float = 0.0,
-) -> Tuple[List[Optional[np.ndarray]], Dict[str, Any]]:
+) -> Tuple[List[Any], Dict[str, Any]]:
     rng = np.random.default_rng(0)
     element = element_type(dtype)
     batch = 2
@@ -123,13 +124,13 @@ def _draw(
     )
 
 
-def _reference(
-    inputs: List[Optional[np.ndarray]], attributes: Dict[str, Any]
-) -> Tuple[np.ndarray, np.ndarray]:
+def _reference(inputs: List[Any], attributes: Dict[str, Any]) -> Tuple[np.ndarray, np.ndarray]:
     """The reference implementation that the `onnx` package carries."""
     from onnx.reference.ops.op_linear_attention import LinearAttention
 
-    return LinearAttention.__new__(LinearAttention)._run(*inputs, **attributes)
+    operator: Any = LinearAttention.__new__(LinearAttention)
+    output, state = operator._run(*inputs, **attributes)
+    return output, state
 
 
 def test_delta_rules_are_refused() -> None:

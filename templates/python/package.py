@@ -37,6 +37,7 @@ _FOLDER = Path(__file__).resolve().parent
 # Element types as the manifest calls them, and the NumPy types that hold them. bfloat16 is none of
 # NumPy's own: it is any registered type of that name (such as ml_dtypes.bfloat16), or its bits.
 _ELEMENTS = {"f32": ("float32",), "f16": ("float16",), "bf16": ("bfloat16", "uint16")}
+_USUAL = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": np.dtype(np.uint16)}
 _WANTED = {"f32": "float32", "f16": "float16", "bf16": "bfloat16 (or uint16, its bits)"}
 
 # A workspace up to this many bytes stays with its thread for the next call.
@@ -309,12 +310,15 @@ def _check_type(name: str, array: Any, element: str) -> np.ndarray:
         raise TypeError(
             f"{name} must be a NumPy array of {_WANTED[element]}, not {type(array).__name__}."
         )
-    if array.dtype.name not in _ELEMENTS[element] or not array.dtype.isnative:
-        raise TypeError(f"{name} must be of type {_WANTED[element]}, not {array.dtype}.")
+    dtype = array.dtype
+    if dtype != _USUAL[element] and (dtype.name not in _ELEMENTS[element] or not dtype.isnative):
+        raise TypeError(f"{name} must be of type {_WANTED[element]}, not {dtype}.")
     return array
 
 
 def _check_shape(name: str, array: np.ndarray, wanted: Sequence[Union[int, str]]) -> None:
+    if array.shape == tuple(wanted):
+        return
     if len(array.shape) != len(wanted) or any(
         isinstance(want, int) and size != want for size, want in zip(array.shape, wanted)
     ):
@@ -323,6 +327,8 @@ def _check_shape(name: str, array: np.ndarray, wanted: Sequence[Union[int, str]]
 
 def _dense(array: np.ndarray) -> np.ndarray:
     """The same values in C order and aligned; a copy only when they are not."""
+    if array.flags.c_contiguous and array.flags.aligned:
+        return array
     return np.require(array, requirements=("C", "A"))
 
 
@@ -513,17 +519,22 @@ def _documentation(kernel: _Kernel) -> str:
 
 
 def forward(*args: Any, **kwargs: Any) -> Tuple[np.ndarray, Optional[np.ndarray]]:
-    try:
-        bound = _SIGNATURE.bind(*args, **kwargs)
-    except TypeError as error:
-        raise TypeError(f"forward{_SIGNATURE_TEXT}: {error}.") from None
-    bound.apply_defaults()
-    return _forward(bound.arguments)
+    positional = dict(zip(_POSITIONAL, args))
+    given = {**_DEFAULTS, **positional, **kwargs}
+    surplus = len(positional) < len(args) or not positional.keys().isdisjoint(kwargs)
+    if surplus or given.keys() != _SIGNATURE.parameters.keys():
+        try:
+            _SIGNATURE.bind(*args, **kwargs)
+        except TypeError as error:
+            names = ", ".join(_SIGNATURE.parameters)
+            raise TypeError(f"forward({names}): {error}.") from None
+    return _forward(given)
 
 
 _kernel = _Kernel(_FOLDER)
 _SIGNATURE = _signature(_kernel)
-_SIGNATURE_TEXT = "(" + ", ".join(_SIGNATURE.parameters) + ")"
+_POSITIONAL = [name for name in _SIGNATURE.parameters if name != "out"]
+_DEFAULTS = {name: default for name, (_, default, _) in _OPTIONS.items()}
 forward.__doc__ = _documentation(_kernel)
 setattr(forward, "__signature__", _SIGNATURE)
 
