@@ -185,6 +185,7 @@ def time_in_turns(calls: Dict[str, Call], rounds: int, repeats: int) -> Dict[str
 def import_package(folder: Path) -> ModuleType:
     folder = folder.resolve()
     sys.path.insert(0, str(folder.parent))
+    importlib.invalidate_caches()
     return importlib.import_module(folder.name)
 
 

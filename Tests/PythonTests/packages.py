@@ -93,6 +93,7 @@ def load(variant: str, *sizes: Any, **others: Any) -> ModuleType:
 def import_package(folder: Path) -> ModuleType:
     """Imports a package as a user does."""
     sys.path.insert(0, str(folder.parent))
+    importlib.invalidate_caches()
     try:
         return importlib.import_module(folder.name)
     finally:
