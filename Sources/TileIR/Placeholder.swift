@@ -1,2 +1,0 @@
-import Recurrences
-extension ElementType { public func rounded(_ x: Double) -> Double { Double(Float(x)) } }
