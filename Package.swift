@@ -69,6 +69,12 @@ let package = Package(
     // What a user's own package imports.
     .target(name: "Sluice", dependencies: ["Command"], swiftSettings: settings),
     .executableTarget(name: "SluiceMain", dependencies: ["Sluice"], swiftSettings: settings),
+    // What several tests share: seeded random numbers, drawn arguments, the plainest evaluation.
+    .target(
+      name: "TestSupport", dependencies: ["Reference"], path: "Tests/TestSupport",
+      swiftSettings: settings),
+    .testTarget(name: "RecurrencesTests", dependencies: ["TestSupport"], swiftSettings: settings),
+    .testTarget(name: "ReferenceTests", dependencies: ["TestSupport"], swiftSettings: settings),
     // Needs a compiler.
     .testTarget(
       name: "ExecutionTests", dependencies: ["Execution", "Emission", "Targets"],

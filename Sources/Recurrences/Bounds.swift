@@ -38,14 +38,19 @@ extension Expression.Unary {
 extension Expression.Binary {
   fileprivate func bounds(_ x: Interval, _ y: Interval) -> Interval {
     switch self {
-    case .add: return Interval(x.lower + y.lower, x.upper + y.upper)
-    case .subtract: return Interval(x.lower - y.upper, x.upper - y.lower)
+    case .add: return widened(x.lower + y.lower, x.upper + y.upper)
+    case .subtract: return widened(x.lower - y.upper, x.upper - y.lower)
     case .maximum: return Interval(Swift.max(x.lower, y.lower), Swift.max(x.upper, y.upper))
     case .minimum: return Interval(Swift.min(x.lower, y.lower), Swift.min(x.upper, y.upper))
     case .multiply: return corners(x, y, *)
     case .divide:
       return y.lower > 0 || y.upper < 0 ? corners(x, y, /) : .all
     }
+  }
+
+  /// Infinities that cancel bound nothing.
+  private func widened(_ lower: Double, _ upper: Double) -> Interval {
+    Interval(lower.isNaN ? -.infinity : lower, upper.isNaN ? .infinity : upper)
   }
 
   private func corners(

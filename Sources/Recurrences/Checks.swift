@@ -19,7 +19,7 @@ extension Recurrence {
         problems.append("The name '\(input.name)' has a meaning of its own; rename the input.")
         continue
       }
-      if !isName(input.name.lowercased(), allowing: "_") || reserved.contains(input.name) {
+      if !isName(input.name, allowing: "_", anyCase: true) || reserved.contains(input.name) {
         problems.append(
           "The input '\(input.name)' must be letters, digits and underscores, begin with a letter "
             + "and be no word of C; rename it.")
@@ -29,7 +29,7 @@ extension Recurrence {
       }
     }
     for state in recurrence.states {
-      if !isName(state.name.lowercased(), allowing: "_") {
+      if !isName(state.name, allowing: "_", anyCase: true) {
         problems.append("The state '\(state.name)' must be letters, digits and underscores.")
       }
       if !seen.insert(state.name).inserted {
@@ -66,6 +66,21 @@ extension Recurrence {
     for input in recurrence.inputs where !used.contains(input.name) {
       problems.append("The input '\(input.name)' is declared and never used; remove it.")
     }
+    let axes = Dictionary(
+      recurrence.inputs.map { ($0.name, $0.axes) } + recurrence.states.map { ($0.name, $0.axes) }
+        + [(Symbol.scale, .scalar)], uniquingKeysWith: { first, _ in first })
+    for node in Set(trees.flatMap(\.leaves)).sorted(by: { $0.description < $1.description }) {
+      switch node {
+      case .input(let name, let own), .state(let name, let own, _):
+        if let declared = axes[name], declared != own {
+          problems.append("'\(name)' is declared with axes \(declared), and used with \(own).")
+        }
+        if case .state = node, axes[name] == nil {
+          problems.append("The state '\(name)' is used and not declared.")
+        }
+      default: break
+      }
+    }
     for state in recurrence.states {
       // Query heads share a state, so none of them may say how it moves.
       for name in state.update.inputNames where recurrence.input(name)?.role == .query {
@@ -93,7 +108,7 @@ extension Recurrence {
       for term in state.update.sumOfProducts(where: \.readsState) where term.factors.contains(own) {
         for factor in term.factors where factor != own && !factor.readsState {
           let bounds = factor.bounds(given: domains)
-          if bounds.upper > 1 || bounds.lower < 0 {
+          if !Interval.unit.contains(bounds) {
             problems.append(
               "The gate \(factor) lies in \(bounds), and a decay must provably lie in [0, 1]; give "
                 + "its inputs a domain or use a map such as logSigmoid.")
@@ -109,12 +124,15 @@ extension Recurrence {
     Dictionary(inputs.map { ($0.name, $0.domain) }, uniquingKeysWith: { first, _ in first })
   }
 
-  private static func isName(_ text: String, allowing extra: Character) -> Bool {
+  private static func isName(
+    _ text: String, allowing extra: Character, anyCase: Bool = false
+  ) -> Bool {
     guard let first = text.first, first.isASCII, first.isLetter, text.count <= 40 else {
       return false
     }
     return text.allSatisfy {
-      $0.isASCII && ($0.isLowercase || $0.isNumber || $0 == extra)
+      $0.isASCII
+        && ($0.isLowercase || anyCase && $0.isUppercase || $0.isNumber || $0 == extra)
     }
   }
 
@@ -129,4 +147,11 @@ extension Recurrence {
     "workspace", "output_final_state", "self", "with", "yield", "try", "raise", "global",
     "assert", "async", "await", "del", "elif", "except", "finally", "nonlocal",
   ]
+}
+
+extension Expression {
+  /// The nodes that have no parts.
+  fileprivate var leaves: [Expression] {
+    children.isEmpty ? [self] : children.flatMap(\.leaves)
+  }
 }

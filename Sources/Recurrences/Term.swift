@@ -47,37 +47,38 @@ public func / <A>(left: Term<A>, right: Term<A>) -> Term<A> {
 }
 public prefix func - <A>(operand: Term<A>) -> Term<A> { Term(-operand.expression) }
 
+/// A scalar term, a term with an axis: neither is ever a literal, which so has one meaning only.
+public protocol ScalarTerm { var expression: Expression { get } }
+public protocol VectorTerm {
+  associatedtype Tag: VectorTag
+  var expression: Expression { get }
+}
+extension Term: ScalarTerm where A == NoAxis {}
+extension Term: VectorTerm where A: VectorTag { public typealias Tag = A }
+
 // A scalar goes with everything.
-@_disfavoredOverload
-public func * <A: VectorTag>(left: Scalar, right: Term<A>) -> Term<A> {
+public func * <S: ScalarTerm, V: VectorTerm>(left: S, right: V) -> Term<V.Tag> {
   Term(left.expression * right.expression)
 }
-@_disfavoredOverload
-public func * <A: VectorTag>(left: Term<A>, right: Scalar) -> Term<A> {
+public func * <S: ScalarTerm, V: VectorTerm>(left: V, right: S) -> Term<V.Tag> {
   Term(left.expression * right.expression)
 }
-@_disfavoredOverload
-public func + <A: VectorTag>(left: Term<A>, right: Scalar) -> Term<A> {
+public func + <S: ScalarTerm, V: VectorTerm>(left: V, right: S) -> Term<V.Tag> {
   Term(left.expression + right.expression)
 }
-@_disfavoredOverload
-public func + <A: VectorTag>(left: Scalar, right: Term<A>) -> Term<A> {
+public func + <S: ScalarTerm, V: VectorTerm>(left: S, right: V) -> Term<V.Tag> {
   Term(left.expression + right.expression)
 }
-@_disfavoredOverload
-public func - <A: VectorTag>(left: Term<A>, right: Scalar) -> Term<A> {
+public func - <S: ScalarTerm, V: VectorTerm>(left: V, right: S) -> Term<V.Tag> {
   Term(left.expression - right.expression)
 }
-@_disfavoredOverload
-public func - <A: VectorTag>(left: Scalar, right: Term<A>) -> Term<A> {
+public func - <S: ScalarTerm, V: VectorTerm>(left: S, right: V) -> Term<V.Tag> {
   Term(left.expression - right.expression)
 }
-@_disfavoredOverload
-public func / <A: VectorTag>(left: Term<A>, right: Scalar) -> Term<A> {
+public func / <S: ScalarTerm, V: VectorTerm>(left: V, right: S) -> Term<V.Tag> {
   Term(left.expression / right.expression)
 }
-@_disfavoredOverload
-public func / <A: VectorTag>(left: Scalar, right: Term<A>) -> Term<A> {
+public func / <S: ScalarTerm, V: VectorTerm>(left: S, right: V) -> Term<V.Tag> {
   Term(left.expression / right.expression)
 }
 
@@ -96,6 +97,10 @@ public func outer(_ key: KeyVector, _ value: ValueVector) -> StateMatrix {
 /// `S^T q`: the sum over the key axis.
 public func contract(_ query: KeyVector, _ state: StateMatrix) -> ValueVector {
   ValueVector(.sum(.key, query.expression * state.expression))
+}
+/// `S v`: the sum over the value axis.
+public func contract(_ state: StateMatrix, _ value: ValueVector) -> KeyVector {
+  KeyVector(.sum(.value, state.expression * value.expression))
 }
 /// `q . k`: the sum over the key axis of the products.
 public func dot(_ left: KeyVector, _ right: KeyVector) -> Scalar {

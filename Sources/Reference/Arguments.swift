@@ -38,6 +38,7 @@ public struct Gradient: Hashable, Sendable {
 /// Arguments that do not fit, or a recurrence that is wrong: every reason, each a sentence.
 public struct ReferenceError: Error, Hashable, Sendable, CustomStringConvertible {
   public var reasons: [String]
+  public init(reasons: [String]) { self.reasons = reasons }
   public var description: String { reasons.joined(separator: " ") }
 }
 

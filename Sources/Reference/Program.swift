@@ -111,22 +111,26 @@ struct Program {
     switch node {
     case .constant(let value): slot = add(Slot(axes: .scalar, source: .constant(value)))
     case .input(Symbol.scale, _): slot = add(Slot(axes: .scalar, source: .scale))
-    case .input(let name, let axes):
+    case .input(let name, _):
       guard let index = recurrence.inputs.firstIndex(where: { $0.name == name }) else {
         throw ReferenceError(reasons: ["'\(name)' is used and not declared."])
       }
       let depends = recurrence.inputs[index].role == .query
-      slot = add(Slot(axes: axes, source: .input(index), dependsOnQuery: depends))
+      slot = add(
+        Slot(
+          axes: recurrence.inputs[index].axes, source: .input(index), dependsOnQuery: depends))
     case .state(let name, _, let isPrevious):
       guard let index = recurrence.states.firstIndex(where: { $0.name == name }) else {
         throw ReferenceError(reasons: ["There is no state '\(name)'."])
       }
       slot = isPrevious ? previousStates[index] : try next(index)
     case .unary(let function, let operand):
-      slot = emit(.unary(function), try compile(operand), nil, node.axes)
+      let only = try compile(operand)
+      slot = emit(.unary(function), only, nil, slots[only].axes)
     case .binary(let function, let left, let right):
       let (first, second) = (try compile(left), try compile(right))
-      slot = emit(.binary(function), first, second, node.axes)
+      let axes = slots[first].axes.union(slots[second].axes)
+      slot = emit(.binary(function), first, second, axes)
     case .sum(let axes, let operand):
       var partial = try compile(operand)
       for axis in [Axes.key, .value] where axes.contains(axis) {
