@@ -96,7 +96,9 @@ struct Worker {
   func place(_ slice: StateSlice, _ row: Int, _ column: Int) -> Int? {
     let tensor = machine.program.tensor(slice.tensor)!
     let place = at(slice.column) + column
-    guard place < tensor.columns else { return nil }
+    // The last value tile may be wider than what is left of V; the normalizer's column comes after.
+    let isTiled = slice.column.terms.contains { $0.variable == GridAxis.valueTile.variable }
+    guard place < (isTiled ? machine.program.value : tensor.columns) else { return nil }
     let owner =
       slice.segment.map { grid.slot(sequence: sequenceIndex, segment: at($0)) } ?? sequenceIndex
     let matrix = (owner * machine.shape.heads + head) * tensor.rows

@@ -20,7 +20,7 @@ struct DerivationTests {
       target: target)
   }
 
-  func name(_ specification: KernelSpecification, _ plan: Plan) -> String {
+  func label(_ specification: KernelSpecification, _ plan: Plan) -> String {
     KernelName(specification, plan).description
   }
 
@@ -58,7 +58,7 @@ struct DerivationTests {
       else { continue }
       count += 1
       for finding in try checkDerivation(specification, plan, seed: Self.seed) {
-        #expect(finding.passed, "\(name(specification, plan)), seed \(Self.seed): \(finding)")
+        #expect(finding.passed, "\(label(specification, plan)), seed \(Self.seed): \(finding)")
       }
     }
     #expect(count >= 3, "no plan applied")
@@ -82,7 +82,7 @@ struct DerivationTests {
         for finding in try program.checkDerivation(
           specification, plan, recipes: [recipe], seed: Self.seed)
         {
-          #expect(finding.passed, "\(name(specification, plan)), seed \(Self.seed): \(finding)")
+          #expect(finding.passed, "\(label(specification, plan)), seed \(Self.seed): \(finding)")
         }
       }
     }
@@ -105,7 +105,7 @@ struct DerivationTests {
             known.objections(to: plan, for: specification).isEmpty
           else { continue }
           for finding in try checkDerivation(specification, plan, seed: Self.seed) {
-            #expect(finding.passed, "\(name(specification, plan)), seed \(Self.seed): \(finding)")
+            #expect(finding.passed, "\(label(specification, plan)), seed \(Self.seed): \(finding)")
           }
         }
       }
