@@ -2,4 +2,25 @@
 ///
 /// They are compiled into the program, so that a moved binary needs no folder beside it.
 public enum Templates {
+  /// The vocabularies: what each word is on a machine.
+  public static let vocabularies = ["generic.h", "avx2.h", "avx512.h", "neon.h"]
+
+  /// The text of a template by its file name; nil when there is none.
+  public static func text(_ name: String) -> String? {
+    bytes(name).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  private static func bytes(_ name: String) -> [UInt8]? {
+    switch name {
+    case "generic.h": PackageResources.generic_h
+    case "avx2.h": PackageResources.avx2_h
+    case "avx512.h": PackageResources.avx512_h
+    case "neon.h": PackageResources.neon_h
+    case "common.h": PackageResources.common_h
+    case "tiles.h": PackageResources.tiles_h
+    case "runner.c": PackageResources.runner_c
+    case "package.py": PackageResources.package_py
+    default: nil
+    }
+  }
 }

@@ -10,7 +10,3 @@ public struct EmittedKernel: Hashable, Codable, Sendable {
   public var header: SourceFile
   public var manifest: KernelManifest
 }
-
-/// Prints C for a kernel.
-public enum Emitter {
-}

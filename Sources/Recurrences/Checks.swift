@@ -145,7 +145,9 @@ extension Recurrence {
     "False", "def", "class", "import", "in", "is", "not", "and", "or", "pass", "from", "as",
     "batch", "length", "heads", "threads", "initial_state", "final_state", "cu_seqlens",
     "workspace", "output_final_state", "self", "with", "yield", "try", "raise", "global",
-    "assert", "async", "await", "del", "elif", "except", "finally", "nonlocal",
+    "assert", "async", "await", "del", "elif", "except", "finally", "nonlocal", "abi", "size",
+    "query_heads", "sequences", "layout", "reserved", "workspace_size", "segment_state",
+    "segment_decay", "segment_value_decay", "out", "args", "kwargs", "asm", "typeof",
   ]
 }
 

@@ -55,7 +55,7 @@ extension ChunkWalk {
   private func presentWeights(_ b: inout ProgramBuilder) -> Tile? {
     guard let present = form.present else { return nil }
     let terms = b.tile("bonus_terms", chunk, specification.key, "summands of the bonus")
-    let weights = b.tile("bonus", chunk, 1, "weight of each token's own value")
+    let weights = b.tile("bonus", chunk, 1, layout: .column, "weight of each token's own value")
     b.map(terms.all, present, tokens: start, fill: 0)
     b.add(.reduce(Reduce(weights.all, terms.all, .sum)))
     return weights
@@ -173,7 +173,7 @@ extension ChunkWalk {
   private func normalize(
     _ output: Tile, _ query: TileView, _ scores: Tile, _ state: State, _ b: inout ProgramBuilder
   ) {
-    let sums = b.tile("n", block, 1, "sums of the scores")
+    let sums = b.tile("n", block, 1, layout: .column, "sums of the scores")
     let row = Index("r", times: block)
     b.add(.multiply(Multiply(sums.all, query, state.normalizer!.all, accumulates: false)))
     b.add(
@@ -189,8 +189,10 @@ extension ChunkWalk {
     b.add(
       .map(
         Map(
-          output.all, .input("x", .scalar) / .input("y", .scalar),
-          ["x": .tile(output.all, .none), "y": .tile(sums.all, .overColumns)])))
+          output.all, .input(output.name, .scalar) / .input(sums.name, .scalar),
+          [
+            output.name: .tile(output.all, .none), sums.name: .tile(sums.all, .overColumns),
+          ])))
   }
 
   /// O += skip.

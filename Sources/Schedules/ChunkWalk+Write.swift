@@ -91,10 +91,11 @@ extension ChunkWalk {
     var decay: Tile?
     if let gate = form.keyGate {
       let K = specification.key
-      let column = b.tile("d", chunk, 1, "decay of each token of the chunk")
-      let leaving = b.tile("F", chunk, 1, "products of the decays from a token to the chunk's end")
+      let column = b.tile("d", chunk, 1, layout: .column, "decay of each token of the chunk")
+      let leaving = b.tile(
+        "F", chunk, 1, layout: .column, "products of the decays from a token to the chunk's end")
       let keyOut = b.tile("kF", chunk, K, "keys decayed to the end of the chunk")
-      let totals = b.tile("T", 1, 1, "product of the chunk's decays")
+      let totals = b.tile("T", 1, 1, layout: .column, "product of the chunk's decays")
       b.note("decays as factors in [0, 1]")
       b.map(column.all, gate.decay, tokens: start, fill: 1)
       b.add(.scan(Scan(leaving.all, column.all, backward: true, exclusive: true)))
@@ -106,7 +107,7 @@ extension ChunkWalk {
       decay = column
       if forScores {
         let entering = b.tile(
-          "E", chunk, 1, "running products of the decays from the chunk's start")
+          "E", chunk, 1, layout: .column, "running products of the decays from the chunk's start")
         b.add(
           .scan(Scan(entering.all, column.all, backward: false, exclusive: form.readsPrevious)))
         operands.entering = entering
@@ -166,8 +167,7 @@ extension ChunkWalk {
       b.add(
         .map(
           Map(
-            w.all, .input("x", .scalar),
-            ["x": .tile(operands.totals!.all, .overColumns)])))
+            w.all, .input("T", .scalar), ["T": .tile(operands.totals!.all, .overColumns)])))
       rowScale = w.all
     }
     var columnScale: TileView?

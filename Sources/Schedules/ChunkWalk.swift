@@ -50,8 +50,9 @@ struct ChunkWalk {
     guard form.normalizer != nil else { return State(matrix: matrix) }
     return State(
       matrix: matrix,
-      normalizer: b.tile("z", specification.key, 1, "the state's further column, the normalizer"),
-      ones: b.tile("ones", chunk, 1, "the value that the normalizer sees"))
+      normalizer: b.tile(
+        "z", specification.key, 1, layout: .column, "the state's further column, the normalizer"),
+      ones: b.tile("ones", chunk, 1, layout: .column, "the value that the normalizer sees"))
   }
 
   /// Fills the state from a tensor, or with zeros.
@@ -103,8 +104,8 @@ struct ChunkWalk {
     b.add(
       .map(
         Map(
-          target, .input("x", .scalar) * .input("y", .scalar),
-          ["x": .tile(left, .none), "y": .tile(right, how)])))
+          target, .input(left.tile, .scalar) * .input(right.tile, .scalar),
+          [left.tile: .tile(left, .none), right.tile: .tile(right, how)])))
   }
 
   /// `target = left * right`, entry by entry.
@@ -119,12 +120,13 @@ struct ChunkWalk {
     b.add(
       .map(
         Map(
-          target, .input("x", .scalar) + .input("y", .scalar),
-          ["x": .tile(left, .none), "y": .tile(right, .none)])))
+          target, .input(left.tile, .scalar) + .input(right.tile, .scalar),
+          [left.tile: .tile(left, .none), right.tile: .tile(right, .none)])))
   }
 
   /// A copy in another element type or layout.
   func convert(_ target: TileView, _ source: TileView, _ b: inout ProgramBuilder) {
-    b.add(.map(Map(target, .input("x", .scalar), ["x": .tile(source, .none)])))
+    b.add(
+      .map(Map(target, .input(source.tile, .scalar), [source.tile: .tile(source, .none)])))
   }
 }

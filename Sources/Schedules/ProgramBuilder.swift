@@ -102,7 +102,7 @@ struct ProgramBuilder {
       builder.temporaries += 1
       let width = axis == .key ? builder.specification.key : builder.specification.value
       let terms = builder.tile("terms\(number)", rows, width, "terms of a sum over a row")
-      let sums = builder.tile("sum\(number)", rows, 1, "one sum a row")
+      let sums = builder.tile("sum\(number)", rows, 1, layout: .column, "one sum a row")
       builder.map(terms.all, operand, tokens: start, fill: 0)
       builder.add(.reduce(Reduce(sums.all, terms.all, .sum)))
       operands["sum\(number)"] = .tile(sums.all, .overColumns)

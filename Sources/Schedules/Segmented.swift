@@ -175,7 +175,7 @@ public struct Segmented: Schedule {
     _ z: Tile, _ segment: Index, _ totals: WalkTotals, _ walk: ChunkWalk,
     _ b: inout ProgramBuilder
   ) {
-    let added = b.tile("u", z.rows, 1, "what a segment adds to the normalizer")
+    let added = b.tile("u", z.rows, 1, layout: .column, "what a segment adds to the normalizer")
     let slice = StateSlice(
       TensorName.segmentState, column: Index(walk.specification.value), columns: 1,
       segment: segment)

@@ -34,7 +34,7 @@ struct TokenScan {
       b.add(.map(Map(next.all, update, operands)))
       b.loop(.queryHeads("g")) { b in read(state, next, &b) }
       if readsPrevious {
-        b.add(.map(Map(state.all, .input("x", .scalar), ["x": .tile(next.all, .none)])))
+        b.add(.map(Map(state.all, .input(next.name, .scalar), [next.name: .tile(next.all, .none)])))
       }
     }
     b.add(

@@ -70,7 +70,7 @@ struct TokenStep {
       var bonus: Tile?
       if let present = form.present {
         let terms = b.tile("bonus_terms", 1, walk.specification.key, "summands of the bonus")
-        let weight = b.tile("bonus", 1, 1, "weight of the token's own value")
+        let weight = b.tile("bonus", 1, 1, layout: .column, "weight of the token's own value")
         b.map(terms.all, present, tokens: walk.start, fill: 0)
         b.add(.reduce(Reduce(weight.all, terms.all, .sum)))
         b.add(.multiply(Multiply(output.all, weight.all, value.all, accumulates: true)))
@@ -98,7 +98,7 @@ struct TokenStep {
     _ output: Tile, by normalizer: Expression, _ query: Tile, _ state: ChunkWalk.State,
     _ bonus: Tile?, _ b: inout ProgramBuilder
   ) {
-    let sum = b.tile("n", 1, 1, "sum of the scores")
+    let sum = b.tile("n", 1, 1, layout: .column, "sum of the scores")
     b.add(.multiply(Multiply(sum.all, query.all, state.normalizer!.all, accumulates: false)))
     if let bonus {
       walk.add(sum.all, sum.all, bonus.all, &b)
@@ -111,7 +111,9 @@ struct TokenStep {
     b.add(
       .map(
         Map(
-          output.all, .input("x", .scalar) / .input("y", .scalar),
-          ["x": .tile(output.all, .none), "y": .tile(sum.all, .overColumns)])))
+          output.all, .input(output.name, .scalar) / .input(sum.name, .scalar),
+          [
+            output.name: .tile(output.all, .none), sum.name: .tile(sum.all, .overColumns),
+          ])))
   }
 }

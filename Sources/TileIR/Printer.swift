@@ -19,7 +19,7 @@ extension TileProgram: CustomStringConvertible {
       for tile in phase.tiles {
         lines.append(
           "    tile \(tile.name): \(tile.rows)x\(tile.columns) \(tile.type.rawValue)"
-            + "\(tile.layout == .pairs ? " pairs" : "")  -- \(tile.meaning)")
+            + "\(tile.layout == .rows ? "" : " " + tile.layout.rawValue)  -- \(tile.meaning)")
       }
       for statement in phase.body { statement.write(indent: 4, into: &lines) }
     }

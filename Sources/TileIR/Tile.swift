@@ -16,6 +16,8 @@ public struct Tile: Hashable, Codable, Sendable {
   public enum Layout: String, Hashable, Codable, Sendable {
     /// Row by row.
     case rows
+    /// One column, its entries side by side.
+    case column
     /// Rows 2p and 2p+1 interleaved column by column: how `vdpbf16ps` wants its right operand.
     case pairs
   }

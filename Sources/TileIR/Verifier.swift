@@ -36,10 +36,20 @@ struct Verifier {
     for tile in phase.tiles where tile.rows < 1 || tile.columns < 1 {
       found.append("The tile '\(tile.name)' is empty.")
     }
+    for tile in phase.tiles where tile.layout == .column && (tile.columns != 1 || tile.type != .f32)
+    {
+      found.append("The tile '\(tile.name)' is a column, so it needs one column of f32.")
+    }
     for tile in phase.tiles where tile.layout == .pairs && (tile.rows % 2 != 0 || tile.type == .f32)
     {
       found.append("The tile '\(tile.name)' is in pairs, so it needs bf16 and an even row count.")
     }
+  }
+
+  /// Operations that run over whole vectors need whole rows: a part's neighbours would be touched.
+  mutating func requireWholeRows(_ view: TileView) {
+    require(
+      view.columns == tiles[view.tile]?.columns, "\(view) must be whole rows of its tile here.")
   }
 
   mutating func check(_ body: [Statement]) {
@@ -124,6 +134,6 @@ struct Verifier {
 
   mutating func requirePlain(_ view: TileView) {
     require(
-      type(view) == .f32 && layout(view) == .rows, "\(view) must be f32 and row by row here.")
+      type(view) == .f32 && layout(view) != .pairs, "\(view) must be f32 and row by row here.")
   }
 }

@@ -8,11 +8,15 @@ extension Verifier {
     case .scan(let scan):
       require(scan.target, is: (scan.source.rows, scan.source.columns), "the target")
       check(scan.source)
-      [scan.target, scan.source].forEach { requirePlain($0) }
+      [scan.target, scan.source].forEach {
+        requirePlain($0)
+        requireWholeRows($0)
+      }
     case .reduce(let reduce):
       [reduce.target, reduce.source].forEach {
         check($0)
         requirePlain($0)
+        requireWholeRows($0)
       }
       let (target, source) = (reduce.target, reduce.source)
       require(
@@ -24,30 +28,43 @@ extension Verifier {
       require(
         transpose.target, is: (transpose.source.columns, transpose.source.rows), "the target")
       requirePlain(transpose.source)
+      requireWholeRows(transpose.source)
     case .multiply(let product): check(product)
     case .decayMatrix(let matrix):
       check(matrix.target)
       requirePlain(matrix.target)
+      requireWholeRows(matrix.target)
       require(matrix.target.rows == matrix.target.columns, "\(matrix.target) is not square.")
       if let decay = matrix.decay { require(decay, is: (matrix.target.rows, 1), "the decay") }
     case .weigh(let weigh):
       check(weigh.target)
       require(weigh.weights, is: (weigh.target.rows, weigh.target.columns), "the weights")
-      [weigh.target, weigh.weights].forEach { requirePlain($0) }
+      [weigh.target, weigh.weights].forEach {
+        requirePlain($0)
+        requireWholeRows($0)
+      }
     case .decayedScores(let scores):
       let (rows, depth) = (scores.query.rows, scores.query.columns)
       require(scores.target, is: (rows, rows), "the target")
       require(scores.key, is: (rows, depth), "the key")
       require(scores.decay, is: (rows, depth), "the decay")
       check(scores.query)
-      [scores.target, scores.query, scores.key, scores.decay].forEach { requirePlain($0) }
+      requirePlain(scores.target)
+      [scores.query, scores.key, scores.decay].forEach {
+        requirePlain($0)
+        requireWholeRows($0)
+      }
     case .decayedValues(let values):
       let (rows, columns) = (values.target.rows, values.target.columns)
       check(values.target)
       require(values.scores, is: (rows, rows), "the scores")
       require(values.value, is: (rows, columns), "the value")
       require(values.decay, is: (rows, columns), "the decay")
-      [values.target, values.scores, values.value, values.decay].forEach { requirePlain($0) }
+      requirePlain(values.scores)
+      [values.target, values.value, values.decay].forEach {
+        requirePlain($0)
+        requireWholeRows($0)
+      }
     case .loadState(let load):
       check(load.target)
       check(load.source, load.target, writes: false)
@@ -66,6 +83,11 @@ extension Verifier {
 
   private mutating func check(_ map: Map) {
     check(map.target)
+    if layout(map.target) == .pairs {
+      require(
+        map.expression.isInput && map.operands.count == 1 && map.tail == nil,
+        "A map into pairs is a plain copy, and \(map.expression) is not.")
+    }
     require(
       !map.expression.contains {
         switch $0 {
@@ -116,7 +138,8 @@ extension Verifier {
     let left = (type(product.left), layout(product.left))
     let right = (type(product.right), layout(product.right))
     let legal =
-      left == (.f32, .rows) && right == (.f32, .rows)
+      left.0 == .f32 && left.1 != .pairs && right.0 == .f32
+      && right.1 == layout(product.target)
       || right == (.bf16, .pairs)
         && left == (.bf16, product.leftIsTransposed ? .pairs : .rows)
     require(
@@ -161,5 +184,11 @@ extension Verifier {
       "\(slice) and \(view) differ in shape.")
     requirePlain(view)
     if let segment = slice.segment { _ = bounds(segment) }
+  }
+}
+
+extension Expression {
+  fileprivate var isInput: Bool {
+    if case .input = self { true } else { false }
   }
 }

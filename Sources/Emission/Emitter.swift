@@ -1,0 +1,151 @@
+import Foundation
+import Recurrences
+import Schedules
+import Targets
+import Templates
+import TileIR
+
+/// From a specification and a plan to the C that does it.
+public enum Emitter {
+  /// Lowers, verifies and prints a kernel.
+  ///
+  /// - Throws: `SluiceError`: `.usage` for a plan with objections, `.internal` for a tile program
+  ///   that the verifier refuses.
+  public static func emit(
+    _ specification: KernelSpecification, _ plan: Plan
+  ) throws(SluiceError) -> EmittedKernel {
+    try emit(specification, plan, program: lower(specification, plan))
+  }
+
+  /// The tile program of a plan.
+  public static func lower(
+    _ specification: KernelSpecification, _ plan: Plan
+  ) throws(SluiceError) -> TileProgram {
+    guard let schedule = Schedules.named(plan.schedule) else {
+      throw SluiceError(.usage, "There is no schedule '\(plan.schedule)'.")
+    }
+    if let obstacle = schedule.obstacle(to: specification) {
+      throw SluiceError(
+        .unsupported, "\(plan.schedule) cannot run '\(specification.recurrence.name)': \(obstacle)")
+    }
+    let objections = schedule.objections(to: plan, for: specification)
+    guard objections.isEmpty else {
+      throw SluiceError(.usage, "The plan is illegal.", details: objections)
+    }
+    return schedule.lower(specification, plan)
+  }
+
+  /// Prints a tile program of the specification and plan; verification plants its faults here.
+  public static func emit(
+    _ specification: KernelSpecification, _ plan: Plan, program: TileProgram
+  ) throws(SluiceError) -> EmittedKernel {
+    let violations = program.violations
+    guard violations.isEmpty else {
+      throw SluiceError(
+        .internal, "The tile program of '\(specification.recurrence.name)' is illegal.",
+        details: violations)
+    }
+    let manifest = KernelManifest(specification, plan)
+    let name = KernelName(specification, plan)
+    let interface = Interface(manifest: manifest)
+    let command = name.command
+    let layouts = program.phases.map { ScratchLayout($0, specification.target) }
+    let entry = EntryEmitter(program: program, manifest: manifest, layouts: layouts)
+    var parts = [
+      preamble(specification, plan, name: name, command: command),
+      try vocabulary(specification.target),
+      section("The interface"), "#define SL_EXPORT __attribute__((visibility(\"default\")))\n",
+      interface.argumentStruct, prototypes(name.description),
+      section("The workspace"), entry.workspace, section("The kernel"),
+    ]
+    for phase in program.phases {
+      var emitter = PhaseEmitter(
+        program: program, phase: phase, target: specification.target, kernel: name.description)
+      parts.append(emitter.function())
+    }
+    parts += [
+      section("The entries"), entry.text, entry.tail(manifestJSON: try json(manifest)),
+    ]
+    return EmittedKernel(
+      name: name, program: program,
+      source: SourceFile(name: "\(name).c", text: parts.joined(separator: "\n")),
+      header: SourceFile(name: "\(name).h", text: interface.header(command: command)),
+      manifest: manifest)
+  }
+
+  private static func section(_ title: String) -> String {
+    "// ---- \(title) " + String(repeating: "-", count: max(0, 90 - title.count)) + "\n"
+  }
+
+  private static func preamble(
+    _ specification: KernelSpecification, _ plan: Plan, name: KernelName, command: String
+  ) -> String {
+    var out = CWriter()
+    out.line("// \(name).c: do not edit. Made by")
+    out.line("//   \(command)")
+    out.line("//")
+    for line in "\(specification.normalForm)".split(separator: "\n") { out.line("// \(line)") }
+    out.line("//")
+    for line in "\(plan)".split(separator: "\n") { out.line("// \(line)") }
+    out.line("// target           \(specification.target.name)")
+    out.line()
+    out.lines(["#include <math.h>", "#include <stddef.h>", "#include <stdint.h>"])
+    out.lines(["#include <string.h>", "#ifdef _OPENMP", "#include <omp.h>", "#endif"])
+    return out.text
+  }
+
+  /// The words of the machine, pasted: the source stands alone.
+  private static func vocabulary(_ target: Target) throws(SluiceError) -> String {
+    var texts: [String] = []
+    for name in [target.vocabulary, "common.h", "tiles.h"] {
+      guard let text = Templates.text(name) else {
+        throw SluiceError(.internal, "The vocabulary '\(name)' is not part of this build.")
+      }
+      texts.append(section("\(name)") + "\n" + text)
+    }
+    return texts.joined(separator: "\n")
+  }
+
+  private static func prototypes(_ name: String) -> String {
+    """
+    typedef struct \(name)_args arguments;
+    int32_t \(name)_forward(const arguments *args);
+    int64_t \(name)_workspace_size(const arguments *args);
+    const char *\(name)_manifest(void);
+
+    """
+  }
+
+  /// A value as JSON with sorted keys: equal values give equal bytes.
+  public static func json(_ value: some Encodable, pretty: Bool = false) throws(SluiceError)
+    -> String
+  {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting =
+      pretty
+      ? [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
+      : [.sortedKeys, .withoutEscapingSlashes]
+    do {
+      return String(decoding: try encoder.encode(value), as: UTF8.self)
+    } catch {
+      throw SluiceError(.internal, "A value cannot be written as JSON: \(error).")
+    }
+  }
+}
+
+extension KernelName {
+  /// The command that makes this kernel.
+  public var command: String {
+    var parts = [
+      "sluice generate \(recurrence) --key-dim \(key) --value-dim \(value) --dtype \(type.rawValue)",
+      "--gate-dtype \(gateType.rawValue) --target \(target) --schedule \(plan.schedule)",
+    ]
+    if plan.chunk > 1 {
+      parts.append("--chunk \(plan.chunk) --sub-block \(plan.subBlock) --key-tile \(plan.keyTile)")
+    }
+    parts.append(
+      "--value-tile \(plan.valueTile) --materialization \(plan.materialization) "
+        + "--threads \(plan.threads) --products \(plan.products.rawValue)")
+    return parts.joined(separator: " ")
+  }
+}

@@ -1,0 +1,253 @@
+import Recurrences
+import TileIR
+
+/// Prints the entries: checks, workspace, and the phases over all workers.
+struct EntryEmitter {
+  let program: TileProgram
+  let manifest: KernelManifest
+  let layouts: [ScratchLayout]
+
+  private var kernel: String { manifest.name }
+  private var segments: [Tensor] { program.tensors.filter { $0.kind == .segment } }
+
+  /// Whole vectors are read beyond a tile's last row, and never used.
+  private static let slack = 256
+
+  var scratchBytes: Int { (layouts.map(\.bytes).max() ?? 0) + EntryEmitter.slack }
+
+  /// What phases need of the workspace: stands before them.
+  var workspace: String {
+    var out = CWriter()
+    out.line("// Bytes of scratch memory a thread.")
+    out.line("enum { scratch_bytes = \(scratchBytes) };")
+    out.line()
+    out.block("static int64_t sequences_of(const arguments *args)") {
+      $0.line("return args->cu_seqlens ? args->sequences : args->batch;")
+    }
+    out.line()
+    out.line("// Threads that the caller asks for.")
+    out.block("static int64_t threads_of(const arguments *args)") {
+      $0.line("return args->threads ? args->threads : \(manifest.plan.threads);")
+    }
+    guard !segments.isEmpty else { return out.text }
+    segmentText(&out)
+    return out.text
+  }
+
+  private func segmentText(_ out: inout CWriter) {
+    if program.segmentation == .perChunk {
+      out.line()
+      out.line("// Chunks of the longest sequence.")
+      out.block("static int64_t most_segments(const arguments *args)") { out in
+        out.line("int64_t most = args->cu_seqlens ? 0 : args->length;")
+        out.line("if (args->cu_seqlens)")
+        out.line("  for (int64_t n = 0; n < args->sequences; ++n)")
+        out.line("    most = sl_greatest(most, args->cu_seqlens[n + 1] - args->cu_seqlens[n]);")
+        out.line("return (most + \(program.chunk - 1)) / \(program.chunk);")
+      }
+    }
+    out.line()
+    out.line("// Slots for the states between segments.")
+    out.block("static int64_t slots_of(const arguments *args)") { out in
+      switch program.segmentation {
+      case .fixed(let count): out.line("return \(count) * sequences_of(args);")
+      default:
+        out.line(
+          "return args->batch * args->length / \(program.chunk) + sequences_of(args);")
+      }
+    }
+    var before: [String] = []
+    for tensor in segments {
+      out.line()
+      out.block("static float *\(tensor.name)_of(const arguments *args)") { out in
+        let base = "(char *)args->workspace + threads_of(args) * scratch_bytes"
+        let skip =
+          before.isEmpty
+          ? "" : " + (\(before.joined(separator: " + "))) * slots_of(args) * args->heads"
+        out.line("return (float *)(\(base))\(skip);")
+      }
+      before.append(String(tensor.rows * tensor.columns))
+    }
+  }
+
+  /// The entries themselves.
+  var text: String {
+    var out = CWriter()
+    out.line("// 0, or what is wrong with the sizes.")
+    out.block("static int32_t check_sizes(const arguments *args)") { out in
+      out.lines([
+        "if (!args) return 2;",
+        "if (args->abi != \(KernelManifest.currentABI) || args->size != sizeof *args) return 1;",
+        "if (args->batch < 0 || args->length < 0 || args->heads < 1) return 3;",
+        "if (args->query_heads < 1 || args->query_heads % args->heads) return 3;",
+        "int64_t elements = args->batch;",
+        "if (__builtin_mul_overflow(elements, args->length + 1, &elements) ||",
+        "    __builtin_mul_overflow(elements, args->query_heads, &elements) ||",
+        "    __builtin_mul_overflow(elements, \(64 * max(program.key, program.value + 1)), &elements))",
+        "  return 3;",
+        "if (args->layout < 0 || args->layout > 1 || args->threads < 0) return 7;",
+      ])
+      out.block("if (args->cu_seqlens)") { out in
+        out.lines([
+          "if (args->batch != 1 || args->sequences < 1) return 4;",
+          "if (args->cu_seqlens[0] || args->cu_seqlens[args->sequences] != args->length) return 4;",
+          "for (int64_t n = 0; n < args->sequences; ++n)",
+          "  if (args->cu_seqlens[n] > args->cu_seqlens[n + 1]) return 4;",
+        ])
+      }
+      out.line("return 0;")
+    }
+    out.line()
+    out.block("SL_EXPORT int64_t \(kernel)_workspace_size(const arguments *args)") {
+      out in
+      out.line("const int32_t problem = check_sizes(args);")
+      out.line("if (problem) return -problem;")
+      guard !segments.isEmpty else {
+        out.line("return threads_of(args) * scratch_bytes;")
+        return
+      }
+      let floats = segments.map { $0.rows * $0.columns }.reduce(0, +)
+      out.line("const int64_t states = slots_of(args) * args->heads * \(floats);")
+      out.line("return threads_of(args) * scratch_bytes + states * (int64_t)sizeof(float);")
+    }
+    out.line()
+    pointerCheck(&out)
+    out.line()
+    team(&out)
+    out.line()
+    forward(&out)
+    return out.text
+  }
+
+  private func pointerCheck(_ out: inout CWriter) {
+    out.line("// 0, or what is wrong with the pointers.")
+    out.block("static int32_t check_pointers(const arguments *args)") { out in
+      let tokens = manifest.inputs.filter { $0.role != .parameter }.map(\.name) + ["o"]
+      let always = manifest.inputs.filter { $0.role == .parameter }.map(\.name)
+      let missing = tokens.map { "!args->\($0)" }.joined(separator: " || ")
+      out.line("if (args->batch * args->length > 0 && (\(missing))) return 2;")
+      if !always.isEmpty {
+        out.line("if (\(always.map { "!args->\($0)" }.joined(separator: " || "))) return 2;")
+      }
+      out.line("if (!args->workspace) return 2;")
+      out.line(
+        "if ((int64_t)args->workspace_size < \(kernel)_workspace_size(args)) return 5;")
+      out.line("uintptr_t halves = 0, words = (uintptr_t)args->initial_state;")
+      out.line("words |= (uintptr_t)args->final_state;")
+      let types = manifest.inputs.map { ($0.name, $0.type) } + [("o", manifest.type)]
+      for (name, type) in types {
+        out.line("\(type == .f32 ? "words" : "halves") |= (uintptr_t)args->\(name);")
+      }
+      out.line("if (words % 4 || halves % 2 || (uintptr_t)args->workspace % 64) return 6;")
+      out.line("return 0;")
+    }
+  }
+
+  private func team(_ out: inout CWriter) {
+    out.line(
+      "// One thread's part: of every phase the items that it is dealt. Workers of one phase do")
+    out.line("// not see each other, so which thread takes an item changes no bit.")
+    out.block(
+      "static void run(const arguments *args, int64_t thread, int is_team)"
+    ) { out in
+      out.line("char *scratch = (char *)args->workspace + thread * scratch_bytes;")
+      out.line("// Padding is read with the rest: it must hold numbers.")
+      out.line("memset(scratch, 0, scratch_bytes);")
+      out.line("const uint64_t mode = sl_flush_denormals_begin();")
+      for phase in program.phases {
+        let extents = phase.grid.map { axis -> String in
+          switch axis {
+          case .sequence: "sequences_of(args)"
+          case .head: "args->heads"
+          case .valueTile: String(program.valueTiles)
+          case .segment:
+            switch program.segmentation {
+            case .none: "1"
+            case .fixed(let count): String(count)
+            case .perChunk: "most_segments(args)"
+            }
+          }
+        }.filter { $0 != "1" }
+        out.line("const int64_t \(phase.name)_items = \(extents.joined(separator: " * "));")
+        out.lines([
+          "#ifdef _OPENMP",
+          "if (is_team) {",
+          "#pragma omp for schedule(dynamic, 1)",
+          "  for (int64_t item = 0; item < \(phase.name)_items; ++item) "
+            + "\(phase.name)(args, item, scratch);",
+          "} else",
+          "#endif",
+          "  for (int64_t item = 0; item < \(phase.name)_items; ++item) "
+            + "\(phase.name)(args, item, scratch);",
+        ])
+      }
+      out.line("(void)is_team;")
+      out.line("sl_flush_denormals_end(mode);")
+    }
+  }
+
+  private func forward(_ out: inout CWriter) {
+    out.block("SL_EXPORT int32_t \(kernel)_forward(const arguments *args)") { out in
+      out.lines([
+        "int32_t problem = check_sizes(args);",
+        "if (!problem) problem = check_pointers(args);",
+        "if (problem) return problem;",
+        "#ifdef _OPENMP",
+        "const int64_t threads = threads_of(args);",
+        "if (threads > 1) {",
+        "#pragma omp parallel num_threads((int)threads)",
+        "  run(args, omp_get_thread_num(), 1);",
+        "  return 0;",
+        "}",
+        "#endif",
+        "run(args, 0, 0);",
+        "return 0;",
+      ])
+    }
+  }
+
+  /// The manifest as a string, and the names for programs that load one library at a time.
+  func tail(manifestJSON: String) -> String {
+    var out = CWriter()
+    out.block("SL_EXPORT const char *\(kernel)_manifest(void)") { out in
+      out.line("return")
+      var rest = Substring(escaped(manifestJSON))
+      while !rest.isEmpty {
+        var end =
+          rest.index(rest.startIndex, offsetBy: 92, limitedBy: rest.endIndex) ?? rest.endIndex
+        // An escape is not cut in two.
+        while end > rest.startIndex, end < rest.endIndex, rest[rest.index(before: end)] == "\\" {
+          end = rest.index(before: end)
+        }
+        out.line("    \"\(rest[..<end])\"" + (end == rest.endIndex ? ";" : ""))
+        rest = rest[end...]
+      }
+    }
+    out.line()
+    out.line("// For programs that load one library at a time.")
+    for (result, name, parameters) in [
+      ("int32_t", "forward", "const arguments *args"),
+      ("int64_t", "workspace_size", "const arguments *args"),
+      ("const char *", "manifest", "void"),
+    ] {
+      out.line(
+        "SL_EXPORT \(result)\(result.hasSuffix("*") ? "" : " ")sluice_\(name)(\(parameters))")
+      out.line("    __attribute__((weak, alias(\"\(kernel)_\(name)\")));")
+    }
+    return out.text
+  }
+
+  private func escaped(_ text: String) -> String {
+    var result = ""
+    for character in text.unicodeScalars {
+      switch character {
+      case "\"": result += "\\\""
+      case "\\": result += "\\\\"
+      case "?": result += "\\?"
+      case " "..."~": result.unicodeScalars.append(character)
+      default: result += character == "\n" ? "" : "?"
+      }
+    }
+    return result
+  }
+}

@@ -1,0 +1,100 @@
+import Recurrences
+import Schedules
+import TileIR
+
+/// Prints the argument struct and the prototypes: the same text in the header and in the source.
+struct Interface {
+  let manifest: KernelManifest
+
+  var kernel: String { manifest.name }
+
+  /// The struct's declaration with what each field means.
+  var argumentStruct: String {
+    var out = CWriter()
+    out.line("// Arguments of the kernel. Token tensors are dense, [B, T, H, D] or [B, H, T, D];")
+    out.line("// docs/abi.md of Sluice says the rest.")
+    out.block("struct \(kernel)_args") { out in
+      out.lines([
+        "uint32_t abi;   // \(KernelManifest.currentABI)",
+        "uint32_t size;  // sizeof(struct \(kernel)_args)",
+        "int64_t batch;",
+        "int64_t length;       // tokens a batch row; of all packed sequences together",
+        "int64_t query_heads;  // heads of q and o: a multiple of heads",
+        "int64_t heads;        // heads of everything else",
+        "int64_t sequences;    // packed sequences; 0 when there are none",
+        "const int64_t *cu_seqlens;  // sequences + 1 offsets, or NULL",
+        "int32_t threads;            // 0: \(manifest.plan.threads)",
+        "int32_t layout;             // 0: [B, T, H, D]; 1: [B, H, T, D]",
+        "float scale;",
+        "uint32_t reserved;",
+        "void *workspace;  // aligned to 64 bytes",
+        "uint64_t workspace_size;",
+        "const float *initial_state;  // [B or sequences, heads, \(manifest.key), "
+          + "\(manifest.stateColumns)], or NULL for zero",
+        "float *final_state;          // likewise, or NULL",
+        "\(PhaseEmitter.element(manifest.type)) *o;  // \(type(manifest.type)) "
+          + "[B, T, query heads, \(manifest.value)]",
+      ])
+      for input in manifest.inputs {
+        out.line(
+          "const \(PhaseEmitter.element(input.type)) *\(input.name);  // \(shape(of: input)): "
+            + "\(input.summary)")
+      }
+    }
+    var lines = out.lines
+    lines[lines.count - 1] = "};"
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  private func type(_ type: ElementType) -> String { type.rawValue }
+
+  private func shape(of input: KernelManifest.Input) -> String {
+    switch input.role {
+    case .query: "\(input.type.rawValue) [B, T, query heads, \(input.size)]"
+    case .operand, .gate:
+      input.size == 1 && input.axes == .scalar
+        ? "\(input.type.rawValue) [B, T, heads]"
+        : "\(input.type.rawValue) [B, T, heads, \(input.size)]"
+    case .parameter:
+      input.axes == .keyValue
+        ? "f32 [heads, \(manifest.key), \(manifest.value)]"
+        : input.axes == .scalar ? "f32 [heads]" : "f32 [heads, \(input.size)]"
+    }
+  }
+
+  /// The header for callers.
+  func header(command: String) -> String {
+    let guardName = "SLUICE_\(kernel.uppercased())_H"
+    return """
+      // \(kernel).h: do not edit. Made by
+      //   \(command)
+      #ifndef \(guardName)
+      #define \(guardName)
+
+      #include <stddef.h>
+      #include <stdint.h>
+
+      #ifdef __cplusplus
+      extern "C" {
+      #endif
+
+      \(argumentStruct)
+      // Computes. Returns 0, or: 1 another ABI, 2 a missing pointer, 3 a wrong size, 4 wrong
+      // cu_seqlens, 5 a workspace too small, 6 a misaligned pointer, 7 an unknown layout or a
+      // negative number of threads.
+      int32_t \(kernel)_forward(const struct \(kernel)_args *args);
+
+      // Bytes of workspace that these sizes and threads need, or minus a code.
+      int64_t \(kernel)_workspace_size(const struct \(kernel)_args *args);
+
+      // What the library says of itself, as JSON.
+      const char *\(kernel)_manifest(void);
+
+      #ifdef __cplusplus
+      }
+      #endif
+      #endif
+
+      """
+  }
+}

@@ -1,0 +1,177 @@
+import Recurrences
+import TileIR
+
+extension PhaseEmitter {
+  /// An elementwise map: rows, then whole vectors of columns, then what is left of a vector.
+  mutating func write(_ map: Map) {
+    if layoutOf(map.target) == .pairs {
+      guard let first = map.operands.values.first, case .tile(let source, _) = first else { return }
+      out.call("sl_to_pairs", size(map.target) + operand(map.target) + operand(source))
+      return
+    }
+    if !map.operands.isEmpty { out.comment("\(map.target.tile) = \(map.expression)") }
+    guard let tail = map.tail else {
+      rows(of: map, from: "0", to: String(map.target.rows), fill: nil)
+      return
+    }
+    let outside = out
+    out = CWriter(depth: 0)
+    let whole = map.target.rows
+    var bound = "tokens"
+    if !isChunkStart(tail.start) || whole != program.chunk {
+      out.line(
+        "const int64_t rows = sl_greatest(0, \(remaining(tail.start, whole)));")
+      bound = "rows"
+    }
+    rows(of: map, from: "0", to: bound, fill: nil)
+    rows(of: map, from: bound, to: String(whole), fill: tail.fill)
+    let lines = out.lines
+    out = outside
+    if bound == "rows" {
+      out.block("") { $0.lines(lines) }
+    } else {
+      out.lines(lines)
+    }
+  }
+
+  private mutating func rows(of map: Map, from: String, to: String, fill: Double?) {
+    let single = from == "0" && to == "1"
+    let row = single ? "0" : "row"
+    var writer = CWriter()
+    if map.target.columns == 1 {
+      scalarRow(map, row, fill, &writer)
+    } else {
+      vectorRow(map, row, fill, &writer)
+    }
+    // One row's declarations stay its own.
+    let head = single ? "" : "for (int64_t row = \(from); row < \(to); ++row)"
+    out.block(head) { $0.lines(writer.lines) }
+  }
+
+  private func scalarRow(_ map: Map, _ row: String, _ fill: Double?, _ writer: inout CWriter) {
+    let place = "\(at(map.target, row))[0]"
+    let printer = CExpression(isVector: false) { name in
+      scalar(map.operands[name]!, row)
+    }
+    writer.line("\(place) = \(printer.text(fill.map { .constant($0) } ?? map.expression));")
+  }
+
+  private func vectorRow(_ map: Map, _ row: String, _ fill: Double?, _ writer: inout CWriter) {
+    let expression = fill.map { Expression.constant($0) } ?? map.expression
+    let names = expression.inputNames
+    // What does not change along the row is repeated over a vector once.
+    for name in names {
+      if let setup = setup(map.operands[name]!, name, row) { writer.line(setup) }
+    }
+    let type = layout.places[map.target.tile]!.tile.type
+    let store = type == .f32 ? "sl_store" : "sl_store_\(type.rawValue)"
+    let columns = map.target.columns
+    let whole = columns / target.lanes * target.lanes
+    let place = at(map.target, row)
+    func value(_ column: String, _ count: String?) -> String {
+      CExpression(isVector: true) { name in
+        vector(map.operands[name]!, name, row, column, count)
+      }.text(expression)
+    }
+    if whole > 0 {
+      writer.block("for (int64_t column = 0; column < \(whole); column += SL_LANES)") {
+        $0.call(store, ["\(place) + column", value("column", nil)])
+      }
+    }
+    if whole < columns {
+      let rest = String(columns - whole)
+      let begin = whole == 0 ? "0" : String(whole)
+      writer.call(
+        "\(store)_n",
+        [whole == 0 ? place : "\(place) + \(whole)", value(begin, rest), rest])
+    }
+  }
+
+  /// Where a row of a view begins.
+  private func at(_ view: TileView, _ row: String) -> String {
+    let stride = strideOf(view)
+    let base = "(\(address(view))"
+    if row == "0" || view.rows == 1 {
+      return address(view).contains(" ") ? base + ")" : address(view)
+    }
+    return "\(base) + \(stride == 1 ? row : "\(row) * \(stride)"))"
+  }
+
+  /// What an operand needs before a row's columns are run over.
+  private func setup(_ operand: Map.Operand, _ name: String, _ row: String) -> String? {
+    switch operand {
+    case .tile(let view, .overColumns):
+      return "const sl_f32 \(name)_all = sl_set(\(at(view, row))[0]);"
+    case .tile(let view, .rowAsColumn):
+      return "const sl_f32 \(name)_all = sl_set((\(address(view)))[\(row)]);"
+    case .tile: return nil
+    case .scale: return "const sl_f32 \(name)_all = sl_set(scale);"
+    case .tokens(let slice):
+      let tensor = program.tensor(slice.tensor)!
+      guard tensor.columns == 1 else {
+        let type = PhaseEmitter.element(tensor.type)
+        return "const \(type) *\(name)_row = \(tokenAddress(slice, row: row));"
+      }
+      return "const sl_f32 \(name)_all = sl_set(\(scalar(operand, row)));"
+    case .parameter(let parameter, _):
+      let tensor = program.tensor(parameter)!
+      guard tensor.columns == 1 else { return nil }
+      return "const sl_f32 \(name)_all = sl_set(\(scalar(operand, row)));"
+    }
+  }
+
+  private func vector(
+    _ operand: Map.Operand, _ name: String, _ row: String, _ column: String, _ count: String?
+  ) -> String {
+    func load(_ place: String, _ type: ElementType, _ count: String?) -> String {
+      let word = type == .f32 ? "sl_load" : "sl_load_\(type.rawValue)"
+      let at = column == "0" ? place : "\(place) + \(column)"
+      return count.map { "\(word)_n(\(at), \($0))" } ?? "\(word)(\(at))"
+    }
+    switch operand {
+    case .tile(let view, .none): return load(at(view, row), .f32, nil)
+    case .tile(let view, .overRows): return load(address(view), .f32, nil)
+    case .tile, .scale: return "\(name)_all"
+    case .tokens(let slice):
+      let tensor = program.tensor(slice.tensor)!
+      guard tensor.columns > 1 else { return "\(name)_all" }
+      return load(
+        "\(name)_row", tensor.type, clipped(slice.column, slice.columns, column, count))
+    case .parameter(let parameter, let begin):
+      let tensor = program.tensor(parameter)!
+      guard tensor.columns > 1 else { return "\(name)_all" }
+      let start = begin == 0 ? "" : " + \(columnBegin(begin))"
+      let own = tensor.rows > 1 ? " + \(row) * \(tensor.columns)" : ""
+      let width = begin == 0 ? tensor.columns : program.valueTile
+      return load(
+        "\(parameter)_in\(own)\(start)", .f32, clipped(begin, width, column, count))
+    }
+  }
+
+  /// How many lanes may be read: nil for all of them.
+  private func clipped(
+    _ begin: Index, _ columns: Int, _ column: String, _ count: String?
+  ) -> String? {
+    let limit = valid(begin, columns)
+    guard limit == "value_columns" else { return count }
+    return column == "0" ? limit : "\(limit) - \(column)"
+  }
+
+  private func scalar(_ operand: Map.Operand, _ row: String) -> String {
+    switch operand {
+    case .tile(let view, .overRows): return "(\(address(view)))[0]"
+    case .tile(let view, .rowAsColumn): return "(\(address(view)))[\(row)]"
+    case .tile(let view, _): return "\(at(view, row))[0]"
+    case .scale: return "scale"
+    case .tokens(let slice):
+      let tensor = program.tensor(slice.tensor)!
+      let element = "(\(tokenAddress(slice, row: row)))[0]"
+      return tensor.type == .f32 ? element : "sl_\(tensor.type.rawValue)_to_f32(\(element))"
+    case .parameter(let parameter, let begin):
+      let tensor = program.tensor(parameter)!
+      let own = tensor.rows > 1 ? "\(row) * \(tensor.columns)" : "0"
+      let start = tensor.columns == 1 || begin == 0 ? "" : " + \(columnBegin(begin))"
+      return "\(parameter)_in[\(own)\(start)]"
+    }
+  }
+}

@@ -1,0 +1,224 @@
+import Recurrences
+import TileIR
+
+extension PhaseEmitter {
+  /// One operation: a call of the tile vocabulary, or a loop for a map.
+  mutating func write(_ operation: TileIR.Operation) {
+    switch operation {
+    case .map(let map): write(map)
+    case .scan(let scan): write(scan)
+    case .reduce(let reduce): write(reduce)
+    case .multiply(let product): write(product)
+    case .transpose(let transpose):
+      let word = layoutOf(transpose.target) == .pairs ? "sl_transpose_pairs" : "sl_transpose_tile"
+      out.call(
+        word,
+        size(transpose.source) + operand(transpose.target) + operand(transpose.source))
+    case .decayMatrix(let matrix):
+      out.call(
+        "sl_decay_matrix",
+        [String(matrix.target.rows), flag(matrix.readsPrevious)] + operand(matrix.target)
+          + [matrix.decay.map(address) ?? "NULL"])
+    case .weigh(let weigh):
+      out.call("sl_weigh", size(weigh.target) + operand(weigh.target) + operand(weigh.weights))
+    case .decayedScores(let scores):
+      out.call(
+        "sl_decayed_scores",
+        [String(scores.target.rows), String(scores.query.columns), flag(scores.readsPrevious)]
+          + operand(scores.target) + operand(scores.query) + operand(scores.key)
+          + operand(scores.decay))
+    case .decayedValues(let values):
+      out.call(
+        "sl_decayed_values",
+        size(values.target) + [flag(values.readsPrevious)] + operand(values.target)
+          + operand(values.scores) + operand(values.value) + operand(values.decay))
+    case .loadState(let load): write(load)
+    case .storeState(let store): write(store)
+    case .storeTokens(let store): write(store)
+    }
+  }
+
+  private mutating func write(_ scan: Scan) {
+    let flags = [flag(scan.backward), flag(scan.exclusive)]
+    if layoutOf(scan.target) == .column {
+      out.call(
+        "sl_scan_column",
+        [String(scan.target.rows)] + flags + [address(scan.target), address(scan.source)])
+    } else {
+      out.call("sl_scan", size(scan.target) + flags + operand(scan.target) + operand(scan.source))
+    }
+  }
+
+  private mutating func write(_ reduce: Reduce) {
+    let source = reduce.source
+    let isProduct = reduce.function == .product
+    if layoutOf(source) == .column {
+      let word = isProduct ? "sl_product_column" : "sl_sum_column"
+      out.line("*(\(address(reduce.target))) = \(word)(\(source.rows), \(address(source)));")
+    } else if layoutOf(reduce.target) == .column {
+      out.call(
+        "sl_\(reduce.function.rawValue)_columns",
+        size(source) + [address(reduce.target)] + operand(source))
+    } else {
+      out.call(
+        "sl_reduce_rows",
+        size(source) + [flag(isProduct), address(reduce.target)] + operand(source))
+    }
+  }
+
+  private mutating func write(_ product: Multiply) {
+    let left = product.left
+    let stride = String(strideOf(left))
+    let isPairs = layoutOf(product.right) == .pairs
+    let step = isPairs ? "2" : "1"
+    let leftOperand =
+      [address(left)] + (product.leftIsTransposed ? [step, stride] : [stride, step])
+    let before =
+      product.accumulates
+      ? "(sl_before){1, \(product.rowScale.map(address) ?? "NULL"), "
+        + "\(product.columnScale.map(address) ?? "NULL")}"
+      : "(sl_before){0, NULL, NULL}"
+    let tail = [c(product.depth), before]
+    if layoutOf(product.target) == .column {
+      out.call(
+        "sl_multiply_column",
+        [String(product.target.rows), address(product.target)] + leftOperand
+          + [address(product.right)] + tail)
+      return
+    }
+    let block = registerBlock(product)
+    out.call(
+      isPairs ? "sl_multiply_pairs" : "sl_multiply",
+      size(product.target) + [String(block.rows), String(block.vectors)] + operand(product.target)
+        + leftOperand + operand(product.right) + tail)
+  }
+
+  /// Rows and vectors of a product whose sums, one row of the right operand and one number of the
+  /// left fit the registers, with the fewest loads a multiplication.
+  private func registerBlock(_ product: Multiply) -> (rows: Int, vectors: Int) {
+    let vectors = (product.target.columns + target.lanes - 1) / target.lanes
+    var best = (rows: 1, vectors: 1)
+    var bestCost = Double.infinity
+    for width in 1...min(4, vectors) {
+      let rows = min(16, (target.vectorRegisters - 1 - width) / width, product.target.rows)
+      guard rows >= 1 else { continue }
+      // Equal blocks leave no narrow rest.
+      let blocks = (product.target.rows + rows - 1) / rows
+      let even = (product.target.rows + blocks - 1) / blocks
+      let panels = (vectors + width - 1) / width
+      let loads = Double(blocks * even * panels + blocks * vectors)
+      if loads < bestCost { (best, bestCost) = ((even, width), loads) }
+    }
+    return best
+  }
+
+  private mutating func write(_ load: LoadState) {
+    let tensor = program.tensor(load.source.tensor)!
+    let source = place(load.source, tensor)
+    if layoutOf(load.target) == .column {
+      out.call(
+        "sl_load_column",
+        [String(load.target.rows), address(load.target), source, String(tensor.columns)])
+    } else {
+      out.call(
+        "sl_load_matrix",
+        size(load.target) + operand(load.target)
+          + [source, String(tensor.columns), valid(load.source.column, load.source.columns)])
+    }
+  }
+
+  private mutating func write(_ store: StoreState) {
+    let tensor = program.tensor(store.target.tensor)!
+    let target = place(store.target, tensor)
+    if layoutOf(store.source) == .column {
+      out.call(
+        "sl_store_column",
+        [String(store.source.rows), target, String(tensor.columns), address(store.source)])
+    } else {
+      out.call(
+        "sl_store_matrix",
+        size(store.source) + [target, String(tensor.columns)] + operand(store.source)
+          + [valid(store.target.column, store.target.columns)])
+    }
+  }
+
+  private mutating func write(_ store: StoreTokens) {
+    let tensor = program.tensor(store.target.tensor)!
+    let slice = store.target
+    out.call(
+      "sl_store_rows_\(tensor.type.rawValue)",
+      [
+        remaining(slice.start, slice.rows), String(slice.columns), tokenAddress(slice),
+        "\(slice.tensor)_token",
+      ] + operand(store.source) + [valid(slice.column, slice.columns)])
+  }
+
+  // MARK: Places
+
+  func strideOf(_ view: TileView) -> Int { layout.places[view.tile]!.stride }
+  func layoutOf(_ view: TileView) -> Tile.Layout { layout.places[view.tile]!.tile.layout }
+  func flag(_ value: Bool) -> String { value ? "1" : "0" }
+  func size(_ view: TileView) -> [String] { [String(view.rows), String(view.columns)] }
+  /// Address and row stride.
+  func operand(_ view: TileView) -> [String] { [address(view), String(strideOf(view))] }
+
+  /// Where a view begins.
+  func address(_ view: TileView) -> String {
+    let stride = strideOf(view)
+    var parts = [view.tile]
+    if view.row != 0 {
+      let rows = layoutOf(view) == .pairs ? "\(factor(view.row)) / 2" : factor(view.row)
+      parts.append(stride == 1 ? rows : scaled(rows, stride))
+    }
+    if view.column != 0 {
+      parts.append(layoutOf(view) == .pairs ? scaled(factor(view.column), 2) : c(view.column))
+    }
+    return parts.joined(separator: " + ")
+  }
+
+  private func scaled(_ text: String, _ factor: Int) -> String { "\(text) * \(factor)" }
+
+  /// Columns of a slice that the tensor has: fewer than asked in the last value tile.
+  func valid(_ column: Index, _ columns: Int) -> String {
+    let isTiled = column.terms.contains { $0.variable == GridAxis.valueTile.variable }
+    return isTiled && program.value % program.valueTile != 0 ? "value_columns" : String(columns)
+  }
+
+  /// How many of `rows` rows from token `start` on the sequence still has; may be negative.
+  func remaining(_ start: Index, _ rows: Int) -> String {
+    if isChunkStart(start), rows == program.chunk { return "tokens" }
+    return "sl_least(\(rows), length - (\(c(start))))"
+  }
+
+  func isChunkStart(_ start: Index) -> Bool {
+    start == Index("c", times: program.chunk)
+  }
+
+  /// Where a slice's first row begins, its query head included.
+  func tokenAddress(_ slice: TokenSlice, row: String? = nil) -> String {
+    let tensor = program.tensor(slice.tensor)!
+    let name = slice.tensor
+    let token =
+      row.map { slice.start == 0 ? $0 : "(\(c(slice.start)) + \($0))" } ?? "(\(c(slice.start)))"
+    var parts = ["\(name)_in", "\(token) * \(name)_token"]
+    if tensor.kind == .queryTokens { parts.append("g * \(name)_head") }
+    if slice.column != 0 { parts.append(columnBegin(slice.column)) }
+    return parts.joined(separator: " + ")
+  }
+
+  func columnBegin(_ column: Index) -> String {
+    column == .valueTile(times: program.valueTile) ? "value_begin" : c(column)
+  }
+
+  private func place(_ slice: StateSlice, _ tensor: Tensor) -> String {
+    var offsets: [String] = []
+    if let segment = slice.segment {
+      offsets.append("\(factor(segment)) * heads * \(tensor.rows * tensor.columns)")
+    }
+    if slice.column != 0 { offsets.append(columnBegin(slice.column)) }
+    let name = "\(slice.tensor)_in"
+    guard !offsets.isEmpty else { return name }
+    let place = "\(name) + \(offsets.joined(separator: " + "))"
+    return tensor.isOptional ? "\(name) ? \(place) : NULL" : place
+  }
+}

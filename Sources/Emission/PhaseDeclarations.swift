@@ -1,0 +1,172 @@
+import Recurrences
+import TileIR
+
+extension PhaseEmitter {
+  /// What a worker knows of its place and its tensors: only what its body reads.
+  func declare(_ text: inout CWriter, for body: String) {
+    var later = body.split(separator: "\n").map(String.init)
+    var declarations: [String] = []
+    // Written from the last to the first: a declaration is kept if something after it needs it.
+    for (name, line) in (scalars + tensorPointers + tilePointers).reversed()
+    where later.contains(where: { PhaseEmitter.uses($0, name) }) {
+      declarations.append(line)
+      later.append(line)
+    }
+    text.lines(declarations.reversed())
+  }
+
+  /// Whether `name` stands in `text` as a word.
+  static func uses(_ line: String, _ name: String) -> Bool {
+    let text =
+      line.range(of: "//", in: line.startIndex).map { String(line[..<$0.lowerBound]) } ?? line
+    func isWord(_ character: Character) -> Bool {
+      character.isLetter || character.isNumber || character == "_"
+    }
+    var from = text.startIndex
+    while let range = text.range(of: name, in: from) {
+      let before =
+        range.lowerBound == text.startIndex ? " " : text[text.index(before: range.lowerBound)]
+      let after = range.upperBound == text.endIndex ? " " : text[range.upperBound]
+      if !isWord(before), !isWord(after), before != ">", before != "." { return true }
+      from = range.upperBound
+    }
+    return false
+  }
+
+  private var scalars: [(String, String)] {
+    var list: [(String, String)] = []
+    func add(_ name: String, _ value: String) {
+      list.append((name, "const int64_t \(name) = \(value);"))
+    }
+    // The item counts through the grid, the last axis fastest.
+    var divisor = "1"
+    for axis in phase.grid.reversed() {
+      let extent = extent(axis)
+      let place = divisor == "1" ? "item" : "item / (\(divisor))"
+      add(axis.variable, axis == phase.grid.first ? place : "\(place) % \(extent)")
+      divisor = divisor == "1" ? extent : "\(divisor) * \(extent)"
+    }
+    list.reverse()
+    add("heads", "args->heads")
+    list.insert(list.removeLast(), at: 0)
+    add("group", "args->query_heads / args->heads")
+    add("batch_row", "args->cu_seqlens ? 0 : sequence")
+    add("begin", "args->cu_seqlens ? args->cu_seqlens[sequence] : 0")
+    add("end", "args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length")
+    add("length", "end - begin")
+    add("chunks", "(length + \(program.chunk - 1)) / \(program.chunk)")
+    switch program.segmentation {
+    case .none: add("segment_chunks", "chunks")
+    case .fixed(let count): add("segment_chunks", "(chunks + \(count - 1)) / \(count)")
+    case .perChunk: add("segment_chunks", "1")
+    }
+    add("segments", "segment_chunks ? (chunks + segment_chunks - 1) / segment_chunks : 0")
+    if phase.grid.contains(.segment) {
+      add("first_chunk", "sl_least(segment * segment_chunks, chunks)")
+      add("last_chunk", "sl_least(first_chunk + segment_chunks, chunks)")
+    } else {
+      add("first_chunk", "0")
+      add("last_chunk", "chunks")
+    }
+    switch program.segmentation {
+    case .none: break
+    case .fixed(let count): add("slot", "\(count) * sequence")
+    case .perChunk:
+      add("slot", "(batch_row * args->length + begin) / \(program.chunk) + sequence")
+    }
+    add("value_begin", "\(program.valueTile) * valueTile")
+    add("value_columns", "sl_least(\(program.valueTile), \(program.value) - value_begin)")
+    list.append(("scale", "const float scale = args->scale;"))
+    return list
+  }
+
+  func extent(_ axis: GridAxis) -> String {
+    switch axis {
+    case .sequence: "sequences"
+    case .head: "heads"
+    case .valueTile: String(program.valueTiles)
+    case .segment:
+      switch program.segmentation {
+      case .none: "1"
+      case .fixed(let count): String(count)
+      case .perChunk: "most_segments(args)"
+      }
+    }
+  }
+
+  /// C's name for an element type in memory.
+  static func element(_ type: ElementType) -> String { type == .f32 ? "float" : "uint16_t" }
+
+  private var tensorPointers: [(String, String)] {
+    var list: [(String, String)] = []
+    for tensor in program.tensors {
+      let type = PhaseEmitter.element(tensor.type)
+      let name = tensor.name
+      let size = tensor.rows * tensor.columns
+      let qualifier = tensor.name == TensorName.output || tensor.kind == .finalState ? "" : "const "
+      switch tensor.kind {
+      case .tokens, .queryTokens:
+        let heads = tensor.kind == .tokens ? "heads" : "args->query_heads"
+        let own = tensor.kind == .tokens ? "head" : "head * group"
+        list.append(
+          (
+            "\(name)_token",
+            "const int64_t \(name)_token = args->layout ? \(size) : \(times(heads, size));"
+          ))
+        list.append(
+          (
+            "\(name)_head",
+            "const int64_t \(name)_head = args->layout ? \(times("args->length", size)) : \(size);"
+          ))
+        list.append(
+          (
+            "\(name)_in",
+            "\(qualifier)\(type) *\(name)_in = (\(qualifier)\(type) *)args->\(name) + "
+              + "batch_row * args->length * \(times(heads, size)) + begin * \(name)_token + "
+              + "\(own) * \(name)_head;"
+          ))
+      case .parameter:
+        list.append(
+          ("\(name)_in", "const float *\(name)_in = args->\(name) + \(times("head", size));"))
+      case .initialState, .finalState:
+        list.append(
+          (
+            "\(name)_in",
+            "\(qualifier)float *\(name)_in = args->\(name) ? args->\(name) + "
+              + "(sequence * heads + head) * \(size) : NULL;"
+          ))
+      case .segment:
+        list.append(
+          (
+            "\(name)_in",
+            "float *\(name)_in = \(name)_of(args) + (slot * heads + head) * \(size);"
+          ))
+      }
+    }
+    return list
+  }
+
+  private func times(_ factor: String, _ size: Int) -> String {
+    size == 1 ? factor : "\(factor) * \(size)"
+  }
+
+  private var tilePointers: [(String, String)] {
+    layout.order.map { name in
+      let place = layout.places[name]!
+      let tile = place.tile
+      let type = PhaseEmitter.element(tile.type)
+      let shape = "\(tile.rows) x \(tile.columns)"
+      return (
+        name,
+        "\(type) *const \(name) = (\(type) *)(scratch + \(place.offset));  // \(shape): \(tile.meaning)"
+      )
+    }
+  }
+}
+
+extension String {
+  /// The first place of `text` from `start` on.
+  func range(of text: String, in start: String.Index) -> Range<String.Index>? {
+    self[start...].firstRange(of: text)
+  }
+}

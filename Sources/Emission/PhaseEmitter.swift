@@ -1,0 +1,106 @@
+import Recurrences
+import Targets
+import TileIR
+
+/// Prints one phase as a C function that does one worker's share.
+struct PhaseEmitter {
+  let program: TileProgram
+  let phase: TileProgram.Phase
+  let target: Target
+  let kernel: String
+  let layout: ScratchLayout
+  var out = CWriter(depth: 1)
+
+  init(program: TileProgram, phase: TileProgram.Phase, target: Target, kernel: String) {
+    self.program = program
+    self.phase = phase
+    self.target = target
+    self.kernel = kernel
+    layout = ScratchLayout(phase, target)
+  }
+
+  /// The function's text, its comment included.
+  mutating func function() -> String {
+    write(phase.body)
+    let body = out
+    var text = CWriter()
+    text.line("// \(phase.name): one worker's share.")
+    text.line("//")
+    for line in phase.pseudoCode { text.line("//   " + line) }
+    text.block(
+      "static void \(phase.name)(const arguments *args, int64_t item, char *scratch)"
+    ) { text in
+      declare(&text, for: body.text)
+    }
+    // The declarations close no block: the body goes before its last brace.
+    var lines = text.lines
+    lines.removeLast()
+    return (lines + [""] + body.lines + ["}"]).joined(separator: "\n") + "\n"
+  }
+
+  mutating func write(_ body: [Statement]) {
+    for statement in body {
+      switch statement {
+      case .note(let text): out.comment(text)
+      case .operation(let operation): write(operation)
+      case .firstValueTile(let inner):
+        guard program.valueTiles > 1 else {
+          write(inner)
+          continue
+        }
+        block("if (valueTile == 0)", inner)
+      case .loop(let loop, let inner):
+        block(head(of: loop), inner, first: chunkLength(of: loop))
+      }
+    }
+  }
+
+  private mutating func block(_ head: String, _ inner: [Statement], first: String? = nil) {
+    let outside = out
+    out = CWriter(depth: 0)
+    write(inner)
+    let lines = out.lines
+    out = outside
+    out.block(head) {
+      if let first, lines.contains(where: { PhaseEmitter.uses($0, "tokens") }) { $0.line(first) }
+      $0.lines(lines)
+    }
+  }
+
+  /// How many of a chunk's tokens the sequence has.
+  private func chunkLength(of loop: Loop) -> String? {
+    guard case .chunks(let name) = loop else { return nil }
+    let start = program.chunk == 1 ? name : "\(program.chunk) * \(name)"
+    return "const int64_t tokens = sl_least(\(program.chunk), length - \(start));"
+  }
+
+  private func head(of loop: Loop) -> String {
+    func loopHead(_ name: String, _ from: String, _ to: String) -> String {
+      "for (int64_t \(name) = \(from); \(name) < \(to); ++\(name))"
+    }
+    switch loop {
+    case .chunks(let name): return loopHead(name, "first_chunk", "last_chunk")
+    case .queryHeads(let name): return loopHead(name, "0", "group")
+    case .segments(let name): return loopHead(name, "0", "segments")
+    case .range(let name, let from, let to, false):
+      return loopHead(name, c(from), c(to))
+    case .range(let name, let from, let to, true):
+      return "for (int64_t \(name) = \(c(to)) - 1; \(name) >= \(c(from)); --\(name))"
+    }
+  }
+
+  /// An index as C.
+  func c(_ index: Index) -> String {
+    var parts = index.terms.filter { $0.factor != 0 }.map {
+      $0.factor == 1 ? $0.variable : "\($0.factor) * \($0.variable)"
+    }
+    if index.constant != 0 || parts.isEmpty { parts.append(String(index.constant)) }
+    return parts.joined(separator: " + ")
+  }
+
+  /// The same where it stands as a factor.
+  func factor(_ index: Index) -> String {
+    let text = c(index)
+    return text.contains(" ") ? "(\(text))" : text
+  }
+}

@@ -1,0 +1,44 @@
+import Recurrences
+import Targets
+import TileIR
+
+/// Where a phase's tiles lie in a worker's scratch memory.
+///
+/// Rows are padded to whole vectors, and tiles to whole blocks of vectors, so that no operation on
+/// tiles needs a tail; a tile of one column keeps its entries side by side.
+struct ScratchLayout {
+  struct Place {
+    var tile: Tile
+    /// Bytes from the start of the scratch memory.
+    var offset: Int
+    /// Elements from one row (a pair of rows, when interleaved) to the next.
+    var stride: Int
+  }
+
+  private(set) var places: [String: Place] = [:]
+  private(set) var order: [String] = []
+  private(set) var bytes = 0
+
+  init(_ phase: TileProgram.Phase, _ target: Target) {
+    let lanes = target.lanes
+    func whole(_ count: Int) -> Int { (count + lanes - 1) / lanes * lanes }
+    for tile in phase.tiles {
+      let elements: Int
+      var stride: Int
+      if tile.columns == 1, tile.type == .f32 {
+        stride = 1
+        elements = whole(tile.rows)
+      } else if tile.layout == .pairs {
+        stride = 2 * whole(tile.columns)
+        elements = whole(tile.rows) / 2 * stride
+      } else {
+        stride = whole(tile.columns)
+        elements = (tile.rows == 1 ? 1 : whole(tile.rows)) * stride
+      }
+      places[tile.name] = Place(tile: tile, offset: bytes, stride: stride)
+      order.append(tile.name)
+      // Each tile begins on a cache line.
+      bytes += (elements * tile.type.size + 63) / 64 * 64
+    }
+  }
+}
