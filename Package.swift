@@ -50,7 +50,7 @@ let package = Package(
     .target(
       name: "Execution",
       dependencies: [
-        "CLLVM", "Emission",
+        "CLLVM", "Emission", "Templates",
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "Crypto", package: "swift-crypto"),
       ],
