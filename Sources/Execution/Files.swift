@@ -53,6 +53,21 @@ public enum Files {
     try write(Array(text.utf8), to: path)
   }
 
+  /// Writes a text aside and renames it into place: the file is whole, or as it was.
+  public static func replace(_ path: String, with text: String) throws {
+    let aside = try makeUniqueFolder(in: parent(of: path), prefix: ".writing-")
+    defer { remove(aside) }
+    try write(text, to: "\(aside)/text")
+    try rename("\(aside)/text", to: path)
+  }
+
+  /// Bytes of a file.
+  public static func size(_ path: String) throws -> Int {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw failure("read", path, .io) }
+    return Int(status.st_size)
+  }
+
   /// Makes a folder and those above it; one that is there already is no error.
   public static func makeFolder(_ path: String, mode: mode_t = 0o777) throws {
     if isFolder(path) { return }

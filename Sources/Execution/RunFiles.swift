@@ -25,8 +25,15 @@ public enum RunFiles {
     _ package: KernelPackage, input: String, output: String, threads: Int? = nil,
     scale: Double? = nil
   ) throws(SluiceError) -> Report {
-    let manifest = package.manifest
-    let call = try KernelCall(package)
+    try run(KernelCall(package), input: input, output: output, threads: threads, scale: scale)
+  }
+
+  /// As above, with a library that is loaded already.
+  @discardableResult
+  public static func run(
+    _ call: KernelCall, input: String, output: String, threads: Int? = nil, scale: Double? = nil
+  ) throws(SluiceError) -> Report {
+    let manifest = call.manifest
     let tensors = try SafeTensors.read(input)
     try checkNames(tensors, manifest, input)
     for known in manifest.inputs {

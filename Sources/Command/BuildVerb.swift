@@ -1,0 +1,36 @@
+import ArgumentParser
+import Emission
+import Execution
+
+struct BuildVerb: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "build",
+    abstract: "Builds a kernel into a package: library, header, source, manifest, Python module.")
+
+  @OptionGroup var kernel: KernelOptions
+  @OptionGroup var tools: ToolOptions
+  @OptionGroup var format: FormatOptions
+  @Option(name: .shortAndLong, help: "The package's folder (default: the kernel's name).")
+  var output: String?
+
+  func run() async throws {
+    let (specification, kernel) = try self.kernel.request.emit(Host.detect())
+    let builder = try await tools.builder()
+    let (package, notice) = try await withProgress("building \(kernel.name)") {
+      try await KernelPackage.build(
+        kernel: kernel, for: specification.target, to: output ?? kernel.name.description,
+        builder: builder)
+    }
+    if let notice { progress(notice) }
+    if format.json {
+      try printJSON(package.manifest)
+      return
+    }
+    print(package.folder)
+    print(
+      table(
+        try Files.names(in: package.folder).map { name in
+          ["  \(name)", "\(try Files.size("\(package.folder)/\(name)")) bytes"]
+        }))
+  }
+}
