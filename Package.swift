@@ -79,6 +79,10 @@ let package = Package(
     .testTarget(
       name: "ExecutionTests", dependencies: ["Execution", "Emission", "Targets"],
       swiftSettings: settings),
+    // Derivations need nothing; the verifier needs a compiler, and this CPU.
+    .testTarget(
+      name: "EvaluationTests", dependencies: ["Evaluation"],
+      swiftSettings: settings),
     // Needs clang, and qemu for the targets that this CPU is not.
     .testTarget(
       name: "VocabularyTests",

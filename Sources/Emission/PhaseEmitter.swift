@@ -49,6 +49,14 @@ struct PhaseEmitter {
           continue
         }
         block("if (valueTile == 0)", inner)
+      case .when(let condition, let inner, let otherwise):
+        block("if (\(test(condition)))", inner)
+        // `else` stands on a line of its own, so that either body can be read alone.
+        block("else", otherwise)
+      case .exchange(let first, let second):
+        out.line("float *const past_\(first) = \(first);")
+        out.line("\(first) = \(second);")
+        out.line("\(second) = past_\(first);")
       case .loop(let loop, let inner):
         block(head(of: loop), inner, first: chunkLength(of: loop))
       }
@@ -72,6 +80,18 @@ struct PhaseEmitter {
     guard case .chunks(let name) = loop else { return nil }
     let start = program.chunk == 1 ? name : "\(program.chunk) * \(name)"
     return "const int64_t tokens = sl_least(\(program.chunk), length - \(start));"
+  }
+
+  /// A condition as C.
+  private func test(_ condition: Condition) -> String {
+    func word(_ name: String, _ bound: Condition.Bound) -> String {
+      let arguments = size(bound.view) + operand(bound.view) + ["\(Float(bound.limit))f"]
+      return "\(name)(\(arguments.joined(separator: ", ")))"
+    }
+    return
+      (condition.above.map { word("sl_all_above", $0) }
+      + condition.magnitudeBelow.map { word("sl_all_magnitudes_below", $0) })
+      .joined(separator: " && ")
   }
 
   private func head(of loop: Loop) -> String {

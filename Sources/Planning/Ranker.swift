@@ -23,7 +23,11 @@ public struct CostModel: Ranker {
     let step = plan.products == .bf16 ? 0.5 : 1.0
     let valueTiles = (V / Double(plan.valueTile)).rounded(.up)
     var cost = 2 * K * V / lanes * step
-    if plan.chunk == 1 {
+    if plan.schedule == "register-recurrent" {
+      // No scores: the state's way through the cache and the maps are all that is added.
+      cost += stateTraffic(plan, specification) * 2 / C + valueTiles * (50 * K / lanes)
+      if specification.normalForm.diagonal?.valueGate != nil { cost += K * V / lanes }
+    } else if plan.chunk == 1 {
       // Every token takes the whole state from the cache and puts it back.
       cost = 3 * K * V / lanes + stateTraffic(plan, specification) + 200
     } else {

@@ -48,7 +48,7 @@ extension ChunkWalk {
   }
 
   /// Whole vectors only, and the whole of V when it is small.
-  private static func valueTiles(for specification: KernelSpecification) -> [Int] {
+  static func valueTiles(for specification: KernelSpecification) -> [Int] {
     let value = specification.value
     if readsAllValues(specification) { return [value] }
     let tiles = [64, 128, 32, 256].filter { $0 < value }

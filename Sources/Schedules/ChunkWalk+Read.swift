@@ -9,7 +9,7 @@ extension ChunkWalk {
     b.loop(.queryHeads("g")) { b in
       let query = b.tile("q", chunk, K, "queries of the chunk, scaled")
       b.map(query.all, form.query, tokens: start, fill: 0)
-      let present = presentWeights(&b)
+      let present = form.present.map { presentWeights($0, &b) }
       let scores = b.tile("P", chunk, chunk, "scores of the chunk's tokens on each other")
       if !hasKeyVectorGate { wholeScores(query, operands, scores, present, &b) }
       if hasKeyVectorGate {
@@ -52,8 +52,7 @@ extension ChunkWalk {
   }
 
   /// The present token's own weight where the read-out excludes it.
-  private func presentWeights(_ b: inout ProgramBuilder) -> Tile? {
-    guard let present = form.present else { return nil }
+  func presentWeights(_ present: Expression, _ b: inout ProgramBuilder) -> Tile {
     let terms = b.tile("bonus_terms", chunk, specification.key, "summands of the bonus")
     let weights = b.tile("bonus", chunk, 1, layout: .column, "weight of each token's own value")
     b.map(terms.all, present, tokens: start, fill: 0)

@@ -8,180 +8,236 @@ extension Worker {
     case .scan(let scan): execute(scan)
     case .reduce(let reduce): execute(reduce)
     case .transpose(let transpose):
+      let (target, source) = (window(transpose.target), window(transpose.source))
       for row in 0..<transpose.source.rows {
         for column in 0..<transpose.source.columns {
-          set(transpose.target, column, row, get(transpose.source, row, column))
+          set(target, column, row, get(source, row, column))
         }
       }
     case .multiply(let product): execute(product)
     case .decayMatrix(let matrix): execute(matrix)
     case .weigh(let weigh):
+      let (target, weights) = (window(weigh.target), window(weigh.weights))
       for row in 0..<weigh.target.rows {
         for column in 0..<weigh.target.columns {
-          let weight = get(weigh.weights, row, column)
-          set(weigh.target, row, column, weight == 0 ? 0 : weight * get(weigh.target, row, column))
+          let weight = get(weights, row, column)
+          set(target, row, column, weight == 0 ? 0 : weight * get(target, row, column))
         }
       }
     case .decayedScores(let scores): execute(scores)
     case .decayedValues(let values): execute(values)
+    case .recur(let recur): execute(recur)
     case .loadState(let load):
+      let target = window(load.target)
       let source = machine.tensors[load.source.tensor]
       for row in 0..<load.target.rows {
         for column in 0..<load.target.columns {
           let value = place(load.source, row, column).flatMap { place in source.map { $0[place] } }
-          set(load.target, row, column, value ?? 0)
+          set(target, row, column, value ?? 0)
         }
       }
     case .storeState(let store):
       guard machine.tensors[store.target.tensor] != nil else { return }
-      for row in 0..<store.source.rows {
-        for column in 0..<store.source.columns {
-          if let place = place(store.target, row, column) {
-            write(store.target.tensor, place, get(store.source, row, column))
-          }
-        }
-      }
+      write(store.source, to: store.target.tensor) { $0.place(store.target, $1, $2) }
     case .storeTokens(let store):
-      for row in 0..<store.source.rows {
-        for column in 0..<store.source.columns {
-          if let place = place(store.target, row, column) {
-            write(store.target.tensor, place, get(store.source, row, column))
-          }
-        }
-      }
+      write(store.source, to: store.target.tensor) { $0.place(store.target, $1, $2) }
     }
   }
 
-  private mutating func write(_ tensor: String, _ place: Int, _ value: Double) {
+  private mutating func write(
+    _ view: TileView, to tensor: String, at place: (Worker, Int, Int) -> Int?
+  ) {
+    let source = window(view)
     let type = machine.program.tensor(tensor)!.type
-    machine.tensors[tensor]![place] = machine.precision == .exact ? value : type.rounded(value)
+    // Taken out for the while, so that no element copies the whole.
+    var numbers = machine.tensors.removeValue(forKey: tensor)!
+    for row in 0..<view.rows {
+      for column in 0..<view.columns {
+        guard let place = place(self, row, column) else { continue }
+        let value = get(source, row, column)
+        numbers[place] = machine.precision == .exact ? value : type.rounded(value)
+      }
+    }
+    machine.tensors[tensor] = numbers
   }
 
   private mutating func execute(_ map: Map) {
+    let target = window(map.target)
+    let readers = map.operands.mapValues(reader)
     for row in 0..<map.target.rows {
       let fill = map.tail.flatMap { at($0.start) + row >= sequence.tokens.count ? $0.fill : nil }
       for column in 0..<map.target.columns {
         let value =
-          fill ?? map.expression.evaluate { read(map.operands[$0], row: row, column: column) }
-        set(map.target, row, column, value)
+          fill ?? map.expression.evaluate { readers[$0]!(self, row, column) }
+        set(target, row, column, value)
       }
     }
   }
 
-  private func read(_ operand: Map.Operand?, row: Int, column: Int) -> Double {
+  /// How an operand is read at (row, column).
+  private func reader(_ operand: Map.Operand) -> (Worker, Int, Int) -> Double {
     switch operand {
-    case .tile(let view, .none): return get(view, row, column)
-    case .tile(let view, .overRows): return get(view, 0, column)
-    case .tile(let view, .overColumns): return get(view, row, 0)
-    case .tile(let view, .rowAsColumn): return get(view, 0, row)
+    case .tile(let view, let how):
+      let window = window(view)
+      switch how {
+      case .none: return { $0.get(window, $1, $2) }
+      case .overRows: return { worker, _, column in worker.get(window, 0, column) }
+      case .overColumns: return { worker, row, _ in worker.get(window, row, 0) }
+      case .rowAsColumn: return { worker, row, _ in worker.get(window, 0, row) }
+      }
     case .tokens(let slice):
       let tensor = machine.program.tensor(slice.tensor)!
+      let numbers = machine.tensors[slice.tensor]!
       // A scalar a token is repeated over the columns.
-      return place(slice, row, tensor.columns == 1 ? 0 : column)
-        .map { machine.tensors[slice.tensor]![$0] } ?? 0
+      return { worker, row, column in
+        worker.place(slice, row, tensor.columns == 1 ? 0 : column).map { numbers[$0] } ?? 0
+      }
     case .parameter(let name, let start):
       let tensor = machine.program.tensor(name)!
-      let place = tensor.columns == 1 ? 0 : at(start) + column
-      guard place < tensor.columns else { return 0 }
-      let matrix = head * tensor.rows + (tensor.rows == 1 ? 0 : row)
-      return machine.tensors[name]![matrix * tensor.columns + place]
-    case .scale: return machine.scale
-    case nil: preconditionFailure("the verifier admits no map that misses an operand")
+      let numbers = machine.tensors[name]!
+      let (first, matrix) = (at(start), head * tensor.rows)
+      return { _, row, column in
+        let place = tensor.columns == 1 ? 0 : first + column
+        guard place < tensor.columns else { return 0 }
+        return numbers[(matrix + (tensor.rows == 1 ? 0 : row)) * tensor.columns + place]
+      }
+    case .scale:
+      let scale = machine.scale
+      return { _, _, _ in scale }
     }
   }
 
   private mutating func execute(_ scan: Scan) {
+    let (target, source) = (window(scan.target), window(scan.source))
     let rows = scan.source.rows
     for column in 0..<scan.source.columns {
       var product = 1.0
       for step in 0..<rows {
         let row = scan.backward ? rows - 1 - step : step
-        let next = product * get(scan.source, row, column)
-        set(scan.target, row, column, scan.exclusive ? product : next)
+        let next = product * get(source, row, column)
+        set(target, row, column, scan.exclusive ? product : next)
         product = next
       }
     }
   }
 
   private mutating func execute(_ reduce: Reduce) {
-    let source = reduce.source
-    let overRows = reduce.target.rows == 1 && reduce.target.columns == source.columns
-    for outer in 0..<(overRows ? source.columns : source.rows) {
+    let (target, source) = (window(reduce.target), window(reduce.source))
+    let (rows, columns) = (reduce.source.rows, reduce.source.columns)
+    let overRows = reduce.target.rows == 1 && reduce.target.columns == columns
+    for outer in 0..<(overRows ? columns : rows) {
       var result = reduce.function == .sum ? 0.0 : 1.0
-      for inner in 0..<(overRows ? source.rows : source.columns) {
+      for inner in 0..<(overRows ? rows : columns) {
         let value = overRows ? get(source, inner, outer) : get(source, outer, inner)
         result = reduce.function == .sum ? result + value : result * value
       }
-      set(reduce.target, overRows ? 0 : outer, overRows ? outer : 0, result)
+      set(target, overRows ? 0 : outer, overRows ? outer : 0, result)
     }
   }
 
   private mutating func execute(_ product: Multiply) {
     let depth = at(product.depth)
+    let (target, left, right) = (
+      window(product.target), window(product.left), window(product.right)
+    )
+    let rowScale = product.rowScale.map(window)
+    let rowScaleIsColumn = product.rowScale?.columns == 1
+    let columnScale = product.columnScale.map(window)
     for row in 0..<product.target.rows {
       for column in 0..<product.target.columns {
         var total = 0.0
         if product.accumulates {
-          total = get(product.target, row, column)
-          if let scale = product.rowScale {
-            total *= scale.columns == 1 ? get(scale, row, 0) : get(scale, 0, row)
+          total = get(target, row, column)
+          if let rowScale {
+            total *= rowScaleIsColumn ? get(rowScale, row, 0) : get(rowScale, 0, row)
           }
-          if let scale = product.columnScale { total *= get(scale, 0, column) }
+          if let columnScale { total *= get(columnScale, 0, column) }
         }
         for place in 0..<depth {
-          let left =
-            product.leftIsTransposed
-            ? get(product.left, place, row) : get(product.left, row, place)
-          total += left * get(product.right, place, column)
+          let factor = product.leftIsTransposed ? get(left, place, row) : get(left, row, place)
+          total += factor * get(right, place, column)
         }
-        set(product.target, row, column, total)
+        set(target, row, column, total)
       }
     }
   }
 
   private mutating func execute(_ matrix: DecayMatrix) {
+    let target = window(matrix.target)
+    let decay = matrix.decay.map(window)
     for row in 0..<matrix.target.rows {
-      for column in 0..<matrix.target.columns {
-        set(matrix.target, row, column, 0)
-      }
-      if !matrix.readsPrevious { set(matrix.target, row, row, 1) }
+      for column in 0..<matrix.target.columns { set(target, row, column, 0) }
+      if !matrix.readsPrevious { set(target, row, row, 1) }
       // From the diagonal to the left the product grows by one factor a step.
       var product = 1.0
       for column in (0..<row).reversed() {
         let excluded = matrix.readsPrevious && column + 1 == row
-        if let decay = matrix.decay, !excluded { product *= get(decay, column + 1, 0) }
-        set(matrix.target, row, column, product)
+        if let decay, !excluded { product *= get(decay, column + 1, 0) }
+        set(target, row, column, product)
       }
     }
   }
 
   private mutating func execute(_ scores: DecayedScores) {
+    let (target, query) = (window(scores.target), window(scores.query))
+    let (key, decay) = (window(scores.key), window(scores.decay))
     for row in 0..<scores.target.rows {
       for column in 0..<scores.target.columns {
         var total = 0.0
         if column < row || (column == row && !scores.readsPrevious) {
+          let end = scores.readsPrevious ? row : row + 1
           for k in 0..<scores.query.columns {
-            var term = get(scores.query, row, k) * get(scores.key, column, k)
-            let end = scores.readsPrevious ? row : row + 1
-            for step in min(column + 1, end)..<end { term *= get(scores.decay, step, k) }
+            var term = get(query, row, k) * get(key, column, k)
+            for step in min(column + 1, end)..<end { term *= get(decay, step, k) }
             total += term
           }
         }
-        set(scores.target, row, column, total)
+        set(target, row, column, total)
       }
     }
   }
 
   private mutating func execute(_ values: DecayedValues) {
+    let (target, scores) = (window(values.target), window(values.scores))
+    let (value, decay) = (window(values.value), window(values.decay))
     for row in 0..<values.target.rows {
       for column in 0..<values.target.columns {
-        var total = get(values.target, row, column)
+        var total = get(target, row, column)
         for step in 0...row {
-          if step < row || !values.readsPrevious { total *= get(values.decay, step, column) }
-          total += get(values.scores, row, step) * get(values.value, step, column)
+          if step < row || !values.readsPrevious { total *= get(decay, step, column) }
+          total += get(scores, row, step) * get(value, step, column)
         }
-        set(values.target, row, column, total)
+        set(target, row, column, total)
       }
+    }
+  }
+
+  private mutating func execute(_ recur: Recur) {
+    let (output, query, key) = (window(recur.output), window(recur.query), window(recur.key))
+    let (value, stateIn, stateOut) = (
+      window(recur.value), window(recur.stateIn), window(recur.stateOut)
+    )
+    let (decay, valueDecay) = (recur.decay.map(window), recur.valueDecay.map(window))
+    let endScale = recur.endScale.map(window)
+    let (keys, columns) = (recur.stateIn.rows, recur.stateIn.columns)
+    var state = (0..<keys * columns).map { get(stateIn, $0 / columns, $0 % columns) }
+    for token in 0..<recur.output.rows {
+      var sums = Array(repeating: 0.0, count: columns)
+      for k in 0..<keys {
+        let shrink = decay.map { get($0, token, recur.decay!.columns == 1 ? 0 : k) } ?? 1
+        for v in 0..<columns {
+          let before = state[k * columns + v]
+          let columnShrink = valueDecay.map { get($0, token, v) } ?? 1
+          let after = shrink * before * columnShrink + get(key, token, k) * get(value, token, v)
+          sums[v] += get(query, token, k) * (recur.readsPrevious ? before : after)
+          state[k * columns + v] = after
+        }
+      }
+      for v in 0..<columns { set(output, token, v, sums[v]) }
+    }
+    for k in 0..<keys {
+      let scale = endScale.map { get($0, 0, recur.endScale!.columns == 1 ? 0 : k) } ?? 1
+      for v in 0..<columns { set(stateOut, k, v, scale * state[k * columns + v]) }
     }
   }
 }

@@ -37,10 +37,13 @@ public struct Interpreter {
     }
     for phase in program.phases {
       for place in grid.places(of: phase) {
+        // The tensors move to the worker and back: a copy for each would take longer than the work.
+        var taken: [String: [Double]] = [:]
+        swap(&taken, &tensors)
         var worker = Worker(machine: self, grid: grid, phase: phase, place: place)
+        swap(&taken, &worker.machine.tensors)
         worker.run(phase.body)
-        tensors = worker.machine.tensors
-        worker.machine.tensors = [:]
+        swap(&tensors, &worker.machine.tensors)
       }
     }
   }
@@ -69,6 +72,9 @@ public struct Grid {
   }
 
   /// One worker's place: its variables by `GridAxis.variable`.
+  ///
+  /// A segment that holds no chunk of its sequence has no worker: with one segment a chunk, the slot
+  /// that it would write belongs to another sequence.
   func places(of phase: TileProgram.Phase) -> [[String: Int]] {
     var places: [[String: Int]] = [[:]]
     for axis in phase.grid {
@@ -77,7 +83,11 @@ public struct Grid {
         (0..<count).map { place.merging([axis.variable: $0]) { _, new in new } }
       }
     }
-    return places
+    return places.filter { place in
+      guard phase.grid.contains(.segment) else { return true }
+      let sequence = sequences[place[GridAxis.sequence.variable] ?? 0]
+      return place[GridAxis.segment.variable]! < segments(of: sequence)
+    }
   }
 
   func extent(_ axis: GridAxis) -> Int {

@@ -121,6 +121,9 @@ public struct TokenSlice: Hashable, Codable, Sendable, CustomStringConvertible {
 }
 
 /// Columns of a state's matrix, of the worker's sequence and head (and segment, in the workspace).
+///
+/// Columns past the tensor's are never touched, nor those past V when the value tile's place is in
+/// `column`: a normalizer's column is no part of any value tile.
 public struct StateSlice: Hashable, Codable, Sendable, CustomStringConvertible {
   public var tensor: String
   public var column: Index

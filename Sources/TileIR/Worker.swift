@@ -4,17 +4,21 @@ import Recurrences
 struct Worker {
   var machine: Interpreter
   let grid: Grid
-  let tiles: [String: Tile]
-  var values: [String: [Double]]
+  let tiles: [Tile]
+  /// Where in `tiles` and `values` each tile is.
+  let numbers: [String: Int]
+  var values: [[Double]]
   var variables: [String: Int]
   var group = 0
 
   init(machine: Interpreter, grid: Grid, phase: TileProgram.Phase, place: [String: Int]) {
     self.machine = machine
     self.grid = grid
-    tiles = Dictionary(phase.tiles.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    tiles = phase.tiles
+    numbers = Dictionary(
+      phase.tiles.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
     // What was never written must not look like a number.
-    values = tiles.mapValues { Array(repeating: .nan, count: $0.rows * $0.columns) }
+    values = tiles.map { Array(repeating: .nan, count: $0.rows * $0.columns) }
     variables = place
   }
 
@@ -27,6 +31,10 @@ struct Worker {
       switch statement {
       case .note: break
       case .operation(let operation): execute(operation)
+      case .when(let condition, let inner, let otherwise):
+        run(holds(condition) ? inner : otherwise)
+      case .exchange(let first, let second):
+        values.swapAt(numbers[first]!, numbers[second]!)
       case .firstValueTile(let inner):
         if variables[GridAxis.valueTile.variable] ?? 0 == 0 { run(inner) }
       case .loop(let loop, let inner): run(loop, inner)
@@ -57,6 +65,17 @@ struct Worker {
     if case .queryHeads = loop { group = 0 }
   }
 
+  private func holds(_ condition: Condition) -> Bool {
+    func all(_ bound: Condition.Bound, _ test: (Double) -> Bool) -> Bool {
+      let view = window(bound.view)
+      return (0..<bound.view.rows).allSatisfy { row in
+        (0..<bound.view.columns).allSatisfy { test(get(view, row, $0)) }
+      }
+    }
+    return condition.above.allSatisfy { bound in all(bound) { $0 > bound.limit } }
+      && condition.magnitudeBelow.allSatisfy { bound in all(bound) { abs($0) < bound.limit } }
+  }
+
   func at(_ index: Index) -> Int {
     guard let value = index.value(variables) else {
       preconditionFailure("the verifier admits no unknown variable: \(index)")
@@ -66,15 +85,31 @@ struct Worker {
 
   // MARK: Tiles
 
-  func get(_ view: TileView, _ row: Int, _ column: Int) -> Double {
-    let tile = tiles[view.tile]!
-    return values[view.tile]![(at(view.row) + row) * tile.columns + at(view.column) + column]
+  /// A view at the loops' present place: looked up once an operation, not once an element.
+  struct Window {
+    var tile: Int
+    var type: ElementType
+    var base: Int
+    var stride: Int
   }
 
-  mutating func set(_ view: TileView, _ row: Int, _ column: Int, _ value: Double) {
-    let tile = tiles[view.tile]!
-    let rounded = machine.precision == .exact ? value : tile.type.rounded(value)
-    values[view.tile]![(at(view.row) + row) * tile.columns + at(view.column) + column] = rounded
+  func window(_ view: TileView) -> Window {
+    let index = numbers[view.tile]!
+    let tile = tiles[index]
+    return Window(
+      tile: index, type: tile.type, base: at(view.row) * tile.columns + at(view.column),
+      stride: tile.columns)
+  }
+
+  @inline(__always)
+  func get(_ window: Window, _ row: Int, _ column: Int) -> Double {
+    values[window.tile][window.base + row * window.stride + column]
+  }
+
+  @inline(__always)
+  mutating func set(_ window: Window, _ row: Int, _ column: Int, _ value: Double) {
+    let rounded = machine.precision == .exact ? value : window.type.rounded(value)
+    values[window.tile][window.base + row * window.stride + column] = rounded
   }
 
   // MARK: Tensors
@@ -96,7 +131,9 @@ struct Worker {
   func place(_ slice: StateSlice, _ row: Int, _ column: Int) -> Int? {
     let tensor = machine.program.tensor(slice.tensor)!
     let place = at(slice.column) + column
-    guard place < tensor.columns else { return nil }
+    // The last value tile may be wider than what is left of V; the normalizer's column comes after.
+    let isTiled = slice.column.terms.contains { $0.variable == GridAxis.valueTile.variable }
+    guard place < (isTiled ? machine.program.value : tensor.columns) else { return nil }
     let owner =
       slice.segment.map { grid.slot(sequence: sequenceIndex, segment: at($0)) } ?? sequenceIndex
     let matrix = (owner * machine.shape.heads + head) * tensor.rows
