@@ -13,6 +13,9 @@ struct EntryEmitter {
   /// Whole vectors are read beyond a tile's last row, and never used.
   private static let slack = 256
 
+  /// More output than the second-level caches of a few cores hold.
+  private static let streamedBytes = 4 << 20
+
   var scratchBytes: Int { (layouts.map(\.bytes).max() ?? 0) + EntryEmitter.slack }
 
   /// What phases need of the workspace: stands before them.
@@ -28,6 +31,13 @@ struct EntryEmitter {
     out.line("// Threads that the caller asks for.")
     out.block("static int64_t threads_of(const arguments *args)") {
       $0.line("return args->threads ? args->threads : \(manifest.plan.threads);")
+    }
+    out.line()
+    out.line("// An output that outgrows the caches goes past them.")
+    out.block("static int streams_output(const arguments *args)") { out in
+      out.line("const int64_t rows = args->batch * args->length * args->query_heads;")
+      out.line(
+        "return rows * \(program.value * manifest.type.size) > \(EntryEmitter.streamedBytes);")
     }
     guard !segments.isEmpty else { return out.text }
     segmentText(&out)
@@ -181,6 +191,7 @@ struct EntryEmitter {
             + "\(phase.name)(args, item, scratch);",
         ])
       }
+      out.line("sl_stream_end();")
       out.line("(void)is_team;")
       out.line("sl_flush_denormals_end(mode);")
     }

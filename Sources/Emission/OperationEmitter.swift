@@ -212,7 +212,7 @@ extension PhaseEmitter {
       [
         remaining(slice.start, slice.rows), String(slice.columns), tokenAddress(slice),
         "\(slice.tensor)_token",
-      ] + operand(store.source) + [valid(slice.column, slice.columns)])
+      ] + operand(store.source) + [valid(slice.column, slice.columns), "streams"])
   }
 
   // MARK: Places

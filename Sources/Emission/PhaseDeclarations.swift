@@ -76,6 +76,7 @@ extension PhaseEmitter {
     }
     add("value_begin", "\(program.valueTile) * valueTile")
     add("value_columns", "sl_least(\(program.valueTile), \(program.value) - value_begin)")
+    add("streams", "streams_output(args)")
     list.append(("scale", "const float scale = args->scale;"))
     return list
   }

@@ -21,6 +21,10 @@ struct PhaseEmitter {
 
   /// The function's text, its comment included.
   mutating func function() -> String {
+    if phase.grid.contains(.segment) {
+      out.line("// A segment without chunks has no work, and no slot of its own.")
+      out.line("if (segment >= segments) return;")
+    }
     write(phase.body)
     let body = out
     var text = CWriter()

@@ -1,3 +1,4 @@
+import Emission
 import Recurrences
 import Reference
 import Schedules
@@ -84,6 +85,6 @@ extension TileProgram {
 public func checkDerivation(
   _ specification: KernelSpecification, _ plan: Plan, seed: UInt64
 ) throws -> [DerivationFinding] {
-  let program = try lowered(specification, plan)
+  let program = try Emitter.lower(specification, plan)
   return try program.checkDerivation(specification, plan, seed: seed)
 }

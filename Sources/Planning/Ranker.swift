@@ -25,7 +25,11 @@ public struct CostModel: Ranker {
     var cost = 2 * K * V / lanes * step
     if plan.schedule == "register-recurrent" {
       // No scores: the state's way through the cache and the maps are all that is added.
-      cost += stateTraffic(plan, specification) * 2 / C + valueTiles * (50 * K / lanes)
+      // A block's operands are read piece by piece of the state, best from the first cache.
+      let block = C * (5 * K + 2 * Double(plan.valueTile)) * 4
+      let crowding = max(1, block / Double(specification.target.firstLevelCache))
+      cost += stateTraffic(plan, specification) * 2 / C
+      cost += valueTiles * (40 + 10 * crowding) * K / lanes
       if specification.normalForm.diagonal?.valueGate != nil { cost += K * V / lanes }
     } else if plan.chunk == 1 {
       // Every token takes the whole state from the cache and puts it back.

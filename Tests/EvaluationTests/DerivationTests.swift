@@ -5,7 +5,6 @@ import Schedules
 import Targets
 import Testing
 
-
 /// Interpreted tile programs against the reference: every variant, schedule and odd plan.
 @Suite("Derivation")
 struct DerivationTests {
@@ -72,7 +71,9 @@ struct DerivationTests {
     #expect(count >= 3, "no plan applied")
   }
 
-  @Test("Every schedule's own candidates mean what the recurrence says", arguments: Recurrence.variants.map(\.name))
+  @Test(
+    "Every schedule's own candidates mean what the recurrence says",
+    arguments: Recurrence.variants.map(\.name))
   func candidates(_ name: String) throws {
     let specification = try Self.specification(try .named(name), key: 5, value: 70)
     for schedule in Schedules.all {
@@ -103,7 +104,8 @@ struct DerivationTests {
         recurrence, key: 10, value: 7, type: .bf16, target: .avx512bf16)
       for (chunk, subBlock, keyTile) in [(4, 2, 10), (8, 4, 2), (6, 6, 10)] {
         for (schedule, states) in [
-          ("chunk-fused", Materialization.none), ("segmented", .segments(2)), ("segmented", .chunks),
+          ("chunk-fused", Materialization.none), ("segmented", .segments(2)),
+          ("segmented", .chunks),
         ] {
           let plan = Plan(
             schedule: schedule, chunk: chunk, subBlock: subBlock, keyTile: keyTile, valueTile: 4,

@@ -517,18 +517,24 @@ SL_INLINE void sl_store_column(const int rows, float *x, int64_t x_row, const fl
   for (int i = 0; i < rows; ++i) x[i * x_row] = t[i];
 }
 
-// Rows of a tile to tokens in memory, rounded to their type.
-#define SL_STORE_ROWS(name, type, store)                                                        \
+// Rows of a tile to tokens in memory, rounded to their type; `streams` goes past
+// the caches where the machine can.
+#define SL_STORE_ROWS(name, type, store, stream)                                                 \
   SL_INLINE void name(                                                                           \
       int64_t rows, const int columns, type *x, int64_t x_row, const float *t, int64_t t_row,    \
-      int64_t valid) {                                                                           \
+      int64_t valid, int streams) {                                                              \
     for (int64_t i = 0; i < rows; ++i)                                                           \
-      for (int j = 0; j < columns; j += SL_LANES)                                                \
-        store(x + i * x_row + j, sl_load(t + i * t_row + j), valid - j);                         \
+      for (int j = 0; j < columns; j += SL_LANES) {                                              \
+        const sl_f32 value = sl_load(t + i * t_row + j);                                         \
+        if (streams && j + SL_LANES <= valid)                                                    \
+          stream(x + i * x_row + j, value);                                                      \
+        else                                                                                     \
+          store(x + i * x_row + j, value, valid - j);                                            \
+      }                                                                                          \
   }
-SL_STORE_ROWS(sl_store_rows_f32, float, sl_store_n)
-SL_STORE_ROWS(sl_store_rows_bf16, uint16_t, sl_store_bf16_n)
-SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n)
+SL_STORE_ROWS(sl_store_rows_f32, float, sl_store_n, sl_stream)
+SL_STORE_ROWS(sl_store_rows_bf16, uint16_t, sl_store_bf16_n, sl_store_bf16)
+SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n, sl_store_f16)
 
 #pragma GCC diagnostic pop
 #endif

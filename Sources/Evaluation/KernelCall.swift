@@ -1,0 +1,170 @@
+import Emission
+import Recurrences
+import Reference
+
+/// One call of a kernel: a problem, and how it is brought to the kernel.
+struct KernelCall: Sendable {
+  var problem: DrawnProblem
+  var threads = 1
+  /// 0: [B, T, H, D]; 1: [B, H, T, D].
+  var layout = 0
+  /// Whether buffers end flush against an inaccessible page, or begin at a 64-byte boundary.
+  var isFlush = false
+  /// What the entry is to return.
+  var expectedCode: Int32 = 0
+  /// What a caller does wrong, to the arguments of an otherwise right call.
+  var damage: (@Sendable (inout ArgumentBlock) -> Void)?
+}
+
+/// The argument struct of `docs/abi.md` before it becomes bytes.
+struct ArgumentBlock: Sendable {
+  var abi = UInt32(KernelManifest.currentABI)
+  var size: UInt32
+  var batch: Int
+  var length: Int
+  var queryHeads: Int
+  var heads: Int
+  var sequences: Int
+  var cumulativeLengths: [Int64]?
+  var threads: Int
+  var layout: Int
+  var scale: Float
+  var workspaceSize: Int
+  /// Pointers that are NULL, and pointers that are off their element's alignment.
+  var missing: Set<String> = []
+  var misaligned: Set<String> = []
+
+  static let headerSize = 112
+
+  init(_ call: KernelCall, _ manifest: KernelManifest, workspaceSize: Int) {
+    let shape = call.problem.shape
+    size = UInt32(Self.headerSize + 8 * manifest.inputs.count)
+    batch = shape.batch
+    length = shape.length
+    queryHeads = shape.queryHeads
+    heads = shape.heads
+    cumulativeLengths = shape.cumulativeLengths?.map(Int64.init)
+    sequences = cumulativeLengths.map { $0.count - 1 } ?? 0
+    threads = call.threads
+    layout = call.layout
+    scale = Float(call.problem.scale)
+    self.workspaceSize = workspaceSize
+  }
+
+  /// The struct's bytes, all pointers NULL: the runner fills them in.
+  func bytes(_ manifest: KernelManifest) -> [UInt8] {
+    var out = ByteWriter()
+    out.put(abi)
+    out.put(size)
+    for word in [batch, length, queryHeads, heads, sequences, 0] { out.put(Int64(word)) }
+    out.put(Int32(threads))
+    out.put(Int32(layout))
+    out.put(scale)
+    out.put(UInt32(0))
+    out.put(UInt64(0))
+    out.put(UInt64(workspaceSize))
+    for _ in 0..<3 + manifest.inputs.count { out.put(UInt64(0)) }
+    return out.bytes
+  }
+}
+
+extension KernelCall {
+  /// The runner's case for this call.
+  func runnerCase(_ id: UInt32, _ manifest: KernelManifest, workspaceSize: Int) -> RunnerCase {
+    var block = ArgumentBlock(self, manifest, workspaceSize: workspaceSize)
+    damage?(&block)
+    let shape = problem.shape
+    var buffers: [RunnerCase.Buffer] = []
+    func add(
+      _ name: String, _ kind: RunnerCase.Buffer.Kind, _ size: Int, _ offset: Int, element: Int,
+      _ contents: [UInt8] = []
+    ) {
+      guard !block.missing.contains(name) else { return }
+      var buffer = RunnerCase.Buffer(
+        name: name, kind: kind, size: size, offset: offset, contents: contents)
+      if isFlush, name != "workspace" { buffer.alignment = buffer.flush }
+      if block.misaligned.contains(name) { buffer.alignment = element / 2 }
+      buffers.append(buffer)
+    }
+    if let ends = block.cumulativeLengths {
+      let bytes = ByteWriter.bytes(ends)
+      add("cu_seqlens", .input, bytes.count, 48, element: 8, bytes)
+    }
+    add("workspace", .workspace, block.workspaceSize, 72, element: 64)
+    if let state = problem.initialState {
+      let bytes = ElementType.f32.packed(state)
+      add("initial_state", .input, bytes.count, 88, element: 4, bytes)
+    }
+    if problem.wantsFinalState {
+      let rows = shape.sequences.count * shape.heads * shape.key
+      add("final_state", .output, rows * manifest.stateColumns * 4, 96, element: 4)
+    }
+    add(
+      "o", .output, shape.outputCount * manifest.type.size, 104, element: manifest.type.size)
+    for (index, input) in manifest.inputs.enumerated() {
+      let numbers = problem.inputs[input.name] ?? []
+      let order =
+        input.role == .parameter
+        ? numbers
+        : transposed(
+          numbers, heads: input.role == .query ? shape.queryHeads : shape.heads,
+          width: input.size, shape)
+      let bytes = input.type.packed(order)
+      add(
+        input.name, .input, bytes.count, ArgumentBlock.headerSize + 8 * index,
+        element: input.type.size, bytes)
+    }
+    return RunnerCase(
+      id: id, entry: "\(manifest.name)_forward", arguments: block.bytes(manifest), buffers: buffers)
+  }
+
+  /// The runner's case that asks how much workspace this call needs.
+  func workspaceCase(_ id: UInt32, _ manifest: KernelManifest) -> RunnerCase {
+    let block = ArgumentBlock(self, manifest, workspaceSize: 0)
+    var buffers: [RunnerCase.Buffer] = []
+    if let ends = block.cumulativeLengths {
+      let bytes = ByteWriter.bytes(ends)
+      buffers.append(
+        .init(name: "cu_seqlens", kind: .input, size: bytes.count, offset: 48, contents: bytes))
+    }
+    return RunnerCase(
+      id: id, entry: "\(manifest.name)_workspace_size", arguments: block.bytes(manifest),
+      buffers: buffers)
+  }
+
+  /// From [B, T, H, D] to the call's layout.
+  private func transposed(
+    _ numbers: [Double], heads: Int, width: Int, _ shape: ProblemShape
+  ) -> [Double] {
+    guard layout == 1 else { return numbers }
+    var result: [Double] = []
+    result.reserveCapacity(numbers.count)
+    for batch in 0..<shape.batch {
+      for head in 0..<heads {
+        for token in 0..<shape.length {
+          let start = ((batch * shape.length + token) * heads + head) * width
+          result += numbers[start..<start + width]
+        }
+      }
+    }
+    return result
+  }
+
+  /// The output's bytes as [B, T, H, D], whatever the call's layout.
+  func canonical(_ bytes: [UInt8], elementSize: Int) -> [UInt8] {
+    let shape = problem.shape
+    let width = shape.value * elementSize
+    guard layout == 1, bytes.count == shape.outputCount * elementSize else { return bytes }
+    var result: [UInt8] = []
+    result.reserveCapacity(bytes.count)
+    for batch in 0..<shape.batch {
+      for token in 0..<shape.length {
+        for head in 0..<shape.queryHeads {
+          let start = ((batch * shape.queryHeads + head) * shape.length + token) * width
+          result += bytes[start..<start + width]
+        }
+      }
+    }
+    return result
+  }
+}

@@ -1,0 +1,72 @@
+import Execution
+import Recurrences
+
+/// How much a verification tries, and with what.
+public struct VerifyOptions: Sendable {
+  public enum Effort: String, Hashable, Codable, Sendable, CaseIterable {
+    /// Every kind of problem and every law, at sizes that take seconds.
+    case quick
+    /// All lengths under all gate regimes too.
+    case full
+  }
+
+  public var effort: Effort
+  /// Draws the problems; printed, so that a failure can be had again.
+  public var seed: UInt64
+  /// Thread counts that calls take turns on.
+  public var threads: [Int]
+  /// The longest that one call may take before it counts as hung.
+  public var limit: Duration
+  /// Multiply-adds of the useful work of all calls together; what goes beyond is left out, and said.
+  public var maximalCost: Double
+  public var sanitizers: Set<BuildJob.Sanitizer>
+  public var builder: Builder
+  public var cache: KernelCache
+
+  public init(
+    effort: Effort = .quick, seed: UInt64 = 1, threads: [Int] = [1, 2, 3],
+    limit: Duration = .seconds(120), maximalCost: Double? = nil,
+    sanitizers: Set<BuildJob.Sanitizer> = [], builder: Builder, cache: KernelCache = KernelCache()
+  ) {
+    self.effort = effort
+    self.seed = seed
+    self.threads = threads.isEmpty ? [1] : threads
+    self.limit = limit
+    self.maximalCost = maximalCost ?? (effort == .quick ? 1e10 : 2e11)
+    self.sanitizers = sanitizers
+    self.builder = builder
+    self.cache = cache
+  }
+}
+
+/// What errors a kernel of these types may have: RMS of the difference over RMS of the reference.
+public struct Bounds: Hashable, Codable, Sendable {
+  public var output: Double
+  public var state: Double
+  /// Of one sequence and head alone: fewer numbers, so a little more room where rounding dominates.
+  public var worstOutput: Double
+  public var worstState: Double
+  /// How far a change to later tokens may move earlier outputs: by rounding at most.
+  public var causality: Double
+
+  /// f32: sums of thousands of terms. bf16: the design's bounds, which the best peer just meets.
+  /// f16: four roundings' worth of its own, as its operands are not rounded again.
+  public init(_ type: ElementType) {
+    switch type {
+    case .f32:
+      self.init(output: 1e-5, state: 1e-5, slack: 1, causality: 2e-6)
+    case .bf16:
+      self.init(output: 3.4e-3, state: 2e-3, slack: 2, causality: 5e-4)
+    case .f16:
+      self.init(output: 5e-4, state: 5e-4, slack: 2, causality: 6e-5)
+    }
+  }
+
+  private init(output: Double, state: Double, slack: Double, causality: Double) {
+    self.output = output
+    self.state = state
+    worstOutput = slack * output
+    worstState = slack * state
+    self.causality = causality
+  }
+}

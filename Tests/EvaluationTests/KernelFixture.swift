@@ -1,0 +1,47 @@
+import Emission
+import Evaluation
+import Execution
+import Recurrences
+import Schedules
+import Targets
+
+/// Kernels built for tests, small and quickly.
+final class KernelFixture: Sendable {
+  let folder: String
+  let builder: Builder
+  let cache: KernelCache
+
+  init() async throws {
+    folder = try Files.makeUniqueFolder(in: "/tmp", prefix: "sluice-evaluation-")
+    builder = Builder(toolchain: try await Toolchain.find())
+    cache = KernelCache(folder: "\(folder)/cache")
+  }
+
+  deinit { Files.remove(folder) }
+
+  static func specification(
+    _ name: String, key: Int = 20, value: Int = 24, type: ElementType = .f32,
+    gateType: ElementType = .f32, target: Target = .generic
+  ) throws -> KernelSpecification {
+    try KernelSpecification(
+      normalForm: try Recurrence.named(name).normalForm(), key: key, value: value, type: type,
+      gateType: gateType, target: target)
+  }
+
+  /// Compiles a source and verifies what comes out.
+  func assess(
+    _ source: SourceFile, _ manifest: KernelManifest, for target: Target, openMP: Bool = true,
+    seed: UInt64, effort: VerifyOptions.Effort = .quick, limit: Duration = .seconds(60)
+  ) async throws -> Assessment {
+    let own = try Files.makeUniqueFolder(in: folder, prefix: "kernel-")
+    defer { Files.remove(own) }
+    var job = builder.job(source, for: target, openMP: openMP)
+    job.optimisation = ["-O1"]
+    let library = "\(own)/library.so"
+    try await builder.build(job, to: library)
+    return try await verify(
+      library: library, manifest: manifest, target: target,
+      options: VerifyOptions(
+        effort: effort, seed: seed, limit: limit, builder: builder, cache: cache))
+  }
+}
