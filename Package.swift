@@ -13,7 +13,7 @@ let package = Package(
   name: "Sluice",
   products: [
     .library(name: "Sluice", targets: ["Sluice"]),
-    .executable(name: "sluice", targets: ["SluiceMain"]),
+    .executable(name: "sluice", targets: ["SluiceExecutable"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -50,7 +50,7 @@ let package = Package(
     .target(
       name: "Execution",
       dependencies: [
-        "CLLVM", "Emission",
+        "CLLVM", "Emission", "Templates",
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "Crypto", package: "swift-crypto"),
       ],
@@ -68,7 +68,7 @@ let package = Package(
       swiftSettings: settings),
     // What a user's own package imports.
     .target(name: "Sluice", dependencies: ["Command"], swiftSettings: settings),
-    .executableTarget(name: "SluiceMain", dependencies: ["Sluice"], swiftSettings: settings),
+    .executableTarget(name: "SluiceExecutable", dependencies: ["Sluice"], swiftSettings: settings),
     // What several tests share: seeded random numbers, drawn arguments, the plainest evaluation.
     .target(
       name: "TestSupport", dependencies: ["Reference"], path: "Tests/TestSupport",

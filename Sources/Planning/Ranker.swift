@@ -28,8 +28,8 @@ public struct CostModel: Ranker {
       // A block's operands are read piece by piece of the state, best from the first cache.
       let block = C * (5 * K + 2 * Double(plan.valueTile)) * 4
       let crowding = max(1, block / Double(specification.target.firstLevelCache))
-      cost += stateTraffic(plan, specification) * 2 / C
-      cost += valueTiles * (40 + 10 * crowding) * K / lanes
+      cost += stateTraffic(plan, specification) / C
+      cost += valueTiles * (25 + 25 * crowding) * K / lanes
       if specification.normalForm.diagonal?.valueGate != nil { cost += K * V / lanes }
     } else if plan.chunk == 1 {
       // Every token takes the whole state from the cache and puts it back.

@@ -95,6 +95,10 @@ extension ChunkWalk {
         "bf16 products need bf16 tensors and a target that has them; \(specification.target.name) "
           + "with \(specification.type.rawValue) does not.")
     }
+    if plan.products == .bf16, specification.normalForm.diagonal?.valueGate != nil {
+      // The decayed value would be rounded beside the key: the state's error would leave its bound.
+      found.append("bf16 products do not go with a gate along the value axis.")
+    }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
     return found
   }
