@@ -38,9 +38,9 @@ struct KernelChoices: ParsableArguments {
 
 /// A kernel that there may be already: a recurrence with the choices for it, or a package.
 struct SubjectOptions: ParsableArguments {
-  @Argument(help: "The recurrence, built with the choices below; left out with --package.")
+  @Argument(help: "The recurrence, built with the choices below; or a package's folder.")
   var recurrence: String?
-  @Option(help: "The folder of a package that was built before.") var package: String?
+  @Option(help: "The folder of a package, whatever it is called.") var package: String?
   @OptionGroup var choices: KernelChoices
   @OptionGroup var tools: ToolOptions
 }

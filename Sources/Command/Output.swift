@@ -37,3 +37,8 @@ func withProgress<T: Sendable>(
   defer { notice.cancel() }
   return try await work()
 }
+
+/// A number with so many places.
+func rounded(_ number: Double, _ places: Int) -> String {
+  String(format: "%.\(places)f", number)
+}

@@ -12,7 +12,7 @@ struct RunVerb: AsyncParsableCommand {
       """)
 
   @OptionGroup var subject: SubjectOptions
-  @Option(help: "The safetensors file of inputs.") var input: String
+  @Option(name: .shortAndLong, help: "The safetensors file of inputs.") var input: String
   @Option(name: .shortAndLong, help: "The safetensors file to write.") var output: String
   @Option(help: "Factor on the output (default: the recurrence's own).") var scale: Double?
   @OptionGroup var format: FormatOptions
@@ -38,6 +38,6 @@ struct RunVerb: AsyncParsableCommand {
     let shape = report.shape
     print(
       "\(output): o [\(shape.batch), \(shape.length), \(shape.queryHeads), \(shape.value)] and "
-        + "final_state, in \(report.seconds * 1e3) ms")
+        + "final_state, in \(rounded(report.seconds * 1e3, 3)) ms")
   }
 }

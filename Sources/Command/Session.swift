@@ -14,19 +14,28 @@ struct OpenedKernel {
 extension SubjectOptions {
   /// The package's library, or a newly built one.
   func open(_ builder: Builder) async throws -> OpenedKernel {
-    switch (recurrence, package) {
-    case (let name?, nil):
-      let (specification, kernel) = try KernelRequest(recurrence: name, choices: choices)
-        .emit(Host.detect())
-      let entry = try await build(kernel, for: specification.target, with: builder)
-      return OpenedKernel(
-        manifest: kernel.manifest, target: specification.target, library: entry.product)
-    case (nil, let folder?):
-      let package = try KernelPackage.open(folder)
-      let target = try Host.detect().target(named: package.manifest.target)
-      return OpenedKernel(manifest: package.manifest, target: target, library: package.library)
-    default: throw SluiceError(.usage, "Give one of: a recurrence, or --package DIR.")
+    guard (recurrence == nil) != (package == nil) else {
+      throw SluiceError(.usage, "Give one of: a recurrence, or --package DIR.")
     }
+    if let folder = package ?? recurrence.flatMap(folder) { return try open(package: folder) }
+    let (specification, kernel) = try KernelRequest(
+      recurrence: recurrence ?? "", choices: choices
+    ).emit(Host.detect())
+    let entry = try await build(kernel, for: specification.target, with: builder)
+    return OpenedKernel(
+      manifest: kernel.manifest, target: specification.target, library: entry.product)
+  }
+
+  private func open(package folder: String) throws -> OpenedKernel {
+    let package = try KernelPackage.open(folder)
+    let target = try Host.detect().target(named: package.manifest.target)
+    return OpenedKernel(manifest: package.manifest, target: target, library: package.library)
+  }
+
+  /// The argument, if it is a folder and no recurrence.
+  private func folder(_ argument: String) -> String? {
+    let isKnown = Registry.recurrences.contains { $0.name == argument }
+    return !isKnown && (argument.contains("/") || Files.isFolder(argument)) ? argument : nil
   }
 }
 

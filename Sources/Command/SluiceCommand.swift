@@ -12,7 +12,7 @@ public struct SluiceCommand: AsyncParsableCommand {
     version: "sluice \(sluiceVersion)",
     subcommands: [
       ListVerb.self, DescribeVerb.self, DoctorVerb.self, GenerateVerb.self, BuildVerb.self,
-      VerifyVerb.self, RunVerb.self, InspectVerb.self,
+      VerifyVerb.self, RunVerb.self, BenchVerb.self, InspectVerb.self,
     ])
 
   public init() {}

@@ -38,7 +38,8 @@ public struct KernelCall: Sendable {
     }
     guard own.abi == manifest.abi, own.name == manifest.name, own.key == manifest.key,
       own.value == manifest.value, own.type == manifest.type,
-      Self.sizes(own.inputs) == Self.sizes(manifest.inputs), own.stateColumns == manifest.stateColumns
+      Self.sizes(own.inputs) == Self.sizes(manifest.inputs),
+      own.stateColumns == manifest.stateColumns
     else {
       throw SluiceError(
         .badInput, "\(library.path) is not the kernel that its manifest describes.")

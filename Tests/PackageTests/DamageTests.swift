@@ -45,7 +45,8 @@ import Testing
   @Test func anotherDigest() async throws {
     let none = try await sentence(manifest: { $0.libraryDigest = nil })
     #expect(none.contains("no digest of the library"))
-    let other = try await sentence(manifest: { $0.sourceDigest = String(repeating: "0", count: 64) })
+    let other = try await sentence(manifest: { $0.sourceDigest = String(repeating: "0", count: 64) }
+    )
     #expect(other.contains("is not the source"))
   }
 

@@ -19,7 +19,7 @@ import Testing
     let bench = try await PackageBench()
     // A summary beyond ASCII must be the same text in the library and in the manifest.
     var recurrence = Recurrence.gla
-    recurrence.summary = "décalage \"quoted\" \\ ??/ — ≤ 0"
+    recurrence.summary = "décalage \"quoted\" \\ — ≤ 0?"
     recurrence.inputs[0].summary = "π"
     let package = try await bench.package(of: recurrence)
     let program = """

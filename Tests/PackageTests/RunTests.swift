@@ -57,6 +57,23 @@ import Testing
     try await check(.gla, .bf16, shape, bound: 3.4e-3)
   }
 
+  /// The gate of Examples/OwnRecurrence.
+  @Test func aRecurrenceThatNoVariantIs() async throws {
+    let own = Recurrence("rglru", "RG-LRU's gate on a matrix state") { r in
+      let q = r.query(), k = r.key(), v = r.value()
+      let x = r.gate("x", over: KeyAxis.self)
+      let rate = r.parameter("rate", over: KeyAxis.self, domain: Interval(-80, 80))
+      let a = -softplus(rate) * sigmoid(x)
+      let S = r.state { previous in
+        exp(a) * previous + outer(sqrt(oneMinusExp(2 * a)) * k, v)
+      }
+      r.output = r.scale * contract(q, S)
+    }
+    #expect(own.problems.isEmpty)
+    let shape = try ProblemShape(batch: 2, length: 45, heads: 2, key: 8, value: 8)
+    try await check(own, .f32, shape, bound: 1e-5)
+  }
+
   @Test func callsTakeTheRecurrencesScaleAndNoState() async throws {
     let bench = try await PackageBench()
     let call = try KernelCall(try await bench.write("gla"))

@@ -116,7 +116,8 @@ import Testing
 
   static let damaged: [[UInt8]] = [
     [], [1, 2, 3], file("{}", data: 0, claimed: 3), file("{}", data: 0, claimed: 100_000_001),
-    file("{}", data: 0, claimed: .max), file("", data: 0), file("[]", data: 0), file(" {}", data: 0),
+    file("{}", data: 0, claimed: .max), file("", data: 0), file("[]", data: 0),
+    file(" {}", data: 0),
     file(#"{"a":{"dtype":"U8","#, data: 0), file("{}}", data: 0), file(#"{"a" 1}"#, data: 0),
     file(#"{"a":nope}"#, data: 0), file(#"{"\ud800":1}"#, data: 0), file(#"{"\q":1}"#, data: 0),
     file(String(repeating: #"{"a":"#, count: 100_000), data: 0),
