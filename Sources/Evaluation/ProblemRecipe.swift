@@ -54,7 +54,9 @@ public struct ProblemRecipe: Hashable, Codable, Sendable {
 
 extension ProblemRecipe {
   /// Problems that every kernel must pass, the most telling first.
-  static func essential(chunk C: Int) -> [ProblemRecipe] {
+  ///
+  /// - Parameter segments: into how many parts the plan cuts a sequence.
+  static func essential(chunk C: Int, segments: Int = 1) -> [ProblemRecipe] {
     [
       ProblemRecipe("two chunks and a tail, resets", [2 * C + C / 2 + 1]).with {
         $0.gates = .resets
@@ -90,6 +92,11 @@ extension ProblemRecipe {
         $0.group = 2
       },
       ProblemRecipe("no decay", [C + C / 2]).with { $0.gates = .none },
+      // Two chunks and more a segment, and gates under which what was long ago still counts.
+      ProblemRecipe("several chunks, mild", [(2 * min(segments, 16) + 1) * C + 1]).with {
+        $0.hasInitialState = true
+        $0.heads = 1
+      },
     ]
   }
 
