@@ -12,7 +12,7 @@ public struct SluiceCommand: AsyncParsableCommand {
     version: "sluice \(sluiceVersion)",
     subcommands: [
       ListVerb.self, DescribeVerb.self, DoctorVerb.self, GenerateVerb.self, BuildVerb.self,
-      BenchVerb.self,
+      BenchVerb.self, RunVerb.self,
       VerifyVerb.self, InspectVerb.self,
     ])
 
