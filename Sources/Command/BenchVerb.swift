@@ -11,13 +11,19 @@ struct BenchVerb: AsyncParsableCommand {
     abstract: "Verifies a kernel, then times it beside the floor that this machine allows.")
 
   @OptionGroup var subject: SubjectOptions
-  @Option(help: "Counted calls for each number of threads.") var calls: Int = 15
+  @Option(parsing: .unconditional, help: "Counted calls for each number of threads.")
+  var calls: Int = 15
   @OptionGroup var format: FormatOptions
 
   func run() async throws {
     guard (1...10_000).contains(calls) else {
       throw SluiceError(.usage, "--calls must be from 1 to 10000, not \(calls).")
     }
+    if let threads = subject.choices.threads, !(1...4096).contains(threads) {
+      throw SluiceError(.usage, "--threads must be from 1 to 4096, not \(threads).")
+    }
+    // Sizes that no call can have are refused before anything is built for them.
+    _ = try KernelRequest(recurrence: "", choices: subject.choices).shape()
     let builder = try await subject.tools.builder()
     let kernel = try await subject.open(builder)
     try checkRuns(kernel)

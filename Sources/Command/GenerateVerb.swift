@@ -24,6 +24,7 @@ struct GenerateVerb: AsyncParsableCommand {
 
   func run() async throws {
     let (specification, kernel) = try self.kernel.request.emit(Host.detect())
+    if output == "" { throw SluiceError(.usage, "--output needs a folder's name.") }
     guard let output else {
       print(
         try await file(emit ?? .source, kernel, specification.target).text, terminator: "")
@@ -31,11 +32,8 @@ struct GenerateVerb: AsyncParsableCommand {
     }
     var files = [kernel.source, kernel.header]
     if let emit { files = [try await file(emit, kernel, specification.target)] }
-    try Files.makeFolder(output)
-    for file in files {
-      try Files.replace("\(output)/\(file.name)", with: file.text)
-      print("\(output)/\(file.name)")
-    }
+    try Files.install(files.map { ($0.name, $0.text) }, in: output)
+    for file in files { print("\(output)/\(file.name)") }
   }
 
   private func file(

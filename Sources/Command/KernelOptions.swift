@@ -11,13 +11,21 @@ struct KernelOptions: ParsableArguments {
 }
 
 /// Sizes, types, the machine, and what of the plan is pinned: shared by all verbs that make kernels.
+///
+/// Numbers are taken as they stand, so that -3 is answered as a wrong number and not as an option.
 struct KernelChoices: ParsableArguments {
-  @Option(help: "Key size of a head, K (default 128).") var keyDim: Int?
-  @Option(help: "Value size of a head, V (default 128).") var valueDim: Int?
-  @Option(help: "Query heads (default 4).") var heads: Int?
-  @Option(help: "Key/value heads (default: as many as query heads).") var kvHeads: Int?
-  @Option(help: "Batch rows.") var batch: Int = 1
-  @Option(help: "Tokens a row.") var length: Int = 2048
+  @Option(parsing: .unconditional, help: "Key size of a head, K (default 128).")
+  var keyDim: Int?
+  @Option(parsing: .unconditional, help: "Value size of a head, V (default 128).")
+  var valueDim: Int?
+  @Option(parsing: .unconditional, help: "Query heads (default 4).")
+  var heads: Int?
+  @Option(parsing: .unconditional, help: "Key/value heads (default: as many as query heads).")
+  var kvHeads: Int?
+  @Option(parsing: .unconditional, help: "Batch rows, where something is timed.")
+  var batch: Int = 1
+  @Option(parsing: .unconditional, help: "Tokens a row, where something is timed.")
+  var length: Int = 2048
   @Option(help: "Elements of q, k, v and o: f32, bf16 or f16 (default f32).") var dtype: String?
   @Option(help: "Elements of the gates: f32, bf16 or f16.") var gateDtype: String = "f32"
   @Option(help: "native, generic, avx2, avx512, avx512bf16 or neon (default native).")
@@ -26,14 +34,19 @@ struct KernelChoices: ParsableArguments {
   var preset: String?
 
   @Option(help: "Pin the schedule; 'sluice list' shows them.") var schedule: String?
-  @Option(help: "Pin the tokens between two updates of the state.") var chunk: Int?
-  @Option(help: "Pin the tokens of a diagonal piece of the scores.") var subBlock: Int?
-  @Option(help: "Pin the rows of the state that one product works on.") var keyTile: Int?
-  @Option(help: "Pin the columns of the state that one worker holds.") var valueTile: Int?
+  @Option(parsing: .unconditional, help: "Pin the tokens between two updates of the state.")
+  var chunk: Int?
+  @Option(parsing: .unconditional, help: "Pin the tokens of a diagonal piece of the scores.")
+  var subBlock: Int?
+  @Option(parsing: .unconditional, help: "Pin the rows of the state that one product works on.")
+  var keyTile: Int?
+  @Option(parsing: .unconditional, help: "Pin the columns of the state that one worker holds.")
+  var valueTile: Int?
   @Option(help: "Pin which states are written: none, segments:N or chunks.")
   var materialization: String?
   @Option(help: "Pin what products multiply: f32 or bf16.") var products: String?
-  @Option(help: "Threads when the caller does not say.") var threads: Int?
+  @Option(parsing: .unconditional, help: "Threads when the caller does not say.")
+  var threads: Int?
 }
 
 /// A kernel that there may be already: a recurrence with the choices for it, or a package.

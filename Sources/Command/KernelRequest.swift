@@ -42,7 +42,7 @@ struct KernelRequest {
       schedule: choices.schedule, chunk: choices.chunk, subBlock: choices.subBlock,
       keyTile: choices.keyTile, valueTile: choices.valueTile,
       materialization: try materialization(), threads: choices.threads,
-      products: try choices.products.map { try elementType($0, "--products") })
+      products: try choices.products.map(products))
   }
 
   /// The kernel, printed.
@@ -59,6 +59,13 @@ struct KernelRequest {
     case let name?:
       throw SluiceError(.usage, "There is no preset '\(name)'; known are gla-340m and gla-1.3b.")
     }
+  }
+
+  private func products(_ name: String) throws -> ElementType {
+    guard let type = ElementType(rawValue: name), type != .f16 else {
+      throw SluiceError(.usage, "--products must be f32 or bf16, not '\(name)'.")
+    }
+    return type
   }
 
   private func materialization() throws -> Materialization? {

@@ -7,7 +7,7 @@ struct RunVerb: AsyncParsableCommand {
     commandName: "run",
     abstract: "Runs a kernel on a safetensors file of inputs; writes o and final_state.",
     discussion: """
-      The file holds the inputs by their names ('sluice describe' shows them), and where wanted \\
+      The file holds the inputs by their names ('sluice describe' shows them), and where wanted \
       initial_state and cu_seqlens.
       """)
 
@@ -18,7 +18,7 @@ struct RunVerb: AsyncParsableCommand {
   @OptionGroup var format: FormatOptions
 
   func run() async throws {
-    let kernel = try await subject.open(try await subject.tools.builder())
+    let kernel = try await subject.open()
     guard Host.detect().runs(kernel.target) else {
       throw SluiceError(
         .unsupported,

@@ -12,8 +12,8 @@ struct OpenedKernel {
 }
 
 extension SubjectOptions {
-  /// The package's library, or a newly built one.
-  func open(_ builder: Builder) async throws -> OpenedKernel {
+  /// The package's library, which needs no compiler, or a newly built one.
+  func open(_ given: Builder? = nil) async throws -> OpenedKernel {
     guard (recurrence == nil) != (package == nil) else {
       throw SluiceError(.usage, "Give one of: a recurrence, or --package DIR.")
     }
@@ -21,6 +21,7 @@ extension SubjectOptions {
     let (specification, kernel) = try KernelRequest(
       recurrence: recurrence ?? "", choices: choices
     ).emit(Host.detect())
+    let builder = if let given { given } else { try await tools.builder() }
     let entry = try await build(kernel, for: specification.target, with: builder)
     return OpenedKernel(
       manifest: kernel.manifest, target: specification.target, library: entry.product)

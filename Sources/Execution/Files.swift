@@ -53,14 +53,6 @@ public enum Files {
     try write(Array(text.utf8), to: path)
   }
 
-  /// Writes a text aside and renames it into place: the file is whole, or as it was.
-  public static func replace(_ path: String, with text: String) throws {
-    let aside = try makeUniqueFolder(in: parent(of: path), prefix: ".writing-")
-    defer { remove(aside) }
-    try write(text, to: "\(aside)/text")
-    try rename("\(aside)/text", to: path)
-  }
-
   /// Bytes of a file.
   public static func size(_ path: String) throws -> Int {
     var status = stat()
