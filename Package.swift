@@ -13,7 +13,7 @@ let package = Package(
   name: "Sluice",
   products: [
     .library(name: "Sluice", targets: ["Sluice"]),
-    .executable(name: "sluice", targets: ["SluiceMain"]),
+    .executable(name: "sluice", targets: ["SluiceExecutable"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -50,7 +50,7 @@ let package = Package(
     .target(
       name: "Execution",
       dependencies: [
-        "CLLVM", "Emission",
+        "CLLVM", "Emission", "Templates",
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "Crypto", package: "swift-crypto"),
       ],
@@ -68,7 +68,7 @@ let package = Package(
       swiftSettings: settings),
     // What a user's own package imports.
     .target(name: "Sluice", dependencies: ["Command"], swiftSettings: settings),
-    .executableTarget(name: "SluiceMain", dependencies: ["Sluice"], swiftSettings: settings),
+    .executableTarget(name: "SluiceExecutable", dependencies: ["Sluice"], swiftSettings: settings),
     // What several tests share: seeded random numbers, drawn arguments, the plainest evaluation.
     .target(
       name: "TestSupport", dependencies: ["Reference"], path: "Tests/TestSupport",
@@ -79,6 +79,11 @@ let package = Package(
     .testTarget(
       name: "ExecutionTests", dependencies: ["Execution", "Emission", "Targets"],
       swiftSettings: settings),
+    // Needs a compiler and this CPU; a few need Python with NumPy.
+    .testTarget(
+      name: "PackageTests", dependencies: ["Execution", "TestSupport"], swiftSettings: settings),
+    // The shelf of generated kernels: the same bytes again, and they compile.
+    .testTarget(name: "GoldenTests", dependencies: ["Execution"], swiftSettings: settings),
     // Derivations need nothing; the verifier needs a compiler, and this CPU.
     .testTarget(
       name: "EvaluationTests", dependencies: ["Evaluation"],

@@ -13,6 +13,9 @@ struct EntryEmitter {
   /// Whole vectors are read beyond a tile's last row, and never used.
   private static let slack = 256
 
+  /// More output than the second-level caches of a few cores hold.
+  private static let streamedBytes = 4 << 20
+
   var scratchBytes: Int { (layouts.map(\.bytes).max() ?? 0) + EntryEmitter.slack }
 
   /// What phases need of the workspace: stands before them.
@@ -28,6 +31,13 @@ struct EntryEmitter {
     out.line("// Threads that the caller asks for.")
     out.block("static int64_t threads_of(const arguments *args)") {
       $0.line("return args->threads ? args->threads : \(manifest.plan.threads);")
+    }
+    out.line()
+    out.line("// An output that outgrows the caches goes past them.")
+    out.block("static int streams_output(const arguments *args)") { out in
+      out.line("const int64_t rows = args->batch * args->length * args->query_heads;")
+      out.line(
+        "return rows * \(program.value * manifest.type.size) > \(EntryEmitter.streamedBytes);")
     }
     guard !segments.isEmpty else { return out.text }
     segmentText(&out)
@@ -181,6 +191,7 @@ struct EntryEmitter {
             + "\(phase.name)(args, item, scratch);",
         ])
       }
+      out.line("sl_stream_end();")
       out.line("(void)is_team;")
       out.line("sl_flush_denormals_end(mode);")
     }
@@ -211,17 +222,16 @@ struct EntryEmitter {
     var out = CWriter()
     out.block("SL_EXPORT const char *\(kernel)_manifest(void)") { out in
       out.line("return")
-      var rest = Substring(escaped(manifestJSON))
-      while !rest.isEmpty {
-        var end =
-          rest.index(rest.startIndex, offsetBy: 92, limitedBy: rest.endIndex) ?? rest.endIndex
-        // An escape is not cut in two.
-        while end > rest.startIndex, end < rest.endIndex, rest[rest.index(before: end)] == "\\" {
-          end = rest.index(before: end)
+      var line = ""
+      // An escape is not cut in two.
+      for character in escaped(manifestJSON) {
+        if line.count + character.count > 92 {
+          out.line("    \"\(line)\"")
+          line = ""
         }
-        out.line("    \"\(rest[..<end])\"" + (end == rest.endIndex ? ";" : ""))
-        rest = rest[end...]
+        line += character
       }
+      out.line("    \"\(line)\";")
     }
     out.line()
     out.line("// For programs that load one library at a time.")
@@ -237,17 +247,16 @@ struct EntryEmitter {
     return out.text
   }
 
-  private func escaped(_ text: String) -> String {
-    var result = ""
-    for character in text.unicodeScalars {
-      switch character {
-      case "\"": result += "\\\""
-      case "\\": result += "\\\\"
-      case "?": result += "\\?"
-      case " "..."~": result.unicodeScalars.append(character)
-      default: result += character == "\n" ? "" : "?"
+  /// The text's bytes as C writes them in a string.
+  private func escaped(_ text: String) -> [String] {
+    text.utf8.map { byte in
+      switch byte {
+      case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "?"):
+        "\\" + String(UnicodeScalar(byte))
+      case 32..<127: String(UnicodeScalar(byte))
+      // Three octal digits always: a digit that follows is not taken for one more.
+      default: "\\" + String(512 + Int(byte), radix: 8).suffix(3)
       }
     }
-    return result
   }
 }

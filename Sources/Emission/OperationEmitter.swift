@@ -32,6 +32,7 @@ extension PhaseEmitter {
         "sl_decayed_values",
         size(values.target) + [flag(values.readsPrevious)] + operand(values.target)
           + operand(values.scores) + operand(values.value) + operand(values.decay))
+    case .recur(let recur): write(recur)
     case .loadState(let load): write(load)
     case .storeState(let store): write(store)
     case .storeTokens(let store): write(store)
@@ -112,6 +113,67 @@ extension PhaseEmitter {
     return best
   }
 
+  private mutating func write(_ recur: Recur) {
+    let outside = out
+    out = CWriter(depth: 0)
+    out.line("const sl_recurrence recurrence = {")
+    var fields: [String] = []
+    func field(_ name: String, _ view: TileView) {
+      fields.append(".\(name) = \(address(view)), .\(name)_row = \(strideOf(view)),")
+    }
+    field("o", recur.output)
+    fields.append(
+      ".s_in = \(address(recur.stateIn)), .s_out = \(address(recur.stateOut)), "
+        + ".s_row = \(strideOf(recur.stateIn)),")
+    field("q", recur.query)
+    field("k", recur.key)
+    field("v", recur.value)
+    if let decay = recur.decay {
+      fields.append(
+        ".d = \(address(decay)), .d_row = \(strideOf(decay)), .d_step = \(decay.columns == 1 ? 0 : 1),"
+      )
+    }
+    if let decay = recur.valueDecay { field("dv", decay) }
+    if let scale = recur.endScale {
+      fields.append(".end = \(address(scale)), .end_step = \(scale.columns == 1 ? 0 : 1),")
+    }
+    for field in fields { out.line("  " + field) }
+    out.line("};")
+    if !recur.ahead.isEmpty {
+      out.line("const sl_ahead ahead[] = {")
+      for slice in recur.ahead {
+        let tensor = program.tensor(slice.tensor)!
+        let step = tensor.type == .f32 ? "4" : "2"
+        out.line("  {(const char *)(\(tokenAddress(slice))), \(slice.tensor)_token * \(step),")
+        out.line(
+          "   length - (\(c(slice.start))), \(valid(slice.column, min(slice.columns, tensor.columns))) * \(step)},"
+        )
+      }
+      out.line("};")
+    }
+    let piece = recurrencePiece(recur)
+    out.call(
+      "sl_recur",
+      [
+        String(recur.output.rows), String(recur.stateIn.rows), String(recur.stateIn.columns),
+        String(piece.keys), String(piece.vectors), flag(recur.readsPrevious), "recurrence",
+        recur.ahead.isEmpty ? "NULL" : "ahead", String(recur.ahead.count),
+      ])
+    let lines = out.lines
+    out = outside
+    out.block("") { $0.lines(lines) }
+  }
+
+  /// Keys and vectors of the state that stay in registers, beside a row of values and one of sums.
+  private func recurrencePiece(_ recur: Recur) -> (keys: Int, vectors: Int) {
+    let vectors = (recur.stateIn.columns + target.lanes - 1) / target.lanes
+    let width = min(target.vectorRegisters >= 32 ? 4 : 2, vectors)
+    let decays = recur.valueDecay == nil ? 0 : width
+    let room = (target.vectorRegisters - 2 * width - decays - 3) / width
+    let keys = [8, 4, 2, 1].first { $0 <= room } ?? 1
+    return (min(keys, recur.stateIn.rows), width)
+  }
+
   private mutating func write(_ load: LoadState) {
     let tensor = program.tensor(load.source.tensor)!
     let source = place(load.source, tensor)
@@ -150,7 +212,7 @@ extension PhaseEmitter {
       [
         remaining(slice.start, slice.rows), String(slice.columns), tokenAddress(slice),
         "\(slice.tensor)_token",
-      ] + operand(store.source) + [valid(slice.column, slice.columns)])
+      ] + operand(store.source) + [valid(slice.column, slice.columns), "streams"])
   }
 
   // MARK: Places
@@ -202,8 +264,13 @@ extension PhaseEmitter {
       row.map { slice.start == 0 ? $0 : "(\(c(slice.start)) + \($0))" } ?? "(\(c(slice.start)))"
     var parts = ["\(name)_in", "\(token) * \(name)_token"]
     if tensor.kind == .queryTokens { parts.append("g * \(name)_head") }
-    if slice.column != 0 { parts.append(columnBegin(slice.column)) }
+    if begins(slice.column) { parts.append(columnBegin(slice.column)) }
     return parts.joined(separator: " + ")
+  }
+
+  /// Whether a slice begins past its tensor's first column: not where one tile holds all values.
+  func begins(_ column: Index) -> Bool {
+    column != 0 && !(program.valueTiles == 1 && !column.isConstant)
   }
 
   func columnBegin(_ column: Index) -> String {
@@ -215,7 +282,7 @@ extension PhaseEmitter {
     if let segment = slice.segment {
       offsets.append("\(factor(segment)) * heads * \(tensor.rows * tensor.columns)")
     }
-    if slice.column != 0 { offsets.append(columnBegin(slice.column)) }
+    if begins(slice.column) { offsets.append(columnBegin(slice.column)) }
     let name = "\(slice.tensor)_in"
     guard !offsets.isEmpty else { return name }
     let place = "\(name) + \(offsets.joined(separator: " + "))"

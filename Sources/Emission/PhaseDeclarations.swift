@@ -12,7 +12,7 @@ extension PhaseEmitter {
       declarations.append(line)
       later.append(line)
     }
-    text.lines(declarations.reversed())
+    for line in declarations.reversed() { text.longLine(line) }
   }
 
   /// Whether `name` stands in `text` as a word.
@@ -42,9 +42,10 @@ extension PhaseEmitter {
     var divisor = "1"
     for axis in phase.grid.reversed() {
       let extent = extent(axis)
-      let place = divisor == "1" ? "item" : "item / (\(divisor))"
+      let place =
+        divisor == "1" ? "item" : "item / \(divisor.contains(" ") ? "(\(divisor))" : divisor)"
       add(axis.variable, axis == phase.grid.first ? place : "\(place) % \(extent)")
-      divisor = divisor == "1" ? extent : "\(divisor) * \(extent)"
+      if extent != "1" { divisor = divisor == "1" ? extent : "\(divisor) * \(extent)" }
     }
     list.reverse()
     add("heads", "args->heads")
@@ -76,6 +77,7 @@ extension PhaseEmitter {
     }
     add("value_begin", "\(program.valueTile) * valueTile")
     add("value_columns", "sl_least(\(program.valueTile), \(program.value) - value_begin)")
+    add("streams", "streams_output(args)")
     list.append(("scale", "const float scale = args->scale;"))
     return list
   }
@@ -150,15 +152,31 @@ extension PhaseEmitter {
     size == 1 ? factor : "\(factor) * \(size)"
   }
 
+  /// Whether the tile changes names with another one on the way.
+  private func isExchanged(_ name: String) -> Bool {
+    func visit(_ body: [Statement]) -> Bool {
+      body.contains { statement in
+        switch statement {
+        case .exchange(let first, let second): first == name || second == name
+        case .loop(_, let inner), .firstValueTile(let inner): visit(inner)
+        case .when(_, let inner, let otherwise): visit(inner) || visit(otherwise)
+        case .operation, .note: false
+        }
+      }
+    }
+    return visit(phase.body)
+  }
+
   private var tilePointers: [(String, String)] {
     layout.order.map { name in
       let place = layout.places[name]!
       let tile = place.tile
       let type = PhaseEmitter.element(tile.type)
       let shape = "\(tile.rows) x \(tile.columns)"
+      let pointer = isExchanged(name) ? "*" : "*const "
       return (
         name,
-        "\(type) *const \(name) = (\(type) *)(scratch + \(place.offset));  // \(shape): \(tile.meaning)"
+        "\(type) \(pointer)\(name) = (\(type) *)(scratch + \(place.offset));  // \(shape): \(tile.meaning)"
       )
     }
   }

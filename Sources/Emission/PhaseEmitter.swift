@@ -53,6 +53,13 @@ struct PhaseEmitter {
           continue
         }
         block("if (valueTile == 0)", inner)
+      case .when(let condition, let inner, let otherwise):
+        block("if (\(test(condition)))", inner)
+        block("} else", otherwise)
+      case .exchange(let first, let second):
+        out.line("float *const past_\(first) = \(first);")
+        out.line("\(first) = \(second);")
+        out.line("\(second) = past_\(first);")
       case .loop(let loop, let inner):
         block(head(of: loop), inner, first: chunkLength(of: loop))
       }
@@ -76,6 +83,23 @@ struct PhaseEmitter {
     guard case .chunks(let name) = loop else { return nil }
     let start = program.chunk == 1 ? name : "\(program.chunk) * \(name)"
     return "const int64_t tokens = sl_least(\(program.chunk), length - \(start));"
+  }
+
+  /// A limit as C: powers of two are exact, and look it.
+  private static func limit(_ value: Double) -> String {
+    value.significand == 1 ? "0x1p\(value.exponent)f" : "\(Float(value))f"
+  }
+
+  /// A condition as C.
+  private func test(_ condition: Condition) -> String {
+    func word(_ name: String, _ bound: Condition.Bound) -> String {
+      let arguments = size(bound.view) + operand(bound.view) + [PhaseEmitter.limit(bound.limit)]
+      return "\(name)(\(arguments.joined(separator: ", ")))"
+    }
+    return
+      (condition.above.map { word("sl_all_above", $0) }
+      + condition.magnitudeBelow.map { word("sl_all_magnitudes_below", $0) })
+      .joined(separator: " && ")
   }
 
   private func head(of loop: Loop) -> String {

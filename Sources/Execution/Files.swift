@@ -22,21 +22,28 @@ public enum Files {
 
   /// Writes a new file, or replaces one, byte for byte; on failure nothing of it is left.
   public static func write(_ bytes: [UInt8], to path: String) throws {
+    try write([bytes], to: path)
+  }
+
+  /// Writes a file of several parts, one after the other.
+  static func write(_ parts: [[UInt8]], to path: String) throws {
     let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else { throw failure("create", path, .cannotCreate) }
-    var written = 0
-    while written < bytes.count {
-      let count = bytes.withUnsafeBytes {
-        Glibc.write(descriptor, $0.baseAddress! + written, bytes.count - written)
+    for bytes in parts {
+      var written = 0
+      while written < bytes.count {
+        let count = bytes.withUnsafeBytes {
+          Glibc.write(descriptor, $0.baseAddress! + written, bytes.count - written)
+        }
+        if count < 0 {
+          if errno == EINTR { continue }
+          let error = failure("write", path, .io)
+          close(descriptor)
+          if isRegular(path) { unlink(path) }
+          throw error
+        }
+        written += count
       }
-      if count < 0 {
-        if errno == EINTR { continue }
-        let error = failure("write", path, .io)
-        close(descriptor)
-        if isRegular(path) { unlink(path) }
-        throw error
-      }
-      written += count
     }
     guard close(descriptor) == 0 else { throw failure("write", path, .io) }
   }

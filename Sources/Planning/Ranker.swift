@@ -23,7 +23,15 @@ public struct CostModel: Ranker {
     let step = plan.products == .bf16 ? 0.5 : 1.0
     let valueTiles = (V / Double(plan.valueTile)).rounded(.up)
     var cost = 2 * K * V / lanes * step
-    if plan.chunk == 1 {
+    if plan.schedule == "register-recurrent" {
+      // No scores: the state's way through the cache and the maps are all that is added.
+      // A block's operands are read piece by piece of the state, best from the first cache.
+      let block = C * (5 * K + 2 * Double(plan.valueTile)) * 4
+      let crowding = max(1, block / Double(specification.target.firstLevelCache))
+      cost += stateTraffic(plan, specification) / C
+      cost += valueTiles * (25 + 25 * crowding) * K / lanes
+      if specification.normalForm.diagonal?.valueGate != nil { cost += K * V / lanes }
+    } else if plan.chunk == 1 {
       // Every token takes the whole state from the cache and puts it back.
       cost = 3 * K * V / lanes + stateTraffic(plan, specification) + 200
     } else {

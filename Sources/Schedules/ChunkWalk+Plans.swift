@@ -48,7 +48,7 @@ extension ChunkWalk {
   }
 
   /// Whole vectors only, and the whole of V when it is small.
-  private static func valueTiles(for specification: KernelSpecification) -> [Int] {
+  static func valueTiles(for specification: KernelSpecification) -> [Int] {
     let value = specification.value
     if readsAllValues(specification) { return [value] }
     let tiles = [64, 128, 32, 256].filter { $0 < value }
@@ -94,6 +94,10 @@ extension ChunkWalk {
       found.append(
         "bf16 products need bf16 tensors and a target that has them; \(specification.target.name) "
           + "with \(specification.type.rawValue) does not.")
+    }
+    if plan.products == .bf16, specification.normalForm.diagonal?.valueGate != nil {
+      // The decayed value would be rounded beside the key: the state's error would leave its bound.
+      found.append("bf16 products do not go with a gate along the value axis.")
     }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
     return found

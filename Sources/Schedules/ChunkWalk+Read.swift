@@ -9,7 +9,7 @@ extension ChunkWalk {
     b.loop(.queryHeads("g")) { b in
       let query = b.tile("q", chunk, K, "queries of the chunk, scaled")
       b.map(query.all, form.query, tokens: start, fill: 0)
-      let present = presentWeights(&b)
+      let present = form.present.map { presentWeights($0, &b) }
       let scores = b.tile("P", chunk, chunk, "scores of the chunk's tokens on each other")
       if !hasKeyVectorGate { wholeScores(query, operands, scores, present, &b) }
       if hasKeyVectorGate {
@@ -52,8 +52,7 @@ extension ChunkWalk {
   }
 
   /// The present token's own weight where the read-out excludes it.
-  private func presentWeights(_ b: inout ProgramBuilder) -> Tile? {
-    guard let present = form.present else { return nil }
+  func presentWeights(_ present: Expression, _ b: inout ProgramBuilder) -> Tile {
     let terms = b.tile("bonus_terms", chunk, specification.key, "summands of the bonus")
     let weights = b.tile("bonus", chunk, 1, layout: .column, "weight of each token's own value")
     b.map(terms.all, present, tokens: start, fill: 0)
@@ -67,11 +66,10 @@ extension ChunkWalk {
     _ b: inout ProgramBuilder
   ) {
     b.note("P = (q k^T) * W")
-    let left = leftOperand(query.all, rows: chunk, &b)
     b.add(
       .multiply(
         Multiply(
-          scores.all, left, operands.keyTransposed!.rows(0, specification.key),
+          scores.all, query.all, operands.keyTransposed!.rows(0, specification.key),
           accumulates: false)))
     b.add(.weigh(Weigh(scores.all, by: operands.matrix!.all)))
     if let present {
@@ -103,11 +101,10 @@ extension ChunkWalk {
     let decayed = operandQuery(&b).rows(row, block)
     b.range("s", 0, Index("r"), descending: true) { b in
       let column = Index("s", times: block)
-      let left = leftOperand(decayed, rows: block, &b)
       b.add(
         .multiply(
           Multiply(
-            scores.part(row, block, column, block), left,
+            scores.part(row, block, column, block), decayed,
             keyTransposed.part(0, specification.key, column, block), accumulates: false)))
       scale(decayed, decayed, by: operands.totals!.rows(Index("s"), 1), .overRows, &b)
     }
@@ -115,12 +112,12 @@ extension ChunkWalk {
 
   /// A left operand in the type that products take.
   private func leftOperand(
-    _ source: TileView, rows: Int, name: String = "q_operand", _ b: inout ProgramBuilder
+    _ source: TileView, rows: Int, _ b: inout ProgramBuilder
   ) -> TileView {
     guard usesPairs else { return source }
     let operand = b.tile(
-      "\(name)_\(rows)x\(source.columns)", rows, source.columns, type: .bf16,
-      "a left operand in bf16")
+      "q_pairs", rows, source.columns, type: .bf16,
+      "queries as the left operand of q S")
     convert(operand.all, source, &b)
     return operand.all
   }
@@ -144,21 +141,20 @@ extension ChunkWalk {
     }
     guard hasValueGate else {
       let depth = Index("r", times: block, plus: block)
-      let weights = leftOperand(scores.rows(row, block), rows: block, name: "P_operand", &b)
       b.add(
         .multiply(
           Multiply(
-            output.all, weights, operands.valueOperand.all, accumulates: true, depth: depth)))
+            output.all, scores.rows(row, block), operands.valueOut.all, accumulates: true,
+            depth: depth)))
       return
     }
     b.range("s", 0, Index("r")) { b in
       let column = Index("s", times: block)
-      let weights = leftOperand(
-        scores.part(row, block, column, block), rows: block, name: "P_operand", &b)
       b.add(
         .multiply(
           Multiply(
-            output.all, weights, operands.valueOperand.rows(column, block), accumulates: true,
+            output.all, scores.part(row, block, column, block),
+            operands.valueOut.rows(column, block), accumulates: true,
             columnScale: operands.valueTotals!.rows(Index("s"), 1))))
     }
     b.add(

@@ -21,8 +21,6 @@ struct ChunkOperands {
   var valueTotals: Tile?
   /// The right operand of q k^T: (decayed) keys, transposed.
   var keyTransposed: Tile?
-  /// The right operand of P v, in the type that products take.
-  var valueOperand: Tile
 }
 
 extension ChunkWalk {
@@ -38,20 +36,13 @@ extension ChunkWalk {
     b.map(key.all, form.key, tokens: start, fill: 0)
     b.map(value.all, form.value, tokens: start, fill: 0)
     var operands = ChunkOperands(
-      key: key, keyOut: key, value: value, valueOut: value, valueOperand: value)
+      key: key, keyOut: key, value: value, valueOut: value)
     if hasKeyVectorGate {
       prepareKeyGate(&operands, &b, forScores: forScores)
     } else {
       prepareScalarGate(&operands, &b, forScores: forScores)
     }
     if hasValueGate { prepareValueGate(&operands, &b) }
-    if usesPairs {
-      operands.valueOperand = b.tile(
-        "v_pairs", chunk, V, type: .bf16, layout: .pairs, "values as the right operand")
-      convert(operands.valueOperand.all, operands.valueOut.all, &b)
-    } else {
-      operands.valueOperand = operands.valueOut
-    }
     return operands
   }
 
@@ -127,8 +118,7 @@ extension ChunkWalk {
   ) {
     let K = specification.key
     let transposed = b.tile(
-      "kT", K, chunk, type: plan.products, layout: usesPairs ? .pairs : .rows,
-      "the same keys, transposed: the right operand of the scores")
+      "kT", K, chunk, "the same keys, transposed: the right operand of the scores")
     b.add(.transpose(Transpose(transposed.rows(0, K), source.all)))
     operands.keyTransposed = transposed
   }
@@ -182,8 +172,10 @@ extension ChunkWalk {
         "k_pairs", chunk, specification.key, type: .bf16, layout: .pairs,
         "keys as the left operand of k^T v")
       convert(left.all, operands.keyOut.all, &b)
-      right = operands.valueOperand
-      if hasValueGate { convert(right.all, operands.valueOut.all, &b) }
+      right = b.tile(
+        "v_pairs", chunk, plan.valueTile, type: .bf16, layout: .pairs,
+        "values as the right operand of k^T v")
+      convert(right.all, operands.valueOut.all, &b)
     }
     if let z = state.normalizer, let ones = state.ones {
       b.add(

@@ -32,6 +32,8 @@ struct ChunkWalk {
   var hasKeyVectorGate: Bool { form.keyGate?.axes == .key }
   var hasScalarGate: Bool { form.keyGate?.axes == .scalar }
   var hasValueGate: Bool { form.valueGate != nil }
+  /// Whether the two products that grow with K x V, q S and k^T v, multiply in bf16. Scores and what
+  /// they weigh stay in f32: a chunk's share of the work, and one rounding less in every output.
   var usesPairs: Bool { plan.products == .bf16 }
 
   /// The first token of the present chunk.

@@ -26,6 +26,7 @@ extension Worker {
       }
     case .decayedScores(let scores): execute(scores)
     case .decayedValues(let values): execute(values)
+    case .recur(let recur): execute(recur)
     case .loadState(let load):
       let target = window(load.target)
       let source = machine.tensors[load.source.tensor]
@@ -208,6 +209,35 @@ extension Worker {
         }
         set(target, row, column, total)
       }
+    }
+  }
+
+  private mutating func execute(_ recur: Recur) {
+    let (output, query, key) = (window(recur.output), window(recur.query), window(recur.key))
+    let (value, stateIn, stateOut) = (
+      window(recur.value), window(recur.stateIn), window(recur.stateOut)
+    )
+    let (decay, valueDecay) = (recur.decay.map(window), recur.valueDecay.map(window))
+    let endScale = recur.endScale.map(window)
+    let (keys, columns) = (recur.stateIn.rows, recur.stateIn.columns)
+    var state = (0..<keys * columns).map { get(stateIn, $0 / columns, $0 % columns) }
+    for token in 0..<recur.output.rows {
+      var sums = Array(repeating: 0.0, count: columns)
+      for k in 0..<keys {
+        let shrink = decay.map { get($0, token, recur.decay!.columns == 1 ? 0 : k) } ?? 1
+        for v in 0..<columns {
+          let before = state[k * columns + v]
+          let columnShrink = valueDecay.map { get($0, token, v) } ?? 1
+          let after = shrink * before * columnShrink + get(key, token, k) * get(value, token, v)
+          sums[v] += get(query, token, k) * (recur.readsPrevious ? before : after)
+          state[k * columns + v] = after
+        }
+      }
+      for v in 0..<columns { set(output, token, v, sums[v]) }
+    }
+    for k in 0..<keys {
+      let scale = endScale.map { get($0, 0, recur.endScale!.columns == 1 ? 0 : k) } ?? 1
+      for v in 0..<columns { set(stateOut, k, v, scale * state[k * columns + v]) }
     }
   }
 }

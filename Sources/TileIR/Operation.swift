@@ -11,6 +11,7 @@ public enum Operation: Hashable, Codable, Sendable {
   case weigh(Weigh)
   case decayedScores(DecayedScores)
   case decayedValues(DecayedValues)
+  case recur(Recur)
   case loadState(LoadState)
   case storeState(StoreState)
   case storeTokens(StoreTokens)
@@ -208,6 +209,47 @@ public struct DecayedValues: Hashable, Codable, Sendable {
     self.value = value
     self.decay = decay
     self.readsPrevious = readsPrevious
+  }
+}
+
+/// The recurrence itself over a block of tokens, with the state in registers piece by piece. From
+/// `stateIn`, for each token t in turn:
+/// `S = diag(decay[t]) S diag(valueDecay[t]) + key[t] value[t]^T;  output[t] = S^T query[t]`
+/// (the two in the other order when the read-out excludes the present token). At the end
+/// `stateOut = diag(endScale) S`. `stateIn` and `stateOut` may be the same tile.
+public struct Recur: Hashable, Codable, Sendable {
+  public var output: TileView
+  public var stateIn: TileView
+  public var stateOut: TileView
+  public var query: TileView
+  public var key: TileView
+  public var value: TileView
+  /// A row a token along the key axis, or one column; nil for no decay.
+  public var decay: TileView?
+  /// A row a token along the value axis.
+  public var valueDecay: TileView?
+  /// One row along the key axis, or one number.
+  public var endScale: TileView?
+  public var readsPrevious: Bool
+  /// Rows that are asked for while this runs, as something will soon read them: no meaning.
+  public var ahead: [TokenSlice]
+
+  public init(
+    output: TileView, stateIn: TileView, stateOut: TileView, query: TileView, key: TileView,
+    value: TileView, decay: TileView?, valueDecay: TileView?, endScale: TileView?,
+    readsPrevious: Bool, ahead: [TokenSlice]
+  ) {
+    self.output = output
+    self.stateIn = stateIn
+    self.stateOut = stateOut
+    self.query = query
+    self.key = key
+    self.value = value
+    self.decay = decay
+    self.valueDecay = valueDecay
+    self.endScale = endScale
+    self.readsPrevious = readsPrevious
+    self.ahead = ahead
   }
 }
 

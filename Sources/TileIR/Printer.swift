@@ -46,10 +46,23 @@ extension Statement {
     case .loop(let loop, let body):
       lines.append(margin + loop.description)
       for statement in body { statement.write(indent: indent + 2, into: &lines) }
+    case .when(let condition, let body, let otherwise):
+      lines.append(margin + "if \(condition)")
+      for statement in body { statement.write(indent: indent + 2, into: &lines) }
+      lines.append(margin + "otherwise")
+      for statement in otherwise { statement.write(indent: indent + 2, into: &lines) }
+    case .exchange(let first, let second): lines.append(margin + "\(first) <-> \(second)")
     case .firstValueTile(let body):
       lines.append(margin + "on the first value tile")
       for statement in body { statement.write(indent: indent + 2, into: &lines) }
     }
+  }
+}
+
+extension Condition: CustomStringConvertible {
+  public var description: String {
+    (above.map { "\($0.view) > \($0.limit)" }
+      + magnitudeBelow.map { "|\($0.view)| < \($0.limit)" }).joined(separator: " and ")
   }
 }
 
@@ -97,6 +110,16 @@ extension Operation: CustomStringConvertible {
     case .decayedValues(let values):
       return "\(values.target) <- values \(values.scores) . \(values.value) under \(values.decay)"
         + "\(values.readsPrevious ? " before" : "")"
+    case .recur(let recur):
+      let decays = [
+        recur.decay.map { " under \($0)" }, recur.valueDecay.map { " and \($0)" },
+        recur.endScale.map { " at last \($0)" },
+      ].compactMap { $0 }.joined()
+      return "\(recur.output), \(recur.stateOut) = recurrence from \(recur.stateIn) of "
+        + "\(recur.query), \(recur.key), \(recur.value)\(decays)"
+        + "\(recur.readsPrevious ? " before" : "")"
+        + (recur.ahead.isEmpty
+          ? "" : " ahead " + recur.ahead.map(\.description).joined(separator: ", "))
     case .loadState(let load): return "\(load.target) = \(load.source)"
     case .storeState(let store): return "\(store.target) = \(store.source)"
     case .storeTokens(let store): return "\(store.target) = \(store.source)"

@@ -67,8 +67,35 @@ public indirect enum Statement: Hashable, Codable, Sendable {
   /// What follows, for readers of the printed program and of the emitted code.
   case note(String)
   case loop(Loop, [Statement])
+  /// The first body if the condition holds, the second otherwise: one test for all of a tile.
+  case when(Condition, [Statement], otherwise: [Statement])
+  /// The two tiles, of one shape, change names.
+  case exchange(String, String)
   /// Run by the first worker along the value axis only: what all of them would write alike.
   case firstValueTile([Statement])
+}
+
+/// A test at run time; what is not a number fails it.
+public struct Condition: Hashable, Codable, Sendable {
+  /// All of these tiles' entries must be above so much.
+  public var above: [Bound]
+  /// The absolute values of all of these tiles' entries must be below so much.
+  public var magnitudeBelow: [Bound]
+
+  public struct Bound: Hashable, Codable, Sendable {
+    public var view: TileView
+    public var limit: Double
+
+    public init(_ view: TileView, _ limit: Double) {
+      self.view = view
+      self.limit = limit
+    }
+  }
+
+  public init(above: [Bound], magnitudeBelow: [Bound]) {
+    self.above = above
+    self.magnitudeBelow = magnitudeBelow
+  }
 }
 
 public enum Loop: Hashable, Codable, Sendable {

@@ -57,6 +57,18 @@ struct Verifier {
       switch statement {
       case .note: break
       case .firstValueTile(let inner): check(inner)
+      case .when(let condition, let inner, let otherwise):
+        for bound in condition.above + condition.magnitudeBelow {
+          check(bound.view)
+          requirePlain(bound.view)
+        }
+        check(inner)
+        check(otherwise)
+      case .exchange(let first, let second):
+        let shapes = [first, second].map { name in tiles[name].map { [$0.rows, $0.columns] } }
+        require(
+          shapes[0] != nil && shapes[0] == shapes[1],
+          "'\(first)' and '\(second)' are not two tiles of one shape.")
       case .operation(let operation): check(operation)
       case .loop(let loop, let inner):
         guard ranges[loop.variable] == nil else {

@@ -65,6 +65,7 @@ extension Verifier {
         requirePlain($0)
         requireWholeRows($0)
       }
+    case .recur(let recur): check(recur)
     case .loadState(let load):
       check(load.target)
       check(load.source, load.target, writes: false)
@@ -119,6 +120,33 @@ extension Verifier {
       }
       if case .tile(let view, _) = operand { requirePlain(view) }
     }
+  }
+
+  private mutating func check(_ recur: Recur) {
+    let (tokens, columns) = (recur.output.rows, recur.output.columns)
+    let keys = recur.stateIn.rows
+    check(recur.output)
+    require(recur.stateIn, is: (keys, columns), "the state")
+    require(recur.stateOut, is: (keys, columns), "the state")
+    require(recur.query, is: (tokens, keys), "the query")
+    require(recur.key, is: (tokens, keys), "the key")
+    require(recur.value, is: (tokens, columns), "the value")
+    if let decay = recur.decay {
+      require(decay, is: (tokens, decay.columns == 1 ? 1 : keys), "the decay")
+    }
+    if let decay = recur.valueDecay { require(decay, is: (tokens, columns), "the value decay") }
+    if let scale = recur.endScale {
+      require(scale, is: (1, scale.columns == 1 ? 1 : keys), "the scale at the end")
+    }
+    let views = [
+      recur.output, recur.stateIn, recur.stateOut, recur.query, recur.key, recur.value,
+      recur.decay, recur.valueDecay, recur.endScale,
+    ]
+    for view in views.compactMap({ $0 }) {
+      requirePlain(view)
+      requireWholeRows(view)
+    }
+    recur.ahead.forEach { check($0) }
   }
 
   private mutating func check(_ product: Multiply) {

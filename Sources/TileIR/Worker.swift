@@ -31,6 +31,10 @@ struct Worker {
       switch statement {
       case .note: break
       case .operation(let operation): execute(operation)
+      case .when(let condition, let inner, let otherwise):
+        run(holds(condition) ? inner : otherwise)
+      case .exchange(let first, let second):
+        values.swapAt(numbers[first]!, numbers[second]!)
       case .firstValueTile(let inner):
         if variables[GridAxis.valueTile.variable] ?? 0 == 0 { run(inner) }
       case .loop(let loop, let inner): run(loop, inner)
@@ -59,6 +63,17 @@ struct Worker {
     }
     variables[loop.variable] = nil
     if case .queryHeads = loop { group = 0 }
+  }
+
+  private func holds(_ condition: Condition) -> Bool {
+    func all(_ bound: Condition.Bound, _ test: (Double) -> Bool) -> Bool {
+      let view = window(bound.view)
+      return (0..<bound.view.rows).allSatisfy { row in
+        (0..<bound.view.columns).allSatisfy { test(get(view, row, $0)) }
+      }
+    }
+    return condition.above.allSatisfy { bound in all(bound) { $0 > bound.limit } }
+      && condition.magnitudeBelow.allSatisfy { bound in all(bound) { abs($0) < bound.limit } }
   }
 
   func at(_ index: Index) -> Int {

@@ -40,6 +40,14 @@ struct DerivationTests {
         }
       }
     }
+    for chunk in [2, 6, 12] {
+      for valueTile in [value, 3, 1] {
+        plans.append(
+          Plan(
+            schedule: "register-recurrent", chunk: chunk, subBlock: chunk, keyTile: key,
+            valueTile: valueTile))
+      }
+    }
     return plans
       + [value, 3, 1].map {
         Plan(schedule: "token-recurrent", chunk: 1, subBlock: 1, keyTile: key, valueTile: $0)

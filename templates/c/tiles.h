@@ -312,7 +312,154 @@ SL_INLINE void sl_decayed_values(
     }
 }
 
+// ---- The recurrence itself ----
+
+// Rows in memory that will be read soon.
+typedef struct {
+  const char *first;  // the first row
+  int64_t step;       // bytes from one row to the next
+  int64_t rows;       // how many there are; may be negative
+  int64_t bytes;      // bytes of a row
+} sl_ahead;
+
+// Asks for one of `parts` equal parts of the rows, so that the memory has
+// something to do all the while that the arithmetic goes on.
+SL_INLINE void sl_ask(const sl_ahead ahead, const int most_rows, int64_t part, int64_t parts) {
+  const int64_t lines = (ahead.bytes + 63) / 64;
+  const int64_t last = (part + 1) * lines * most_rows / parts;
+  for (int64_t n = part * lines * most_rows / parts; n < last; ++n)
+    if (n / lines < ahead.rows)
+      sl_prefetch(ahead.first + (n / lines) * ahead.step + (n % lines) * 64);
+}
+
+// The operands of a recurrence over a block of tokens. A decay of NULL is one.
+typedef struct {
+  float *o;           // output: tokens x columns
+  int64_t o_row;
+  const float *s_in;  // state: keys x columns
+  float *s_out;
+  int64_t s_row;
+  const float *q;  // tokens x keys
+  int64_t q_row;
+  const float *k;  // tokens x keys
+  int64_t k_row;
+  const float *v;  // tokens x columns
+  int64_t v_row;
+  const float *d;  // decay of token t and key i at t * d_row + i * d_step
+  int64_t d_row;
+  int64_t d_step;
+  const float *dv;  // decay of token t and column j
+  int64_t dv_row;
+  const float *end;  // scale of key i at the end, at i * end_step
+  int64_t end_step;
+} sl_recurrence;
+
+// A piece of the state, `keys` rows (at most 8) by `vectors` vectors (at most 4)
+// from row i and column j on, stays in registers over all tokens:
+//   S = d S dv + k v^T;  o (+)= S^T q        (in the other order when `before`)
+SL_INLINE void sl_recur_piece(
+    const int tokens, const int keys, const int vectors, const int before, const int first,
+    const sl_recurrence x, int64_t i, int64_t j) {
+  sl_f32 s[8][4];
+  SL_UNROLL for (int a = 0; a < keys; ++a)
+    SL_UNROLL for (int b = 0; b < vectors; ++b)
+      s[a][b] = sl_load(x.s_in + (i + a) * x.s_row + j + b * SL_LANES);
+  for (int t = 0; t < tokens; ++t) {
+    sl_f32 value[4], column_decay[4], sum[4];
+    float *o = x.o + t * x.o_row + j;
+    SL_UNROLL for (int b = 0; b < vectors; ++b) {
+      value[b] = sl_load(x.v + t * x.v_row + j + b * SL_LANES);
+      column_decay[b] = x.dv ? sl_load(x.dv + t * x.dv_row + j + b * SL_LANES) : sl_zero();
+      sum[b] = first ? sl_zero() : sl_load(o + b * SL_LANES);
+    }
+    SL_UNROLL for (int a = 0; a < keys; ++a) {
+      const sl_f32 query = sl_set(x.q[t * x.q_row + i + a]);
+      const sl_f32 key = sl_set(x.k[t * x.k_row + i + a]);
+      const sl_f32 decay = x.d ? sl_set(x.d[t * x.d_row + (i + a) * x.d_step]) : sl_zero();
+      SL_UNROLL for (int b = 0; b < vectors; ++b) {
+        if (before) sum[b] = sl_fma(query, s[a][b], sum[b]);
+        if (x.d) s[a][b] = sl_mul(decay, s[a][b]);
+        if (x.dv) s[a][b] = sl_mul(column_decay[b], s[a][b]);
+        s[a][b] = sl_fma(key, value[b], s[a][b]);
+        if (!before) sum[b] = sl_fma(query, s[a][b], sum[b]);
+      }
+    }
+    SL_UNROLL for (int b = 0; b < vectors; ++b) sl_store(o + b * SL_LANES, sum[b]);
+  }
+  SL_UNROLL for (int a = 0; a < keys; ++a) {
+    const sl_f32 end = x.end ? sl_set(x.end[(i + a) * x.end_step]) : sl_zero();
+    SL_UNROLL for (int b = 0; b < vectors; ++b) {
+      if (x.end) s[a][b] = sl_mul(end, s[a][b]);
+      sl_store(x.s_out + (i + a) * x.s_row + j + b * SL_LANES, s[a][b]);
+    }
+  }
+}
+
+// All pieces of a panel of `vectors` vectors from column j on.
+SL_INLINE void sl_recur_panel(
+    const int tokens, const int keys, const int piece_keys, const int vectors, const int before,
+    const sl_recurrence x, int64_t j, const sl_ahead *ahead, const int aheads,
+    int64_t first_part, int64_t parts) {
+  const int rest = keys % piece_keys;
+  sl_recur_piece(tokens, rest ? rest : piece_keys, vectors, before, 1, x, 0, j);
+  int64_t part = first_part;
+  for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
+  for (int64_t i = rest ? rest : piece_keys; i < keys; i += piece_keys) {
+    ++part;
+    for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
+    sl_recur_piece(tokens, piece_keys, vectors, before, 0, x, i, j);
+  }
+}
+
+// The recurrence over `tokens` tokens, in pieces of `piece_keys` keys by
+// `piece_vectors` vectors.
+SL_INLINE void sl_recur(
+    const int tokens, const int keys, const int columns, const int piece_keys,
+    const int piece_vectors, const int before, const sl_recurrence x, const sl_ahead *ahead,
+    const int aheads) {
+  const int vectors = SL_VECTORS(columns);
+  const int rest = vectors % piece_vectors;
+  const int64_t pieces = (keys + piece_keys - 1) / piece_keys;
+  const int64_t parts = pieces * ((vectors + piece_vectors - 1) / piece_vectors);
+  int64_t part = 0;
+  int64_t j = 0;
+  for (; j + piece_vectors * SL_LANES <= vectors * SL_LANES; j += piece_vectors * SL_LANES) {
+    sl_recur_panel(
+        tokens, keys, piece_keys, piece_vectors, before, x, j, ahead, aheads, part, parts);
+    part += pieces;
+  }
+  if (rest)
+    sl_recur_panel(tokens, keys, piece_keys, rest, before, x, j, ahead, aheads, part, parts);
+}
+
+static const float sl_ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+// Whether every entry, or every entry's magnitude, lies beyond or below a limit;
+// an entry that is NaN does not.
+#define SL_TEST(name, lower, upper)                                                             \
+  SL_INLINE int name(                                                                            \
+      const int rows, const int columns, const float *x, int64_t x_row, float limit) {           \
+    sl_f32 failures = sl_zero();                                                                 \
+    for (int i = 0; i < rows; ++i)                                                               \
+      for (int j = 0; j < columns; j += SL_LANES) {                                              \
+        const sl_f32 entry = sl_load_n(x + i * x_row + j, columns - j);                          \
+        const sl_f32 failure = sl_load_n(sl_ones, columns - j);                                  \
+        failures = sl_add(failures, sl_less(lower, upper, sl_zero(), failure));                  \
+      }                                                                                          \
+    return sl_sum(failures) == 0.0f;                                                             \
+  }
+SL_TEST(sl_all_above, sl_set(limit), entry)
+SL_TEST(sl_all_magnitudes_below, sl_abs(entry), sl_set(limit))
+
 // ---- Layout ----
+
+// Rows from `from` on hold one number.
+SL_INLINE void sl_fill_rows(
+    int64_t from, const int rows, const int columns, float *t, int64_t t_row, float value) {
+  for (int64_t i = from; i < rows; ++i)
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_store_n(t + i * t_row + j, sl_set(value), columns - j);
+}
 
 // t[j][i] = x[i][j]; t has room for whole blocks of vectors both ways.
 SL_INLINE void sl_transpose_tile(
@@ -378,18 +525,24 @@ SL_INLINE void sl_store_column(const int rows, float *x, int64_t x_row, const fl
   for (int i = 0; i < rows; ++i) x[i * x_row] = t[i];
 }
 
-// Rows of a tile to tokens in memory, rounded to their type.
-#define SL_STORE_ROWS(name, type, store)                                                        \
+// Rows of a tile to tokens in memory, rounded to their type; `streams` goes past
+// the caches where the machine can.
+#define SL_STORE_ROWS(name, type, store, stream)                                                 \
   SL_INLINE void name(                                                                           \
       int64_t rows, const int columns, type *x, int64_t x_row, const float *t, int64_t t_row,    \
-      int64_t valid) {                                                                           \
+      int64_t valid, int streams) {                                                              \
     for (int64_t i = 0; i < rows; ++i)                                                           \
-      for (int j = 0; j < columns; j += SL_LANES)                                                \
-        store(x + i * x_row + j, sl_load(t + i * t_row + j), valid - j);                         \
+      for (int j = 0; j < columns; j += SL_LANES) {                                              \
+        const sl_f32 value = sl_load(t + i * t_row + j);                                         \
+        if (streams && j + SL_LANES <= valid)                                                    \
+          stream(x + i * x_row + j, value);                                                      \
+        else                                                                                     \
+          store(x + i * x_row + j, value, valid - j);                                            \
+      }                                                                                          \
   }
-SL_STORE_ROWS(sl_store_rows_f32, float, sl_store_n)
-SL_STORE_ROWS(sl_store_rows_bf16, uint16_t, sl_store_bf16_n)
-SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n)
+SL_STORE_ROWS(sl_store_rows_f32, float, sl_store_n, sl_stream)
+SL_STORE_ROWS(sl_store_rows_bf16, uint16_t, sl_store_bf16_n, sl_store_bf16)
+SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n, sl_store_f16)
 
 #pragma GCC diagnostic pop
 #endif

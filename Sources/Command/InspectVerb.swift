@@ -1,0 +1,37 @@
+import ArgumentParser
+import Emission
+import Execution
+
+struct InspectVerb: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "inspect",
+    abstract: "Shows a built library's instructions: mix, vector widths, spills.")
+
+  @Argument(help: "A library, or a package folder.") var path: String
+  @OptionGroup var output: OutputOptions
+
+  func run() async throws {
+    var library = path
+    if Files.isFolder(path) { library = try KernelPackage.open(path).library }
+    let report = try ObjectReader.report(on: library)
+    if output.json {
+      try printJSON(report)
+      return
+    }
+    let classes = InstructionClass.allCases
+    print(
+      table(
+        [
+          ["FUNCTION", "INSTRUCTIONS"] + classes.map { $0.rawValue.uppercased() }
+            + ["WIDEST", "SPILLS", "RELOADS", "FRAME"]
+        ]
+          + report.functions.sorted { $0.instructions > $1.instructions }.map { function in
+            [function.name, String(function.instructions)]
+              + classes.map { String(function.mix[$0] ?? 0) }
+              + [
+                report.register(ofBits: function.widestVector), String(function.spillStores),
+                String(function.spillReloads), String(function.frameSize),
+              ]
+          }))
+  }
+}

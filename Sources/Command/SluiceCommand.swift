@@ -1,0 +1,92 @@
+import ArgumentParser
+import Foundation
+import Recurrences
+import Reference
+import Targets
+
+/// The command: its verbs, and how errors become sentences and exit codes.
+public struct SluiceCommand: AsyncParsableCommand {
+  public static let configuration = CommandConfiguration(
+    commandName: "sluice",
+    abstract: "Compiles gated linear attention: from a written recurrence to a verified kernel.",
+    version: "sluice \(sluiceVersion)",
+    subcommands: [
+      ListVerb.self, DescribeVerb.self, DoctorVerb.self, GenerateVerb.self, BuildVerb.self,
+      BenchVerb.self, RunVerb.self,
+      VerifyVerb.self, InspectVerb.self,
+    ])
+
+  public init() {}
+
+  /// Parses the command line, runs the verb for these recurrences beside the shipped ones, exits.
+  public static func run(_ own: [Recurrence]) async -> Never {
+    let shipped = Recurrence.variants.filter { variant in
+      !own.contains { $0.name == variant.name }
+    }
+    await Registry.$recurrences.withValue(own + shipped) { await runVerb() }
+    Foundation.exit(0)
+  }
+
+  private static func runVerb() async {
+    do {
+      var verb = try parseAsRoot()
+      if var verb = verb as? any AsyncParsableCommand {
+        try await verb.run()
+      } else {
+        try verb.run()
+      }
+    } catch let error as SluiceError {
+      fail(error.description, error.exitCode)
+    } catch let error as RecurrenceError {
+      fail(error.description, SluiceError.Kind.usage.rawValue)
+    } catch let error as ShapeError {
+      fail(error.description, SluiceError.Kind.usage.rawValue)
+    } catch let error as ReferenceError {
+      fail(error.description, SluiceError.Kind.badInput.rawValue)
+    } catch {
+      // Help, the version, and what the parser itself refuses.
+      SluiceCommand.exit(withError: error)
+    }
+  }
+
+  /// Prints a sentence on standard error and exits.
+  private static func fail(_ sentence: String, _ code: Int32) -> Never {
+    FileHandle.standardError.write(Data("sluice: \(sentence)\n".utf8))
+    Foundation.exit(code)
+  }
+}
+
+/// The recurrences that verbs know: the shipped ones and the user's own.
+enum Registry {
+  @TaskLocal static var recurrences: [Recurrence] = Recurrence.variants
+
+  /// The recurrence called `name`.
+  static func named(_ name: String) throws -> Recurrence {
+    do {
+      return try Recurrence.named(name, among: recurrences)
+    } catch {
+      let near = recurrences.map(\.name).min { distance($0, name) < distance($1, name) }
+      let hint = near.map { distance($0, name) <= 3 ? " Did you mean '\($0)'?" : "" } ?? ""
+      throw SluiceError(
+        .usage,
+        "There is no recurrence '\(name)'.\(hint) Known are "
+          + recurrences.map(\.name).joined(separator: ", ") + ".")
+    }
+  }
+
+  /// Edits that make one word the other.
+  private static func distance(_ first: String, _ second: String) -> Int {
+    let (a, b) = (Array(first), Array(second))
+    var row = Array(0...b.count)
+    for i in 0..<a.count {
+      var corner = row[0]
+      row[0] = i + 1
+      for j in 0..<b.count {
+        let substituted = corner + (a[i] == b[j] ? 0 : 1)
+        corner = row[j + 1]
+        row[j + 1] = min(substituted, row[j] + 1, row[j + 1] + 1)
+      }
+    }
+    return row[b.count]
+  }
+}

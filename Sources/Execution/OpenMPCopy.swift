@@ -1,0 +1,52 @@
+import Targets
+
+/// The OpenMP runtime beside a library that needs it, so that its folder stands alone.
+struct OpenMPCopy {
+  /// How its file names begin.
+  static let prefix = "libomp.so"
+
+  /// The name that the loader looks for.
+  private let name: String
+  private let content: [UInt8]
+  private let compiler: String
+
+  /// `nil` for a library that has no threads.
+  init?(for library: [UInt8], _ toolchain: Toolchain) async throws(SluiceError) {
+    guard let name = Self.needed(by: library) else { return nil }
+    self.name = name
+    compiler = toolchain.version.line
+    content = try await asSentence {
+      guard let path = try await toolchain.openMPRuntime() else {
+        throw SluiceError(
+          .toolchain,
+          "clang \(toolchain.version) has no OpenMP runtime for the package. "
+            + "Install it (apt-get install libomp-\(toolchain.version.major)-dev).")
+      }
+      return try Files.read(path)
+    }
+  }
+
+  /// Writes the runtime, and beside it whose it is.
+  func write(into folder: String) throws {
+    try Files.write(content, to: "\(folder)/\(name)")
+    try Files.makeExecutable("\(folder)/\(name)")
+    try Files.write(
+      "\(name) is LLVM's OpenMP runtime, an unchanged copy from \(compiler); its licence is the "
+        + "Apache License 2.0 with LLVM Exceptions, https://llvm.org/LICENSE.txt.\n",
+      to: "\(folder)/\(name).LICENSE.txt")
+  }
+
+  /// The runtime's name in the library's table of strings.
+  private static func needed(by library: [UInt8]) -> String? {
+    let sign = Array(prefix.utf8)
+    var start = 0
+    while let first = library[start...].firstIndex(of: sign[0]) {
+      let name = library[first...].prefix { $0 != 0 }
+      if name.starts(with: sign), name.count <= 32, first > 0, library[first - 1] == 0 {
+        return String(decoding: name, as: UTF8.self)
+      }
+      start = first + 1
+    }
+    return nil
+  }
+}

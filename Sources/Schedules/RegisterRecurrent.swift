@@ -1,0 +1,73 @@
+import Recurrences
+import TileIR
+
+/// The recurrence token by token, with a piece of the state in registers over a block of tokens.
+///
+/// Two multiplications an entry of the state and token, and nothing else that grows with K x V: no
+/// score matrix. A decay along the key would be a third; it is folded into the operands relative
+/// to the block's start, q * E and k / E with E the running product of the decays, and the state
+/// is scaled once at the block's end. That is right while E stays far from zero and k / E far from
+/// overflow, which a test of the block decides at run time; a block that fails it takes the exact
+/// form, with the third multiplication.
+public struct RegisterRecurrent: Schedule {
+  public let name = "register-recurrent"
+  public let summary = "token by token, pieces of the state in registers over a block of tokens"
+
+  /// Smallest product of a block's decays that is folded, and largest k / E: products of the two
+  /// with anything within 2^60 of one stay in range.
+  static let smallestDecay = 0x1p-32
+  static let largestKey = 0x1p64
+
+  public init() {}
+
+  public func obstacle(to specification: KernelSpecification) -> String? {
+    if let obstacle = ChunkWalk.obstacle(to: specification) { return obstacle }
+    return specification.normalForm.diagonal?.normalizer == nil
+      ? nil : "A normalizer's sums are not kept in registers here."
+  }
+
+  public func candidates(for specification: KernelSpecification) -> [Plan] {
+    guard obstacle(to: specification) == nil else { return [] }
+    return [16, 32, 8].flatMap { chunk in
+      ChunkWalk.valueTiles(for: specification).map { valueTile in
+        Plan(
+          schedule: name, chunk: chunk, subBlock: chunk, keyTile: specification.key,
+          valueTile: valueTile)
+      }
+    }
+  }
+
+  public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
+    var found = ChunkWalk.objections(to: plan, for: specification)
+    if plan.subBlock != plan.chunk {
+      found.append("\(name) has no sub-blocks; sub-block must be the chunk, \(plan.chunk).")
+    }
+    if plan.keyTile != specification.key {
+      found.append("\(name) takes the whole key; key-tile must be K = \(specification.key).")
+    }
+    if plan.materialization != .none {
+      found.append("\(name) keeps the state on chip; materialization must be none.")
+    }
+    if plan.products != .f32 { found.append("\(name) multiplies in f32.") }
+    return found
+  }
+
+  public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
+    let walk = ChunkWalk(specification, plan)
+    var b = ProgramBuilder(specification, valueTile: plan.valueTile)
+    let state = walk.declareState(&b)
+    let next = b.tile("S_next", specification.key, plan.valueTile, "state after the block")
+    walk.load(state, from: TensorName.initialState, &b)
+    b.loop(.chunks("c")) { b in
+      BlockRecurrence(walk: walk, state: state.matrix, next: next).write(&b)
+    }
+    walk.store(state, to: TensorName.finalState, &b)
+    return walk.program(
+      segmentation: .none, extraTensors: [],
+      phases: [
+        TileProgram.Phase(
+          name: "walk", pseudoCode: BlockRecurrence.pseudoCode(walk),
+          grid: [.sequence, .head, .valueTile], tiles: b.tiles, body: b.body)
+      ])
+  }
+}
