@@ -79,6 +79,11 @@ let package = Package(
     .testTarget(
       name: "ExecutionTests", dependencies: ["Execution", "Emission", "Targets"],
       swiftSettings: settings),
+    // Needs a compiler and this CPU; a few need Python with NumPy.
+    .testTarget(
+      name: "PackageTests", dependencies: ["Execution", "TestSupport"], swiftSettings: settings),
+    // The shelf of generated kernels: the same bytes again, and they compile.
+    .testTarget(name: "GoldenTests", dependencies: ["Execution"], swiftSettings: settings),
     // Derivations need nothing; the verifier needs a compiler, and this CPU.
     .testTarget(
       name: "EvaluationTests", dependencies: ["Evaluation"],

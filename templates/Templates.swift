@@ -19,6 +19,7 @@ public enum Templates {
     case "common.h": PackageResources.common_h
     case "tiles.h": PackageResources.tiles_h
     case "runner.c": PackageResources.runner_c
+    case "probe.c": PackageResources.probe_c
     case "package.py": PackageResources.package_py
     default: nil
     }

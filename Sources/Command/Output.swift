@@ -25,3 +25,8 @@ func printJSON(_ value: some Encodable) throws {
 func progress(_ line: String) {
   FileHandle.standardError.write(Data("\(line)\n".utf8))
 }
+
+/// A number with so many places.
+func rounded(_ number: Double, _ places: Int) -> String {
+  String(format: "%.\(places)f", number)
+}

@@ -11,7 +11,8 @@ public struct SluiceCommand: AsyncParsableCommand {
     abstract: "Compiles gated linear attention: from a written recurrence to a verified kernel.",
     version: "sluice \(sluiceVersion)",
     subcommands: [
-      ListVerb.self, DescribeVerb.self, DoctorVerb.self, GenerateVerb.self,
+      ListVerb.self, DescribeVerb.self, DoctorVerb.self, GenerateVerb.self, BuildVerb.self,
+      BenchVerb.self, RunVerb.self,
       VerifyVerb.self, InspectVerb.self,
     ])
 

@@ -222,17 +222,16 @@ struct EntryEmitter {
     var out = CWriter()
     out.block("SL_EXPORT const char *\(kernel)_manifest(void)") { out in
       out.line("return")
-      var rest = Substring(escaped(manifestJSON))
-      while !rest.isEmpty {
-        var end =
-          rest.index(rest.startIndex, offsetBy: 92, limitedBy: rest.endIndex) ?? rest.endIndex
-        // An escape is not cut in two.
-        while end > rest.startIndex, end < rest.endIndex, rest[rest.index(before: end)] == "\\" {
-          end = rest.index(before: end)
+      var line = ""
+      // An escape is not cut in two.
+      for character in escaped(manifestJSON) {
+        if line.count + character.count > 92 {
+          out.line("    \"\(line)\"")
+          line = ""
         }
-        out.line("    \"\(rest[..<end])\"" + (end == rest.endIndex ? ";" : ""))
-        rest = rest[end...]
+        line += character
       }
+      out.line("    \"\(line)\";")
     }
     out.line()
     out.line("// For programs that load one library at a time.")
@@ -248,17 +247,16 @@ struct EntryEmitter {
     return out.text
   }
 
-  private func escaped(_ text: String) -> String {
-    var result = ""
-    for character in text.unicodeScalars {
-      switch character {
-      case "\"": result += "\\\""
-      case "\\": result += "\\\\"
-      case "?": result += "\\?"
-      case " "..."~": result.unicodeScalars.append(character)
-      default: result += character == "\n" ? "" : "?"
+  /// The text's bytes as C writes them in a string.
+  private func escaped(_ text: String) -> [String] {
+    text.utf8.map { byte in
+      switch byte {
+      case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "?"):
+        "\\" + String(UnicodeScalar(byte))
+      case 32..<127: String(UnicodeScalar(byte))
+      // Three octal digits always: a digit that follows is not taken for one more.
+      default: "\\" + String(512 + Int(byte), radix: 8).suffix(3)
       }
     }
-    return result
   }
 }

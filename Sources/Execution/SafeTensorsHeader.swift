@@ -38,8 +38,8 @@ struct SafeTensorsHeader {
       }
       if entry.range.lowerBound > end {
         throw Self.lie(
-          path, name, "begins at \(entry.range.lowerBound), and nothing accounts for the "
-            + "bytes from \(end) on")
+          path, name,
+          "begins at \(entry.range.lowerBound), and nothing accounts for the bytes from \(end) on")
       }
       end = entry.range.upperBound
       last = name
@@ -86,13 +86,15 @@ struct SafeTensorsHeader {
     }
     guard offsets[1] <= dataSize else {
       throw lie(
-        path, name, "ends at byte \(offsets[1]) of the data, and the file has \(dataSize): it was "
-          + "cut short, or the header is wrong")
+        path, name,
+        "ends at byte \(offsets[1]) of the data, and the file has \(dataSize): it was cut short, "
+          + "or the header is wrong")
     }
     guard offsets[1] - offsets[0] == size else {
       throw lie(
-        path, name, "has \(offsets[1] - offsets[0]) bytes, and \(type.rawValue) of shape \(shape) "
-          + "needs \(size)")
+        path, name,
+        "has \(offsets[1] - offsets[0]) bytes, and \(type.rawValue) of shape \(shape) needs \(size)"
+      )
     }
     return Entry(type: type, shape: shape, range: offsets[0]..<offsets[1])
   }
