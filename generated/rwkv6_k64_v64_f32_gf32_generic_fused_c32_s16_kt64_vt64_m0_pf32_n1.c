@@ -1,22 +1,23 @@
-// linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1.c: do not edit. Made by
-//   sluice generate linear-attention-normalized --key-dim 60 --value-dim 100 --dtype f32 --gate-dtype f32 --target avx2 --schedule segmented --chunk 16 --sub-block 8 --key-tile 60 --value-tile 100 --materialization segments:4 --threads 1 --products f32
+// rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1.c: do not edit. Made by
+//   sluice generate rwkv6 --key-dim 64 --value-dim 64 --dtype f32 --gate-dtype f32 --target generic --schedule chunk-fused --chunk 32 --sub-block 16 --key-tile 64 --value-tile 64 --materialization none --threads 1 --products f32
 //
-// linear-attention-normalized: no gate
+// rwkv6: vector along key
 //   query      scale * q
 //   key        k
 //   value      v
-//   read-out   after the write
-//   divided by maximum(abs(normalizer), 1e-06)
+//   key decay  exp(-exp(w))
+//   read-out   before the write
+//   present    sum(key: scale * q * u * k)
 //
-// schedule         segmented
-// chunk            16
-// sub-block        8
-// key-tile         60
-// value-tile       100
-// materialization  segments:4
+// schedule         chunk-fused
+// chunk            32
+// sub-block        16
+// key-tile         64
+// value-tile       64
+// materialization  none
 // threads          1
 // products         f32
-// target           avx2
+// target           generic
 
 #include <math.h>
 #include <stddef.h>
@@ -26,246 +27,296 @@
 #include <omp.h>
 #endif
 
-// ---- avx2.h ------------------------------------------------------------------------------------
+// ---- generic.h ---------------------------------------------------------------------------------
 
-// The instruction vocabulary for AVX2 with FMA and F16C: eight lanes.
-// generic.h defines what each word means.
-#ifndef SL_AVX2_H
-#define SL_AVX2_H
+// The instruction vocabulary in portable C: complete for every machine that
+// clang or gcc knows, four lanes wide. A faster target offers the same words in
+// a header of its own; common.h, which follows either, adds what is written
+// once on top of them. This file is also the definition: the other headers mean
+// exactly what is said here.
+#ifndef SL_GENERIC_H
+#define SL_GENERIC_H
 
 // Pasted into a source, many words are unused.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-#include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#define SL_LANES 8
+// Lanes of a vector.
+#define SL_LANES 4
 
-typedef __m256 sl_f32;
+// A vector of SL_LANES floats. v[i] reads lane i on every target.
+typedef float sl_f32 __attribute__((vector_size(16)));
+
+typedef int32_t sl_generic_i32 __attribute__((vector_size(16)));
+typedef uint32_t sl_generic_u32 __attribute__((vector_size(16)));
+typedef uint64_t sl_generic_u64 __attribute__((vector_size(16)));
+typedef uint16_t sl_generic_u16 __attribute__((vector_size(8)));
 
 // ---- Constants, lanes, memory ----
 
 // Every lane 0.
-static inline sl_f32 sl_zero(void) { return _mm256_setzero_ps(); }
+static inline sl_f32 sl_zero(void) { return (sl_f32){0.0f, 0.0f, 0.0f, 0.0f}; }
 
 // Every lane x.
-static inline sl_f32 sl_set(float x) { return _mm256_set1_ps(x); }
+static inline sl_f32 sl_set(float x) { return (sl_f32){x, x, x, x}; }
 
 // Lane 0.
-static inline float sl_first(sl_f32 v) { return _mm256_cvtss_f32(v); }
+static inline float sl_first(sl_f32 v) { return v[0]; }
 
-// All ones in the first n lanes, for any n.
-static inline __m256i sl_avx2_mask(int64_t n) {
-  int32_t count = n <= 0 ? 0 : n >= 8 ? 8 : (int32_t)n;
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+// Lane i is p[i]. p needs no alignment.
+static inline sl_f32 sl_load(const float *p) {
+  sl_f32 v;
+  memcpy(&v, p, sizeof v);
+  return v;
 }
 
-// Lane i is p[i].
-static inline sl_f32 sl_load(const float *p) { return _mm256_loadu_ps(p); }
-
-// Lane i is i < n ? p[i] : 0.
+// Lane i is i < n ? p[i] : 0. Any n; touches nothing at or after p + n.
 static inline sl_f32 sl_load_n(const float *p, int64_t n) {
-  return _mm256_maskload_ps(p, sl_avx2_mask(n));
+  sl_f32 v = sl_zero();
+  for (int i = 0; i < SL_LANES; i++)
+    if (i < n) v[i] = p[i];
+  return v;
 }
 
-// p[i] = lane i.
-static inline void sl_store(float *p, sl_f32 v) { _mm256_storeu_ps(p, v); }
+// p[i] = lane i. p needs no alignment.
+static inline void sl_store(float *p, sl_f32 v) { memcpy(p, &v, sizeof v); }
 
-// p[i] = lane i for i < n.
+// p[i] = lane i for i < n. Any n; touches nothing at or after p + n.
 static inline void sl_store_n(float *p, sl_f32 v, int64_t n) {
-  _mm256_maskstore_ps(p, sl_avx2_mask(n), v);
+  for (int i = 0; i < SL_LANES; i++)
+    if (i < n) p[i] = v[i];
 }
 
-// sl_store past the caches where p is aligned to 32 bytes.
+// sl_store that asks the caches to let the line go; a plain store where p is
+// not aligned to a vector. Other threads see it after sl_stream_end().
 static inline void sl_stream(float *p, sl_f32 v) {
-  if (((uintptr_t)p & 31) == 0)
-    _mm256_stream_ps(p, v);
-  else
-    _mm256_storeu_ps(p, v);
+#if defined(__clang__)
+  if (((uintptr_t)p & (sizeof v - 1)) == 0) {
+    __builtin_nontemporal_store(v, (sl_f32 *)(void *)p);
+    return;
+  }
+#endif
+  sl_store(p, v);
 }
 
 // ---- Arithmetic, lane by lane ----
 
 // a + b
-static inline sl_f32 sl_add(sl_f32 a, sl_f32 b) { return _mm256_add_ps(a, b); }
+static inline sl_f32 sl_add(sl_f32 a, sl_f32 b) { return a + b; }
 
 // a - b
-static inline sl_f32 sl_sub(sl_f32 a, sl_f32 b) { return _mm256_sub_ps(a, b); }
+static inline sl_f32 sl_sub(sl_f32 a, sl_f32 b) { return a - b; }
 
 // a * b
-static inline sl_f32 sl_mul(sl_f32 a, sl_f32 b) { return _mm256_mul_ps(a, b); }
+static inline sl_f32 sl_mul(sl_f32 a, sl_f32 b) { return a * b; }
 
 // a / b
-static inline sl_f32 sl_div(sl_f32 a, sl_f32 b) { return _mm256_div_ps(a, b); }
+static inline sl_f32 sl_div(sl_f32 a, sl_f32 b) { return a / b; }
 
-// a * b + c
-static inline sl_f32 sl_fma(sl_f32 a, sl_f32 b, sl_f32 c) { return _mm256_fmadd_ps(a, b, c); }
+// a * b + c, rounded once where the machine has it, else twice.
+static inline sl_f32 sl_fma(sl_f32 a, sl_f32 b, sl_f32 c) { return a * b + c; }
 
-// c - a * b
-static inline sl_f32 sl_nfma(sl_f32 a, sl_f32 b, sl_f32 c) { return _mm256_fnmadd_ps(a, b, c); }
+// c - a * b, rounded as sl_fma.
+static inline sl_f32 sl_nfma(sl_f32 a, sl_f32 b, sl_f32 c) { return c - a * b; }
 
-// a < b ? x : y
+// a < b ? x : y. A comparison with NaN is false.
 static inline sl_f32 sl_less(sl_f32 a, sl_f32 b, sl_f32 x, sl_f32 y) {
-  return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  sl_generic_i32 m = (sl_generic_i32)(a < b);
+  return (sl_f32)(((sl_generic_i32)x & m) | ((sl_generic_i32)y & ~m));
 }
 
-// a < b ? a : b
-static inline sl_f32 sl_min(sl_f32 a, sl_f32 b) { return _mm256_min_ps(a, b); }
+// a < b ? a : b. So b where either is NaN, and b of two zeros.
+static inline sl_f32 sl_min(sl_f32 a, sl_f32 b) { return sl_less(a, b, a, b); }
 
-// b < a ? a : b
-static inline sl_f32 sl_max(sl_f32 a, sl_f32 b) { return _mm256_max_ps(a, b); }
+// b < a ? a : b. So b where either is NaN, and b of two zeros.
+static inline sl_f32 sl_max(sl_f32 a, sl_f32 b) { return sl_less(b, a, a, b); }
 
-// The sign flipped.
-static inline sl_f32 sl_neg(sl_f32 a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
+// The sign flipped, of zeros and NaNs too.
+static inline sl_f32 sl_neg(sl_f32 a) {
+  return (sl_f32)((sl_generic_u32)a ^ (sl_generic_u32)sl_set(-0.0f));
+}
 
-// The sign cleared.
-static inline sl_f32 sl_abs(sl_f32 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+// The sign cleared, of zeros and NaNs too.
+static inline sl_f32 sl_abs(sl_f32 a) {
+  return (sl_f32)((sl_generic_u32)a & ~(sl_generic_u32)sl_set(-0.0f));
+}
 
-// The square root.
-static inline sl_f32 sl_sqrt(sl_f32 a) { return _mm256_sqrt_ps(a); }
+// The square root, correctly rounded; NaN below zero.
+static inline sl_f32 sl_sqrt(sl_f32 a) {
+#if defined(__clang__)
+  return __builtin_elementwise_sqrt(a);
+#else
+  for (int i = 0; i < SL_LANES; i++) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+#endif
+}
 
-// The largest integer that is not above a.
-static inline sl_f32 sl_floor(sl_f32 a) { return _mm256_floor_ps(a); }
+// The largest integer that is not above a; the sign of a zero stays.
+static inline sl_f32 sl_floor(sl_f32 a) {
+  sl_f32 limit = sl_set(8388608.0f);  // 2^23: from here on all are integers
+  sl_f32 small = sl_less(sl_abs(a), limit, a, sl_zero());
+  sl_f32 t = __builtin_convertvector(
+      __builtin_convertvector(small, sl_generic_i32), sl_f32);
+  t = sl_sub(t, sl_less(small, t, sl_set(1.0f), sl_zero()));
+  sl_generic_u32 sign = (sl_generic_u32)a & (sl_generic_u32)sl_set(-0.0f);
+  t = (sl_f32)((sl_generic_u32)t | sign);
+  return sl_less(sl_abs(a), limit, t, a);
+}
 
 // ---- Across lanes ----
 
-// The sum of the lanes: upper half onto lower half until one is left.
-static inline float sl_sum(sl_f32 v) {
-  __m128 b = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
-  return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
-}
+// The sum of the lanes, in one order on every target: the upper half is added
+// to the lower half until one lane is left.
+static inline float sl_sum(sl_f32 v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
-// The greatest lane.
+// The greatest lane; promises nothing about NaN.
 static inline float sl_max_across(sl_f32 v) {
-  __m128 b = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  b = _mm_max_ps(b, _mm_movehl_ps(b, b));
-  return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+  float a = v[0] < v[2] ? v[2] : v[0], b = v[1] < v[3] ? v[3] : v[1];
+  return a < b ? b : a;
 }
 
-// One level of sl_sum_rows each: fold the halves of a and of b, a first.
-static inline sl_f32 sl_avx2_fold4(sl_f32 a, sl_f32 b) {
-  return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+// The 2x2 steps of a transposition: halves, then neighbours.
+static inline sl_f32 sl_generic_low(sl_f32 a, sl_f32 b) {
+  return (sl_f32){a[0], a[1], b[0], b[1]};
 }
-static inline sl_f32 sl_avx2_fold2(sl_f32 a, sl_f32 b) {
-  return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+static inline sl_f32 sl_generic_high(sl_f32 a, sl_f32 b) {
+  return (sl_f32){a[2], a[3], b[2], b[3]};
 }
-static inline sl_f32 sl_avx2_fold1(sl_f32 a, sl_f32 b) {
-  return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
+static inline sl_f32 sl_generic_even(sl_f32 a, sl_f32 b) {
+  return (sl_f32){a[0], a[2], b[0], b[2]};
+}
+static inline sl_f32 sl_generic_odd(sl_f32 a, sl_f32 b) {
+  return (sl_f32){a[1], a[3], b[1], b[3]};
 }
 
-// Lane i is sl_sum(v[i]).
+// Lane i is sl_sum(v[i]), to the bit.
 static inline sl_f32 sl_sum_rows(const sl_f32 v[SL_LANES]) {
-  sl_f32 a = sl_avx2_fold2(sl_avx2_fold4(v[0], v[4]), sl_avx2_fold4(v[1], v[5]));
-  sl_f32 b = sl_avx2_fold2(sl_avx2_fold4(v[2], v[6]), sl_avx2_fold4(v[3], v[7]));
-  return sl_avx2_fold1(a, b);
+  sl_f32 a = sl_generic_low(v[0], v[1]) + sl_generic_high(v[0], v[1]);
+  sl_f32 b = sl_generic_low(v[2], v[3]) + sl_generic_high(v[2], v[3]);
+  return sl_generic_even(a, b) + sl_generic_odd(a, b);
 }
 
-// Rows r and r + 4 of four columns, as the halves of one vector.
-static inline sl_f32 sl_avx2_gather2(const float *p, int64_t stride) {
-  __m256 v = _mm256_castps128_ps256(_mm_loadu_ps(p));
-  return _mm256_insertf128_ps(v, _mm_loadu_ps(p + 4 * stride), 1);
-}
-
-// dst[j * dst_stride + i] = src[i * src_stride + j].
+// dst[j * dst_stride + i] = src[i * src_stride + j] for i, j < SL_LANES.
+// Strides count floats. All is read before anything is written.
 static inline void sl_transpose(const float *src, int64_t src_stride, float *dst,
                                 int64_t dst_stride) {
-  sl_f32 out[8];
-#pragma GCC unroll 2
-  for (int c = 0; c < 2; c++) {  // four columns of src: 4x4 within each half
-    const float *p = src + 4 * c;
-    __m256 r0 = sl_avx2_gather2(p, src_stride);
-    __m256 r1 = sl_avx2_gather2(p + src_stride, src_stride);
-    __m256 r2 = sl_avx2_gather2(p + 2 * src_stride, src_stride);
-    __m256 r3 = sl_avx2_gather2(p + 3 * src_stride, src_stride);
-    __m256 a = _mm256_unpacklo_ps(r0, r1), b = _mm256_unpacklo_ps(r2, r3);
-    __m256 d = _mm256_unpackhi_ps(r0, r1), e = _mm256_unpackhi_ps(r2, r3);
-    out[4 * c] = _mm256_shuffle_ps(a, b, 0x44);
-    out[4 * c + 1] = _mm256_shuffle_ps(a, b, 0xee);
-    out[4 * c + 2] = _mm256_shuffle_ps(d, e, 0x44);
-    out[4 * c + 3] = _mm256_shuffle_ps(d, e, 0xee);
-  }
-#pragma GCC unroll 8
-  for (int j = 0; j < 8; j++) sl_store(dst + j * dst_stride, out[j]);
+  sl_f32 r0 = sl_load(src), r1 = sl_load(src + src_stride);
+  sl_f32 r2 = sl_load(src + 2 * src_stride), r3 = sl_load(src + 3 * src_stride);
+  sl_f32 a = sl_generic_low(r0, r1), b = sl_generic_low(r2, r3);
+  sl_f32 c = sl_generic_high(r0, r1), d = sl_generic_high(r2, r3);
+  sl_store(dst, sl_generic_even(a, b));
+  sl_store(dst + dst_stride, sl_generic_odd(a, b));
+  sl_store(dst + 2 * dst_stride, sl_generic_even(c, d));
+  sl_store(dst + 3 * dst_stride, sl_generic_odd(c, d));
 }
 
 // ---- bf16 and f16 in memory ----
+// Widening is exact. Narrowing rounds to nearest, ties to even; NaN stays NaN
+// and turns quiet; what is too large becomes infinite. A float or bf16 below
+// 2^-126 may be taken for zero. The _n forms treat n as sl_load_n does.
 
-static inline sl_f32 sl_avx2_from_bf16(__m128i h) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+static inline sl_f32 sl_generic_from_bf16(sl_generic_u16 h) {
+  return (sl_f32)(__builtin_convertvector(h, sl_generic_u32) << 16);
 }
 
-static inline __m128i sl_avx2_to_bf16(sl_f32 v) {
-  __m256i u = _mm256_castps_si256(v), high = _mm256_srli_epi32(u, 16);
-  __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
-  __m256i r = _mm256_add_epi32(_mm256_add_epi32(u, odd), _mm256_set1_epi32(0x7fff));
-  __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-  __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-  r = _mm256_blendv_epi8(_mm256_srli_epi32(r, 16), quiet, is_nan);
-  return _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+static inline sl_generic_u16 sl_generic_to_bf16(sl_f32 v) {
+  sl_generic_u32 u = (sl_generic_u32)v, is_nan = (sl_generic_u32)(v != v);
+  sl_generic_u32 rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  sl_generic_u32 quiet = (u >> 16) | 0x40u;
+  return __builtin_convertvector((rounded & ~is_nan) | (quiet & is_nan), sl_generic_u16);
 }
 
-static inline __m128i sl_avx2_load16(const uint16_t *p) {
-  return _mm_loadu_si128((const __m128i_u *)p);
+static inline sl_f32 sl_generic_from_f16(sl_generic_u16 h) {
+  sl_generic_u32 w = __builtin_convertvector(h, sl_generic_u32);
+  sl_generic_u32 magnitude = (w & 0x7fffu) << 13, sign = (w & 0x8000u) << 16;
+  sl_generic_u32 exponent = magnitude & 0x0f800000u;
+  sl_generic_u32 normal = magnitude + 0x38000000u;
+  // Infinity and NaN: up to the float's exponent of all ones.
+  normal += (sl_generic_u32)(exponent == 0x0f800000u) & 0x38000000u;
+  // Subnormal: 2^-14 (1 + m) - 2^-14, which needs no subnormal float.
+  sl_f32 tiny = (sl_f32)(normal + 0x00800000u) - sl_set(6.103515625e-05f);
+  sl_generic_u32 is_tiny = (sl_generic_u32)(exponent == 0u);
+  return (sl_f32)(((normal & ~is_tiny) | ((sl_generic_u32)tiny & is_tiny)) | sign);
 }
 
-static inline __m128i sl_avx2_load16_n(const uint16_t *p, int64_t n) {
-  uint16_t h[8] = {0};
-  for (int i = 0; i < 8; i++)
+static inline sl_generic_u16 sl_generic_to_f16(sl_f32 v) {
+  sl_generic_u32 sign = (sl_generic_u32)v & 0x80000000u;
+  sl_generic_u32 u = (sl_generic_u32)v ^ sign;
+  sl_generic_u32 normal = (u + 0xc8000fffu + ((u >> 13) & 1u)) >> 13;
+  // Below 2^-14: adding 1/2 rounds at the place of the last subnormal bit.
+  sl_f32 half = sl_set(0.5f);
+  sl_generic_u32 tiny = (sl_generic_u32)((sl_f32)u + half) - (sl_generic_u32)half;
+  sl_generic_u32 is_tiny = (sl_generic_u32)(u < 0x38800000u);
+  sl_generic_u32 is_huge = (sl_generic_u32)(u >= 0x47800000u);
+  sl_generic_u32 is_nan = (sl_generic_u32)(u > 0x7f800000u);
+  sl_generic_u32 huge = 0x7c00u | (is_nan & 0x200u);
+  sl_generic_u32 h = (normal & ~is_tiny) | (tiny & is_tiny);
+  h = (h & ~is_huge) | (huge & is_huge);
+  return __builtin_convertvector(h | (sign >> 16), sl_generic_u16);
+}
+
+static inline sl_generic_u16 sl_generic_load16(const uint16_t *p) {
+  sl_generic_u16 h;
+  memcpy(&h, p, sizeof h);
+  return h;
+}
+
+static inline sl_generic_u16 sl_generic_load16_n(const uint16_t *p, int64_t n) {
+  sl_generic_u16 h = {0, 0, 0, 0};
+  for (int i = 0; i < SL_LANES; i++)
     if (i < n) h[i] = p[i];
-  return sl_avx2_load16(h);
+  return h;
 }
 
-static inline void sl_avx2_store16(uint16_t *p, __m128i h) {
-  _mm_storeu_si128((__m128i_u *)p, h);
-}
-
-static inline void sl_avx2_store16_n(uint16_t *p, __m128i v, int64_t n) {
-  uint16_t h[8];
-  sl_avx2_store16(h, v);
-  for (int i = 0; i < 8; i++)
+static inline void sl_generic_store16_n(uint16_t *p, sl_generic_u16 h, int64_t n) {
+  for (int i = 0; i < SL_LANES; i++)
     if (i < n) p[i] = h[i];
 }
 
 // Lane i is the bf16 p[i].
 static inline sl_f32 sl_load_bf16(const uint16_t *p) {
-  return sl_avx2_from_bf16(sl_avx2_load16(p));
+  return sl_generic_from_bf16(sl_generic_load16(p));
 }
 
 // Lane i is i < n ? the bf16 p[i] : 0.
 static inline sl_f32 sl_load_bf16_n(const uint16_t *p, int64_t n) {
-  return sl_avx2_from_bf16(sl_avx2_load16_n(p, n));
+  return sl_generic_from_bf16(sl_generic_load16_n(p, n));
 }
 
 // p[i] = lane i as bf16.
 static inline void sl_store_bf16(uint16_t *p, sl_f32 v) {
-  sl_avx2_store16(p, sl_avx2_to_bf16(v));
+  sl_generic_u16 h = sl_generic_to_bf16(v);
+  memcpy(p, &h, sizeof h);
 }
 
 // p[i] = lane i as bf16 for i < n.
 static inline void sl_store_bf16_n(uint16_t *p, sl_f32 v, int64_t n) {
-  sl_avx2_store16_n(p, sl_avx2_to_bf16(v), n);
+  sl_generic_store16_n(p, sl_generic_to_bf16(v), n);
 }
 
-// Lane i is the f16 p[i].
-static inline sl_f32 sl_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(sl_avx2_load16(p)); }
+// Lane i is the f16 p[i], subnormals included.
+static inline sl_f32 sl_load_f16(const uint16_t *p) {
+  return sl_generic_from_f16(sl_generic_load16(p));
+}
 
 // Lane i is i < n ? the f16 p[i] : 0.
 static inline sl_f32 sl_load_f16_n(const uint16_t *p, int64_t n) {
-  return _mm256_cvtph_ps(sl_avx2_load16_n(p, n));
+  return sl_generic_from_f16(sl_generic_load16_n(p, n));
 }
 
-// p[i] = lane i as f16.
+// p[i] = lane i as f16, subnormals included.
 static inline void sl_store_f16(uint16_t *p, sl_f32 v) {
-  sl_avx2_store16(p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  sl_generic_u16 h = sl_generic_to_f16(v);
+  memcpy(p, &h, sizeof h);
 }
 
 // p[i] = lane i as f16 for i < n.
 static inline void sl_store_f16_n(uint16_t *p, sl_f32 v, int64_t n) {
-  sl_avx2_store16_n(p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT), n);
+  sl_generic_store16_n(p, sl_generic_to_f16(v), n);
 }
 
 #pragma GCC diagnostic pop
@@ -1153,9 +1204,9 @@ SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n, sl_store_f16)
 
 // Arguments of the kernel. Token tensors are dense, [B, T, H, D] or [B, H, T, D];
 // docs/abi.md of Sluice says the rest.
-struct linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_args {
+struct rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_args {
   uint32_t abi;   // 1
-  uint32_t size;  // sizeof(struct linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_args)
+  uint32_t size;  // sizeof(struct rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_args)
   int64_t batch;
   int64_t length;       // tokens a batch row; of all packed sequences together
   int64_t query_heads;  // heads of q and o: a multiple of heads
@@ -1168,23 +1219,25 @@ struct linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_
   uint32_t reserved;
   void *workspace;  // aligned to 64 bytes
   uint64_t workspace_size;
-  const float *initial_state;  // [B or sequences, heads, 60, 101], or NULL for zero
+  const float *initial_state;  // [B or sequences, heads, 64, 64], or NULL for zero
   float *final_state;          // likewise, or NULL
-  float *o;  // f32 [B, T, query heads, 100]
-  const float *q;  // f32 [B, T, query heads, 60]: what a token asks for, after its feature map, >= 0
-  const float *k;  // f32 [B, T, heads, 60]: where a token writes, after its feature map, >= 0
-  const float *v;  // f32 [B, T, heads, 100]: what a token writes
+  float *o;  // f32 [B, T, query heads, 64]
+  const float *q;  // f32 [B, T, query heads, 64]: receptance
+  const float *k;  // f32 [B, T, heads, 64]: where a token writes
+  const float *v;  // f32 [B, T, heads, 64]: what a token writes
+  const float *w;  // f32 [B, T, heads, 64]: log of the negated log decay
+  const float *u;  // f32 [heads, 64]: weight of the present token
 };
 
-typedef struct linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_args arguments;
-int32_t linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_forward(const arguments *args);
-int64_t linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_workspace_size(const arguments *args);
-const char *linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_manifest(void);
+typedef struct rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_args arguments;
+int32_t rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_forward(const arguments *args);
+int64_t rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args);
+const char *rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_manifest(void);
 
 // ---- The workspace -----------------------------------------------------------------------------
 
 // Bytes of scratch memory a thread.
-enum { scratch_bytes = 54080 };
+enum { scratch_bytes = 99968 };
 
 static int64_t sequences_of(const arguments *args) {
   return args->cu_seqlens ? args->sequences : args->batch;
@@ -1198,300 +1251,226 @@ static int64_t threads_of(const arguments *args) {
 // An output that outgrows the caches goes past them.
 static int streams_output(const arguments *args) {
   const int64_t rows = args->batch * args->length * args->query_heads;
-  return rows * 400 > 4194304;
-}
-
-// Slots for the states between segments.
-static int64_t slots_of(const arguments *args) {
-  return 4 * sequences_of(args);
-}
-
-static float *segment_state_of(const arguments *args) {
-  return (float *)((char *)args->workspace + threads_of(args) * scratch_bytes);
+  return rows * 256 > 4194304;
 }
 
 // ---- The kernel --------------------------------------------------------------------------------
 
-// summarize: one worker's share.
-//
-//   every segment from a zero state: what it adds to the state, and how it decays it
-//   for each chunk: S = diag(decay) S + k^T v
-static void summarize(const arguments *args, int64_t item, char *scratch) {
-  const int64_t heads = args->heads;
-  const int64_t sequence = item / (4 * 1 * heads);
-  const int64_t head = item / (4 * 1) % heads;
-  const int64_t valueTile = item / (4) % 1;
-  const int64_t segment = item % 4;
-  const int64_t batch_row = args->cu_seqlens ? 0 : sequence;
-  const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
-  const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
-  const int64_t length = end - begin;
-  const int64_t chunks = (length + 15) / 16;
-  const int64_t segment_chunks = (chunks + 3) / 4;
-  const int64_t segments = segment_chunks ? (chunks + segment_chunks - 1) / segment_chunks : 0;
-  const int64_t first_chunk = sl_least(segment * segment_chunks, chunks);
-  const int64_t last_chunk = sl_least(first_chunk + segment_chunks, chunks);
-  const int64_t slot = 4 * sequence;
-  const int64_t value_begin = 100 * valueTile;
-  const int64_t k_token = args->layout ? 60 : heads * 60;
-  const int64_t k_head = args->layout ? args->length * 60 : 60;
-  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 60 + begin * k_token + head * k_head;
-  const int64_t v_token = args->layout ? 100 : heads * 100;
-  const int64_t v_head = args->layout ? args->length * 100 : 100;
-  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 100 + begin * v_token + head * v_head;
-  float *segment_state_in = segment_state_of(args) + (slot * heads + head) * 6060;
-  float *const S = (float *)(scratch + 0);  // 60 x 100: state of one head
-  float *const z = (float *)(scratch + 26624);  // 60 x 1: the state's further column, the normalizer
-  float *const ones = (float *)(scratch + 26880);  // 16 x 1: the value that the normalizer sees
-  float *const k = (float *)(scratch + 26944);  // 16 x 60: keys of the chunk
-  float *const v = (float *)(scratch + 31040);  // 16 x 100: values of the chunk
-
-  // A segment without chunks has no work, and no slot of its own.
-  if (segment >= segments) return;
-  for (int64_t row = 0; row < 60; ++row) {
-    for (int64_t column = 0; column < 96; column += SL_LANES) {
-      sl_store((S + row * 104) + column, sl_set(0.0f));
-    }
-    sl_store_n((S + row * 104) + 96, sl_set(0.0f), 4);
-  }
-  for (int64_t row = 0; row < 60; ++row) {
-    (z + row)[0] = 0.0f;
-  }
-  for (int64_t row = 0; row < 16; ++row) {
-    (ones + row)[0] = 1.0f;
-  }
-  for (int64_t c = first_chunk; c < last_chunk; ++c) {
-    const int64_t tokens = sl_least(16, length - 16 * c);
-    // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
-    // k = k
-    for (int64_t row = 0; row < tokens; ++row) {
-      const float *k_row = k_in + (16 * c + row) * k_token;
-      for (int64_t column = 0; column < 56; column += SL_LANES) {
-        sl_store((k + row * 64) + column, sl_load(k_row + column));
-      }
-      sl_store_n((k + row * 64) + 56, sl_load_n(k_row + 56, 4), 4);
-    }
-    for (int64_t row = tokens; row < 16; ++row) {
-      for (int64_t column = 0; column < 56; column += SL_LANES) {
-        sl_store((k + row * 64) + column, sl_set(0.0f));
-      }
-      sl_store_n((k + row * 64) + 56, sl_set(0.0f), 4);
-    }
-    // v = v
-    for (int64_t row = 0; row < tokens; ++row) {
-      const float *v_row = v_in + (16 * c + row) * v_token + value_begin;
-      for (int64_t column = 0; column < 96; column += SL_LANES) {
-        sl_store((v + row * 104) + column, sl_load(v_row + column));
-      }
-      sl_store_n((v + row * 104) + 96, sl_load_n(v_row + 96, 4), 4);
-    }
-    for (int64_t row = tokens; row < 16; ++row) {
-      for (int64_t column = 0; column < 96; column += SL_LANES) {
-        sl_store((v + row * 104) + column, sl_set(0.0f));
-      }
-      sl_store_n((v + row * 104) + 96, sl_set(0.0f), 4);
-    }
-    // S = diag(decay of the chunk) S + k^T v
-    sl_multiply_column(60, z, k, 1, 64, ones, 16, (sl_before){1, NULL, NULL});
-    sl_multiply(60, 100, 4, 3, S, 104, k, 1, 64, v, 104, 16, (sl_before){1, NULL, NULL});
-  }
-  sl_store_matrix(
-      60, 100, segment_state_in + segment * heads * 6060 + value_begin, 101, S, 104, 100);
-  sl_store_column(60, segment_state_in + segment * heads * 6060 + 100, 101, z);
-}
-
-// combine: one worker's share.
-//
-//   for each segment: U = its summary;  its place = S;  S = diag(A) S diag(B) + U
-static void combine(const arguments *args, int64_t item, char *scratch) {
-  const int64_t heads = args->heads;
-  const int64_t sequence = item / (heads);
-  const int64_t head = item % heads;
-  const int64_t valueTile = item % 1;
-  const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
-  const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
-  const int64_t length = end - begin;
-  const int64_t chunks = (length + 15) / 16;
-  const int64_t segment_chunks = (chunks + 3) / 4;
-  const int64_t segments = segment_chunks ? (chunks + segment_chunks - 1) / segment_chunks : 0;
-  const int64_t slot = 4 * sequence;
-  const int64_t value_begin = 100 * valueTile;
-  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 6060 : NULL;
-  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 6060 : NULL;
-  float *segment_state_in = segment_state_of(args) + (slot * heads + head) * 6060;
-  float *const S = (float *)(scratch + 0);  // 60 x 100: state of one head
-  float *const z = (float *)(scratch + 26624);  // 60 x 1: the state's further column, the normalizer
-  float *const U = (float *)(scratch + 26944);  // 60 x 100: what a segment adds
-  float *const u = (float *)(scratch + 53568);  // 60 x 1: what a segment adds to the normalizer
-
-  sl_load_matrix(
-      60, 100, S, 104, initial_state_in ? initial_state_in + value_begin : NULL, 101, 100);
-  sl_load_column(60, z, initial_state_in ? initial_state_in + 100 : NULL, 101);
-  for (int64_t j = 0; j < segments; ++j) {
-    sl_load_matrix(60, 100, U, 104, segment_state_in + j * heads * 6060 + value_begin, 101, 100);
-    sl_store_matrix(60, 100, segment_state_in + j * heads * 6060 + value_begin, 101, S, 104, 100);
-    // S = s + u
-    for (int64_t row = 0; row < 60; ++row) {
-      for (int64_t column = 0; column < 96; column += SL_LANES) {
-        sl_store(
-            (S + row * 104) + column,
-            sl_add(sl_load((S + row * 104) + column), sl_load((U + row * 104) + column)));
-      }
-      sl_store_n(
-          (S + row * 104) + 96, sl_add(sl_load((S + row * 104) + 96), sl_load((U + row * 104) + 96)), 4);
-    }
-    sl_load_column(60, u, segment_state_in + j * heads * 6060 + 100, 101);
-    sl_store_column(60, segment_state_in + j * heads * 6060 + 100, 101, z);
-    // z = s + u
-    for (int64_t row = 0; row < 60; ++row) {
-      (z + row)[0] = ((z + row)[0] + (u + row)[0]);
-    }
-  }
-  sl_store_matrix(60, 100, final_state_in ? final_state_in + value_begin : NULL, 101, S, 104, 100);
-  sl_store_column(60, final_state_in ? final_state_in + 100 : NULL, 101, z);
-}
-
 // walk: one worker's share.
 //
-//   S = the state before each segment
-//   for each chunk of 16 tokens:
+//   S = the state before the whole sequence
+//   for each chunk of 32 tokens:
+//     E_i = d_start ... d_i         from the start of i's sub-block of 16 tokens
+//     F_j = d_{j+1} ... d_end       to the end of j's sub-block
+//     T_r = product of d over sub-block r
 //     for each query head of the group:
-//       P = (q k^T) W;  Q = q E
+//       for each sub-block r:  Q = q E
+//         P_rr = sum_k q_ik k_jk d_{j+1,k} ... d_ik      exact, by running products
+//         for s = r-1 ... 0:  P_rs = Q (k F)_s^T;  Q = Q T_s
 //         O = Q S + P v
 //     S = diag(T) S + (k F)^T v
 static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t heads = args->heads;
-  const int64_t sequence = item / (4 * 1 * heads);
-  const int64_t head = item / (4 * 1) % heads;
-  const int64_t valueTile = item / (4) % 1;
-  const int64_t segment = item % 4;
+  const int64_t sequence = item / (heads);
+  const int64_t head = item % heads;
+  const int64_t valueTile = item % 1;
   const int64_t group = args->query_heads / args->heads;
   const int64_t batch_row = args->cu_seqlens ? 0 : sequence;
   const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
   const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
   const int64_t length = end - begin;
-  const int64_t chunks = (length + 15) / 16;
-  const int64_t segment_chunks = (chunks + 3) / 4;
-  const int64_t segments = segment_chunks ? (chunks + segment_chunks - 1) / segment_chunks : 0;
-  const int64_t first_chunk = sl_least(segment * segment_chunks, chunks);
-  const int64_t last_chunk = sl_least(first_chunk + segment_chunks, chunks);
-  const int64_t slot = 4 * sequence;
-  const int64_t value_begin = 100 * valueTile;
+  const int64_t chunks = (length + 31) / 32;
+  const int64_t first_chunk = 0;
+  const int64_t last_chunk = chunks;
+  const int64_t value_begin = 64 * valueTile;
   const int64_t streams = streams_output(args);
   const float scale = args->scale;
-  const int64_t q_token = args->layout ? 60 : args->query_heads * 60;
-  const int64_t q_head = args->layout ? args->length * 60 : 60;
-  const float *q_in = (const float *)args->q + batch_row * args->length * args->query_heads * 60 + begin * q_token + head * group * q_head;
-  const int64_t k_token = args->layout ? 60 : heads * 60;
-  const int64_t k_head = args->layout ? args->length * 60 : 60;
-  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 60 + begin * k_token + head * k_head;
-  const int64_t v_token = args->layout ? 100 : heads * 100;
-  const int64_t v_head = args->layout ? args->length * 100 : 100;
-  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 100 + begin * v_token + head * v_head;
-  const int64_t o_token = args->layout ? 100 : args->query_heads * 100;
-  const int64_t o_head = args->layout ? args->length * 100 : 100;
-  float *o_in = (float *)args->o + batch_row * args->length * args->query_heads * 100 + begin * o_token + head * group * o_head;
-  float *segment_state_in = segment_state_of(args) + (slot * heads + head) * 6060;
-  float *const S = (float *)(scratch + 0);  // 60 x 100: state of one head
-  float *const z = (float *)(scratch + 26624);  // 60 x 1: the state's further column, the normalizer
-  float *const ones = (float *)(scratch + 26880);  // 16 x 1: the value that the normalizer sees
-  float *const k = (float *)(scratch + 26944);  // 16 x 60: keys of the chunk
-  float *const v = (float *)(scratch + 31040);  // 16 x 100: values of the chunk
-  float *const W = (float *)(scratch + 37696);  // 16 x 16: decays from token j to token i
-  float *const kT = (float *)(scratch + 38720);  // 60 x 16: the same keys, transposed: the right operand of the scores
-  float *const q = (float *)(scratch + 42816);  // 16 x 60: queries of the chunk, scaled
-  float *const P = (float *)(scratch + 46912);  // 16 x 16: scores of the chunk's tokens on each other
-  float *const O = (float *)(scratch + 47936);  // 8 x 100: outputs of a sub-block
-  float *const n = (float *)(scratch + 51264);  // 8 x 1: sums of the scores
+  const int64_t q_token = args->layout ? 64 : args->query_heads * 64;
+  const int64_t q_head = args->layout ? args->length * 64 : 64;
+  const float *q_in = (const float *)args->q + batch_row * args->length * args->query_heads * 64 + begin * q_token + head * group * q_head;
+  const int64_t k_token = args->layout ? 64 : heads * 64;
+  const int64_t k_head = args->layout ? args->length * 64 : 64;
+  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 64 + begin * k_token + head * k_head;
+  const int64_t v_token = args->layout ? 64 : heads * 64;
+  const int64_t v_head = args->layout ? args->length * 64 : 64;
+  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64 + begin * v_token + head * v_head;
+  const int64_t w_token = args->layout ? 64 : heads * 64;
+  const int64_t w_head = args->layout ? args->length * 64 : 64;
+  const float *w_in = (const float *)args->w + batch_row * args->length * heads * 64 + begin * w_token + head * w_head;
+  const float *u_in = args->u + head * 64;
+  const int64_t o_token = args->layout ? 64 : args->query_heads * 64;
+  const int64_t o_head = args->layout ? args->length * 64 : 64;
+  float *o_in = (float *)args->o + batch_row * args->length * args->query_heads * 64 + begin * o_token + head * group * o_head;
+  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
+  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096 : NULL;
+  float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
+  float *const k = (float *)(scratch + 16384);  // 32 x 64: keys of the chunk
+  float *const v = (float *)(scratch + 24576);  // 32 x 64: values of the chunk
+  float *const d = (float *)(scratch + 32768);  // 32 x 64: decays of the chunk
+  float *const kF = (float *)(scratch + 40960);  // 32 x 64: keys decayed to the end of their sub-block
+  float *const T = (float *)(scratch + 49152);  // 2 x 64: product of the decays of each sub-block
+  float *const E = (float *)(scratch + 50176);  // 32 x 64: running products from a sub-block's start
+  float *const kT = (float *)(scratch + 58368);  // 64 x 32: the same keys, transposed: the right operand of the scores
+  float *const q = (float *)(scratch + 66560);  // 32 x 64: queries of the chunk, scaled
+  float *const bonus_terms = (float *)(scratch + 74752);  // 32 x 64: summands of the bonus
+  float *const bonus = (float *)(scratch + 82944);  // 32 x 1: weight of each token's own value
+  float *const P = (float *)(scratch + 83072);  // 32 x 32: scores of the chunk's tokens on each other
+  float *const qE = (float *)(scratch + 87168);  // 32 x 64: queries under the decay since their sub-block's start
+  float *const O = (float *)(scratch + 95360);  // 16 x 64: outputs of a sub-block
+  float *const w = (float *)(scratch + 99456);  // 1 x 64: decay from a sub-block's end to the chunk's
 
-  // A segment without chunks has no work, and no slot of its own.
-  if (segment >= segments) return;
-  sl_load_matrix(
-      60, 100, S, 104, segment_state_in + segment * heads * 6060 + value_begin, 101, 100);
-  sl_load_column(60, z, segment_state_in + segment * heads * 6060 + 100, 101);
-  for (int64_t row = 0; row < 16; ++row) {
-    (ones + row)[0] = 1.0f;
-  }
+  sl_load_matrix(64, 64, S, 64, initial_state_in ? initial_state_in + value_begin : NULL, 64, 64);
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
-    const int64_t tokens = sl_least(16, length - 16 * c);
+    const int64_t tokens = sl_least(32, length - 32 * c);
     // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
     // k = k
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *k_row = k_in + (16 * c + row) * k_token;
-      for (int64_t column = 0; column < 56; column += SL_LANES) {
+      const float *k_row = k_in + (32 * c + row) * k_token;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store((k + row * 64) + column, sl_load(k_row + column));
       }
-      sl_store_n((k + row * 64) + 56, sl_load_n(k_row + 56, 4), 4);
     }
-    for (int64_t row = tokens; row < 16; ++row) {
-      for (int64_t column = 0; column < 56; column += SL_LANES) {
+    for (int64_t row = tokens; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store((k + row * 64) + column, sl_set(0.0f));
       }
-      sl_store_n((k + row * 64) + 56, sl_set(0.0f), 4);
     }
     // v = v
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *v_row = v_in + (16 * c + row) * v_token + value_begin;
-      for (int64_t column = 0; column < 96; column += SL_LANES) {
-        sl_store((v + row * 104) + column, sl_load(v_row + column));
+      const float *v_row = v_in + (32 * c + row) * v_token + value_begin;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((v + row * 64) + column, sl_load(v_row + column));
       }
-      sl_store_n((v + row * 104) + 96, sl_load_n(v_row + 96, 4), 4);
     }
-    for (int64_t row = tokens; row < 16; ++row) {
-      for (int64_t column = 0; column < 96; column += SL_LANES) {
-        sl_store((v + row * 104) + column, sl_set(0.0f));
+    for (int64_t row = tokens; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((v + row * 64) + column, sl_set(0.0f));
       }
-      sl_store_n((v + row * 104) + 96, sl_set(0.0f), 4);
     }
-    sl_decay_matrix(16, 0, W, 16, NULL);
-    sl_transpose_tile(16, 60, kT, 16, k, 64);
+    // decays as factors in [0, 1]
+    // d = exp(-exp(w))
+    for (int64_t row = 0; row < tokens; ++row) {
+      const float *w_row = w_in + (32 * c + row) * w_token;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((d + row * 64) + column, sl_exp(sl_neg(sl_exp(sl_load(w_row + column)))));
+      }
+    }
+    for (int64_t row = tokens; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((d + row * 64) + column, sl_set(1.0f));
+      }
+    }
+    for (int64_t r = 0; r < 2; ++r) {
+      sl_scan(16, 64, 0, 1, E + (16 * r) * 64, 64, d + (16 * r) * 64, 64);
+      sl_scan(16, 64, 1, 1, kF + (16 * r) * 64, 64, d + (16 * r) * 64, 64);
+      sl_reduce_rows(16, 64, 1, T + r * 64, d + (16 * r) * 64, 64);
+    }
+    // kF = kF * k
+    for (int64_t row = 0; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(
+            (kF + row * 64) + column,
+            sl_mul(sl_load((kF + row * 64) + column), sl_load((k + row * 64) + column)));
+      }
+    }
+    sl_transpose_tile(32, 64, kT, 32, kF, 64);
     for (int64_t g = 0; g < group; ++g) {
       // q = scale * q
       for (int64_t row = 0; row < tokens; ++row) {
         const sl_f32 scale_all = sl_set(scale);
-        const float *q_row = q_in + (16 * c + row) * q_token + g * q_head;
-        for (int64_t column = 0; column < 56; column += SL_LANES) {
+        const float *q_row = q_in + (32 * c + row) * q_token + g * q_head;
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store((q + row * 64) + column, sl_mul(scale_all, sl_load(q_row + column)));
         }
-        sl_store_n((q + row * 64) + 56, sl_mul(scale_all, sl_load_n(q_row + 56, 4)), 4);
       }
-      for (int64_t row = tokens; row < 16; ++row) {
-        for (int64_t column = 0; column < 56; column += SL_LANES) {
+      for (int64_t row = tokens; row < 32; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store((q + row * 64) + column, sl_set(0.0f));
         }
-        sl_store_n((q + row * 64) + 56, sl_set(0.0f), 4);
       }
-      // P = (q k^T) * W
-      sl_multiply(16, 16, 6, 2, P, 16, q, 64, 1, kT, 16, 60, (sl_before){0, NULL, NULL});
-      sl_weigh(16, 16, P, 16, W, 16);
+      // bonus_terms = scale * q * u * k
+      for (int64_t row = 0; row < tokens; ++row) {
+        const sl_f32 scale_all = sl_set(scale);
+        const float *q_row = q_in + (32 * c + row) * q_token + g * q_head;
+        const float *k_row = k_in + (32 * c + row) * k_token;
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(
+              (bonus_terms + row * 64) + column,
+              sl_mul(sl_mul(sl_mul(scale_all, sl_load(q_row + column)), sl_load(u_in + column)), sl_load(k_row + column)));
+        }
+      }
+      for (int64_t row = tokens; row < 32; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store((bonus_terms + row * 64) + column, sl_set(0.0f));
+        }
+      }
+      sl_sum_columns(32, 64, bonus, bonus_terms, 64);
+      // qE = q * E
+      for (int64_t row = 0; row < 32; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(
+              (qE + row * 64) + column,
+              sl_mul(sl_load((q + row * 64) + column), sl_load((E + row * 64) + column)));
+        }
+      }
       for (int64_t r = 0; r < 2; ++r) {
-        // O = q S + P v
-        sl_multiply(8, 100, 4, 3, O, 104, q + (8 * r) * 64, 64, 1, S, 104, 60, (sl_before){0, NULL, NULL});
-        sl_multiply(
-            8, 100, 4, 3, O, 104, P + (8 * r) * 16, 16, 1, v, 104, 8 * r + 8, (sl_before){1, NULL, NULL});
-        sl_multiply_column(8, n, q + (8 * r) * 64, 64, 1, z, 60, (sl_before){0, NULL, NULL});
-        sl_multiply_column(8, n, P + (8 * r) * 16, 16, 1, ones, 8 * r + 8, (sl_before){1, NULL, NULL});
-        // n = maximum(abs(normalizer), 1e-06)
-        for (int64_t row = 0; row < 8; ++row) {
-          (n + row)[0] = (1e-06f < __builtin_fabsf((n + row)[0]) ? __builtin_fabsf((n + row)[0]) : 1e-06f);
-        }
-        // O = O / n
-        for (int64_t row = 0; row < 8; ++row) {
-          const sl_f32 n_all = sl_set((n + row)[0]);
-          for (int64_t column = 0; column < 96; column += SL_LANES) {
-            sl_store((O + row * 104) + column, sl_div(sl_load((O + row * 104) + column), n_all));
+        sl_decayed_scores(
+            16, 64, 1, P + (16 * r) * 32 + 16 * r, 32, q + (16 * r) * 64, 64, k + (16 * r) * 64, 64,
+            d + (16 * r) * 64, 64);
+        for (int64_t i = 0; i < 16; ++i) {
+          // P = bonus
+          {
+            (P + (16 * r + i) * 32 + 16 * r + i)[0] = (bonus + (16 * r + i))[0];
           }
-          sl_store_n((O + row * 104) + 96, sl_div(sl_load((O + row * 104) + 96), n_all), 4);
         }
+        for (int64_t s = r - 1; s >= 0; --s) {
+          sl_multiply(
+              16, 16, 6, 2, P + (16 * r) * 32 + 16 * s, 32, qE + (16 * r) * 64, 64, 1, kT + 16 * s, 32, 64,
+              (sl_before){0, NULL, NULL});
+          // qE = qE * T
+          for (int64_t row = 0; row < 16; ++row) {
+            for (int64_t column = 0; column < 64; column += SL_LANES) {
+              sl_store(
+                  (qE + (16 * r) * 64 + row * 64) + column,
+                  sl_mul(sl_load((qE + (16 * r) * 64 + row * 64) + column), sl_load(T + s * 64 + column)));
+            }
+          }
+        }
+        // O = q S + P v
+        sl_multiply(16, 64, 4, 3, O, 64, qE + (16 * r) * 64, 64, 1, S, 64, 64, (sl_before){0, NULL, NULL});
+        sl_multiply(
+            16, 64, 4, 3, O, 64, P + (16 * r) * 32, 32, 1, v, 64, 16 * r + 16, (sl_before){1, NULL, NULL});
         sl_store_rows_f32(
-            sl_least(8, length - (16 * c + 8 * r)), 100,
-            o_in + (16 * c + 8 * r) * o_token + g * o_head + value_begin, o_token, O, 104, 100, streams);
+            sl_least(16, length - (32 * c + 16 * r)), 64,
+            o_in + (32 * c + 16 * r) * o_token + g * o_head + value_begin, o_token, O, 64, 64, streams);
       }
     }
     // S = diag(decay of the chunk) S + k^T v
-    sl_multiply_column(60, z, k, 1, 64, ones, 16, (sl_before){1, NULL, NULL});
-    sl_multiply(60, 100, 4, 3, S, 104, k, 1, 64, v, 104, 16, (sl_before){1, NULL, NULL});
+    // w = T
+    {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(w + column, sl_load((T + 1 * 64) + column));
+      }
+    }
+    for (int64_t s = 1 - 1; s >= 0; --s) {
+      // kF = kF * w
+      for (int64_t row = 0; row < 16; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(
+              (kF + (16 * s) * 64 + row * 64) + column,
+              sl_mul(sl_load((kF + (16 * s) * 64 + row * 64) + column), sl_load(w + column)));
+        }
+      }
+      // w = w * T
+      {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(w + column, sl_mul(sl_load(w + column), sl_load((T + s * 64) + column)));
+        }
+      }
+    }
+    sl_multiply(64, 64, 4, 3, S, 64, kF, 1, 64, v, 64, 32, (sl_before){1, w, NULL});
   }
+  sl_store_matrix(64, 64, final_state_in ? final_state_in + value_begin : NULL, 64, S, 64, 64);
 }
 
 // ---- The entries -------------------------------------------------------------------------------
@@ -1505,7 +1484,7 @@ static int32_t check_sizes(const arguments *args) {
   int64_t elements = args->batch;
   if (__builtin_mul_overflow(elements, args->length + 1, &elements) ||
       __builtin_mul_overflow(elements, args->query_heads, &elements) ||
-      __builtin_mul_overflow(elements, 6464, &elements))
+      __builtin_mul_overflow(elements, 4160, &elements))
     return 3;
   if (args->layout < 0 || args->layout > 1 || args->threads < 0) return 7;
   if (args->cu_seqlens) {
@@ -1517,23 +1496,25 @@ static int32_t check_sizes(const arguments *args) {
   return 0;
 }
 
-SL_EXPORT int64_t linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_workspace_size(const arguments *args) {
+SL_EXPORT int64_t rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args) {
   const int32_t problem = check_sizes(args);
   if (problem) return -problem;
-  const int64_t states = slots_of(args) * args->heads * 6060;
-  return threads_of(args) * scratch_bytes + states * (int64_t)sizeof(float);
+  return threads_of(args) * scratch_bytes;
 }
 
 // 0, or what is wrong with the pointers.
 static int32_t check_pointers(const arguments *args) {
-  if (args->batch * args->length > 0 && (!args->q || !args->k || !args->v || !args->o)) return 2;
+  if (args->batch * args->length > 0 && (!args->q || !args->k || !args->v || !args->w || !args->o)) return 2;
+  if (!args->u) return 2;
   if (!args->workspace) return 2;
-  if ((int64_t)args->workspace_size < linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_workspace_size(args)) return 5;
+  if ((int64_t)args->workspace_size < rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_workspace_size(args)) return 5;
   uintptr_t halves = 0, words = (uintptr_t)args->initial_state;
   words |= (uintptr_t)args->final_state;
   words |= (uintptr_t)args->q;
   words |= (uintptr_t)args->k;
   words |= (uintptr_t)args->v;
+  words |= (uintptr_t)args->w;
+  words |= (uintptr_t)args->u;
   words |= (uintptr_t)args->o;
   if (words % 4 || halves % 2 || (uintptr_t)args->workspace % 64) return 6;
   return 0;
@@ -1546,23 +1527,7 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   // Padding is read with the rest: it must hold numbers.
   memset(scratch, 0, scratch_bytes);
   const uint64_t mode = sl_flush_denormals_begin();
-  const int64_t summarize_items = sequences_of(args) * args->heads * 4;
-#ifdef _OPENMP
-  if (is_team) {
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t item = 0; item < summarize_items; ++item) summarize(args, item, scratch);
-  } else
-#endif
-    for (int64_t item = 0; item < summarize_items; ++item) summarize(args, item, scratch);
-  const int64_t combine_items = sequences_of(args) * args->heads;
-#ifdef _OPENMP
-  if (is_team) {
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t item = 0; item < combine_items; ++item) combine(args, item, scratch);
-  } else
-#endif
-    for (int64_t item = 0; item < combine_items; ++item) combine(args, item, scratch);
-  const int64_t walk_items = sequences_of(args) * args->heads * 4;
+  const int64_t walk_items = sequences_of(args) * args->heads;
 #ifdef _OPENMP
   if (is_team) {
 #pragma omp for schedule(dynamic, 1)
@@ -1575,7 +1540,7 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   sl_flush_denormals_end(mode);
 }
 
-SL_EXPORT int32_t linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_forward(const arguments *args) {
+SL_EXPORT int32_t rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_forward(const arguments *args) {
   int32_t problem = check_sizes(args);
   if (!problem) problem = check_pointers(args);
   if (problem) return problem;
@@ -1591,44 +1556,48 @@ SL_EXPORT int32_t linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_
   return 0;
 }
 
-SL_EXPORT const char *linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_manifest(void) {
+SL_EXPORT const char *rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_manifest(void) {
   return
-      "{\"abi\":1,\"gateClass\":\"no gate\",\"gateType\":\"f32\",\"inputs\":[{\"axes\":1,\"domain\""
-      ":[\"0.0\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size\":60,\"summary\":\"what a token "
-      "asks for, after its feature map, >= 0\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"0.0\",\""
-      "inf\"],\"name\":\"k\",\"role\":\"operand\",\"size\":60,\"summary\":\"where a token writes, a"
-      "fter its feature map, >= 0\",\"type\":\"f32\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"n"
-      "ame\":\"v\",\"role\":\"operand\",\"size\":100,\"summary\":\"what a token writes\",\"type\":"
-      "\"f32\"}],\"key\":60,\"name\":\"linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s"
-      "8_kt60_vt100_m4_pf32_n1\",\"plan\":{\"chunk\":16,\"keyTile\":60,\"materialization\":{\"segme"
-      "nts\":{\"_0\":4}},\"products\":\"f32\",\"schedule\":\"segmented\",\"subBlock\":8,\"threads\""
-      ":1,\"valueTile\":100},\"recurrence\":{\"defaultScale\":\"inverseSquareRootOfKey\",\"inputs\""
-      ":[{\"axes\":1,\"domain\":[\"0.0\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"summary\":\"w"
-      "hat a token asks for, after its feature map, >= 0\"},{\"axes\":1,\"domain\":[\"0.0\",\"inf\""
-      "],\"name\":\"k\",\"role\":\"operand\",\"summary\":\"where a token writes, after its feature "
-      "map, >= 0\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand\","
-      "\"summary\":\"what a token writes\"}],\"name\":\"linear-attention-normalized\",\"output\":{"
-      "\"binary\":{\"_0\":\"divide\",\"_1\":{\"sum\":{\"_0\":1,\"_1\":{\"binary\":{\"_0\":\"multipl"
-      "y\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"scale\",\"_1\":0}},"
-      "\"_2\":{\"input\":{\"_0\":\"q\",\"_1\":1}}}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"prev"
-      "ious\":false}}}}}},\"_2\":{\"binary\":{\"_0\":\"maximum\",\"_1\":{\"unary\":{\"_0\":\"abs\","
-      "\"_1\":{\"sum\":{\"_0\":1,\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"binary\":{\"_0\""
-      ":\"multiply\",\"_1\":{\"input\":{\"_0\":\"scale\",\"_1\":0}},\"_2\":{\"input\":{\"_0\":\"q\""
-      ",\"_1\":1}}}},\"_2\":{\"state\":{\"_0\":\"z\",\"_1\":1,\"previous\":false}}}}}}}},\"_2\":{\""
-      "constant\":{\"_0\":1e-06}}}}}},\"problems\":[],\"states\":[{\"axes\":3,\"name\":\"S\",\"upda"
-      "te\":{\"binary\":{\"_0\":\"add\",\"_1\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}"
-      "},\"_2\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":"
-      "{\"input\":{\"_0\":\"v\",\"_1\":2}}}}}}},{\"axes\":1,\"name\":\"z\",\"update\":{\"binary\":{"
-      "\"_0\":\"add\",\"_1\":{\"state\":{\"_0\":\"z\",\"_1\":1,\"previous\":true}},\"_2\":{\"input"
-      "\":{\"_0\":\"k\",\"_1\":1}}}}}],\"summary\":\"linear attention divided by the sum of its sco"
-      "res\"},\"sluice\":\"0.1.0\",\"stateColumns\":101,\"target\":\"avx2\",\"type\":\"f32\",\"valu"
-      "e\":100}";
+      "{\"abi\":1,\"gateClass\":\"vector along key\",\"gateType\":\"f32\",\"inputs\":[{\"axes\":1,"
+      "\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size\":64,\"summary\":\"re"
+      "ceptance\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role"
+      "\":\"operand\",\"size\":64,\"summary\":\"where a token writes\",\"type\":\"f32\"},{\"axes\":"
+      "2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand\",\"size\":64,\"summary\":"
+      "\"what a token writes\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-1.7976931348623157e+308"
+      "\",\"1.7976931348623157e+308\"],\"name\":\"w\",\"role\":\"gate\",\"size\":64,\"summary\":\"l"
+      "og of the negated log decay\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-1.797693134862315"
+      "7e+308\",\"1.7976931348623157e+308\"],\"name\":\"u\",\"role\":\"parameter\",\"size\":64,\"su"
+      "mmary\":\"weight of the present token\",\"type\":\"f32\"}],\"key\":64,\"name\":\"rwkv6_k64_v"
+      "64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1\",\"plan\":{\"chunk\":32,\"keyTile\":"
+      "64,\"materialization\":{\"none\":{}},\"products\":\"f32\",\"schedule\":\"chunk-fused\",\"sub"
+      "Block\":16,\"threads\":1,\"valueTile\":64},\"recurrence\":{\"defaultScale\":\"one\",\"inputs"
+      "\":[{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"summary\":"
+      "\"receptance\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role\":\"operand"
+      "\",\"summary\":\"where a token writes\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":"
+      "\"v\",\"role\":\"operand\",\"summary\":\"what a token writes\"},{\"axes\":1,\"domain\":[\"-1"
+      ".7976931348623157e+308\",\"1.7976931348623157e+308\"],\"name\":\"w\",\"role\":\"gate\",\"sum"
+      "mary\":\"log of the negated log decay\"},{\"axes\":1,\"domain\":[\"-1.7976931348623157e+308"
+      "\",\"1.7976931348623157e+308\"],\"name\":\"u\",\"role\":\"parameter\",\"summary\":\"weight o"
+      "f the present token\"}],\"name\":\"rwkv6\",\"output\":{\"binary\":{\"_0\":\"multiply\",\"_1"
+      "\":{\"input\":{\"_0\":\"scale\",\"_1\":0}},\"_2\":{\"sum\":{\"_0\":1,\"_1\":{\"binary\":{\"_"
+      "0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"q\",\"_1\":1}},\"_2\":{\"binary\":{\"_0\":\"add"
+      "\",\"_1\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}},\"_2\":{\"binary\":{\"_0\":"
+      "\"multiply\",\"_1\":{\"input\":{\"_0\":\"u\",\"_1\":1}},\"_2\":{\"binary\":{\"_0\":\"multipl"
+      "y\",\"_1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":{\"input\":{\"_0\":\"v\",\"_1\":2}}}}}"
+      "}}}}}}}}},\"problems\":[],\"states\":[{\"axes\":3,\"name\":\"S\",\"update\":{\"binary\":{\"_"
+      "0\":\"add\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\""
+      ":{\"unary\":{\"_0\":\"negate\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"input\":{\"_0\":"
+      "\"w\",\"_1\":1}}}}}}}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}}}},\"_2\""
+      ":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":{\"input"
+      "\":{\"_0\":\"v\",\"_1\":2}}}}}}}],\"summary\":\"RWKV-6: decay exp(-exp(w)) per key, read bef"
+      "ore write, bonus u\"},\"sluice\":\"0.1.0\",\"stateColumns\":64,\"target\":\"generic\",\"type"
+      "\":\"f32\",\"value\":64}";
 }
 
 // For programs that load one library at a time.
 SL_EXPORT int32_t sluice_forward(const arguments *args)
-    __attribute__((weak, alias("linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_forward")));
+    __attribute__((weak, alias("rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_forward")));
 SL_EXPORT int64_t sluice_workspace_size(const arguments *args)
-    __attribute__((weak, alias("linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_workspace_size")));
+    __attribute__((weak, alias("rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_workspace_size")));
 SL_EXPORT const char *sluice_manifest(void)
-    __attribute__((weak, alias("linear_attention_normalized_k60_v100_f32_gf32_avx2_seg_c16_s8_kt60_vt100_m4_pf32_n1_manifest")));
+    __attribute__((weak, alias("rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_manifest")));

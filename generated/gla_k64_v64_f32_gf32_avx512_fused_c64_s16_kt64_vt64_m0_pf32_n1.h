@@ -1,7 +1,7 @@
-// rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1.h: do not edit. Made by
-//   sluice generate rwkv6 --key-dim 64 --value-dim 64 --dtype f32 --gate-dtype f32 --target neon --schedule chunk-fused --chunk 16 --sub-block 8 --key-tile 64 --value-tile 64 --materialization none --threads 1 --products f32
-#ifndef SLUICE_RWKV6_K64_V64_F32_GF32_NEON_FUSED_C16_S8_KT64_VT64_M0_PF32_N1_H
-#define SLUICE_RWKV6_K64_V64_F32_GF32_NEON_FUSED_C16_S8_KT64_VT64_M0_PF32_N1_H
+// gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1.h: do not edit. Made by
+//   sluice generate gla --key-dim 64 --value-dim 64 --dtype f32 --gate-dtype f32 --target avx512 --schedule chunk-fused --chunk 64 --sub-block 16 --key-tile 64 --value-tile 64 --materialization none --threads 1 --products f32
+#ifndef SLUICE_GLA_K64_V64_F32_GF32_AVX512_FUSED_C64_S16_KT64_VT64_M0_PF32_N1_H
+#define SLUICE_GLA_K64_V64_F32_GF32_AVX512_FUSED_C64_S16_KT64_VT64_M0_PF32_N1_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -12,9 +12,9 @@ extern "C" {
 
 // Arguments of the kernel. Token tensors are dense, [B, T, H, D] or [B, H, T, D];
 // docs/abi.md of Sluice says the rest.
-struct rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_args {
+struct gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_args {
   uint32_t abi;   // 1
-  uint32_t size;  // sizeof(struct rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_args)
+  uint32_t size;  // sizeof(struct gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_args)
   int64_t batch;
   int64_t length;       // tokens a batch row; of all packed sequences together
   int64_t query_heads;  // heads of q and o: a multiple of heads
@@ -30,23 +30,22 @@ struct rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_args {
   const float *initial_state;  // [B or sequences, heads, 64, 64], or NULL for zero
   float *final_state;          // likewise, or NULL
   float *o;  // f32 [B, T, query heads, 64]
-  const float *q;  // f32 [B, T, query heads, 64]: receptance
+  const float *q;  // f32 [B, T, query heads, 64]: what a token asks for
   const float *k;  // f32 [B, T, heads, 64]: where a token writes
   const float *v;  // f32 [B, T, heads, 64]: what a token writes
-  const float *w;  // f32 [B, T, heads, 64]: log of the negated log decay
-  const float *u;  // f32 [heads, 64]: weight of the present token
+  const float *g;  // f32 [B, T, heads, 64]: log decay, <= 0
 };
 
 // Computes. Returns 0, or: 1 another ABI, 2 a missing pointer, 3 a wrong size, 4 wrong
 // cu_seqlens, 5 a workspace too small, 6 a misaligned pointer, 7 an unknown layout or a
 // negative number of threads.
-int32_t rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_forward(const struct rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_args *args);
+int32_t gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_forward(const struct gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_args *args);
 
 // Bytes of workspace that these sizes and threads need, or minus a code.
-int64_t rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_workspace_size(const struct rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_args *args);
+int64_t gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_workspace_size(const struct gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_args *args);
 
 // What the library says of itself, as JSON.
-const char *rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_manifest(void);
+const char *gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_manifest(void);
 
 #ifdef __cplusplus
 }

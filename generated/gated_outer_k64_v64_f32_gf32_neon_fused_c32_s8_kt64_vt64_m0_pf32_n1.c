@@ -1,18 +1,19 @@
-// retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1.c: do not edit. Made by
-//   sluice generate retnet --key-dim 64 --value-dim 128 --dtype bf16 --gate-dtype f32 --target neon --schedule register-recurrent --chunk 16 --sub-block 16 --key-tile 64 --value-tile 128 --materialization none --threads 1 --products f32
+// gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1.c: do not edit. Made by
+//   sluice generate gated-outer --key-dim 64 --value-dim 64 --dtype f32 --gate-dtype f32 --target neon --schedule chunk-fused --chunk 32 --sub-block 8 --key-tile 64 --value-tile 64 --materialization none --threads 1 --products f32
 //
-// retnet: constant per head
+// gated-outer: vector along key and vector along value
 //   query      scale * q
 //   key        k
 //   value      v
-//   key decay  exp(g_gamma)
+//   key decay  exp(g)
+//   value decay exp(gv)
 //   read-out   after the write
 //
-// schedule         register-recurrent
-// chunk            16
-// sub-block        16
+// schedule         chunk-fused
+// chunk            32
+// sub-block        8
 // key-tile         64
-// value-tile       128
+// value-tile       64
 // materialization  none
 // threads          1
 // products         f32
@@ -1134,9 +1135,9 @@ SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n, sl_store_f16)
 
 // Arguments of the kernel. Token tensors are dense, [B, T, H, D] or [B, H, T, D];
 // docs/abi.md of Sluice says the rest.
-struct retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_args {
+struct gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_args {
   uint32_t abi;   // 1
-  uint32_t size;  // sizeof(struct retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_args)
+  uint32_t size;  // sizeof(struct gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_args)
   int64_t batch;
   int64_t length;       // tokens a batch row; of all packed sequences together
   int64_t query_heads;  // heads of q and o: a multiple of heads
@@ -1149,24 +1150,25 @@ struct retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_arg
   uint32_t reserved;
   void *workspace;  // aligned to 64 bytes
   uint64_t workspace_size;
-  const float *initial_state;  // [B or sequences, heads, 64, 128], or NULL for zero
+  const float *initial_state;  // [B or sequences, heads, 64, 64], or NULL for zero
   float *final_state;          // likewise, or NULL
-  uint16_t *o;  // bf16 [B, T, query heads, 128]
-  const uint16_t *q;  // bf16 [B, T, query heads, 64]: what a token asks for
-  const uint16_t *k;  // bf16 [B, T, heads, 64]: where a token writes
-  const uint16_t *v;  // bf16 [B, T, heads, 128]: what a token writes
-  const float *g_gamma;  // f32 [heads]: log decay of a head, <= 0
+  float *o;  // f32 [B, T, query heads, 64]
+  const float *q;  // f32 [B, T, query heads, 64]: what a token asks for
+  const float *k;  // f32 [B, T, heads, 64]: where a token writes
+  const float *v;  // f32 [B, T, heads, 64]: what a token writes
+  const float *g;  // f32 [B, T, heads, 64]: log decay of the state's rows, <= 0
+  const float *gv;  // f32 [B, T, heads, 64]: log decay of the state's columns, <= 0
 };
 
-typedef struct retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_args arguments;
-int32_t retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_forward(const arguments *args);
-int64_t retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_workspace_size(const arguments *args);
-const char *retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_manifest(void);
+typedef struct gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_args arguments;
+int32_t gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_forward(const arguments *args);
+int64_t gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args);
+const char *gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_manifest(void);
 
 // ---- The workspace -----------------------------------------------------------------------------
 
 // Bytes of scratch memory a thread.
-enum { scratch_bytes = 94656 };
+enum { scratch_bytes = 107264 };
 
 static int64_t sequences_of(const arguments *args) {
   return args->cu_seqlens ? args->sequences : args->batch;
@@ -1187,12 +1189,18 @@ static int streams_output(const arguments *args) {
 
 // walk: one worker's share.
 //
-//   S = the state before the sequence
-//   for each block of 16 tokens:
-//     E_t = d_1 ... d_t, the decays since the block's start
-//     if E stays far from zero:  Q = q E,  K = k / E, and S is scaled by E at the end
-//     otherwise:                 Q = q,    K = k, and S is scaled by d_t at every token
-//     for each token t:  S = S + K_t v_t^T;  o_t = S^T Q_t
+//   S = the state before the whole sequence
+//   for each chunk of 32 tokens:
+//     E_i = d_start ... d_i         from the start of i's sub-block of 8 tokens
+//     F_j = d_{j+1} ... d_end       to the end of j's sub-block
+//     T_r = product of d over sub-block r
+//     for each query head of the group:
+//       for each sub-block r:  Q = q E
+//         P_rr = sum_k q_ik k_jk d_{j+1,k} ... d_ik      exact, by running products
+//         for s = r-1 ... 0:  P_rs = Q (k F)_s^T;  Q = Q T_s
+//         O = Q S;  for s < r:  O = O Tv_s + P_rs (v Fv)_s
+//         then token by token of sub-block r:  O_i = O_i dv_j + P_ij v_j
+//     S = diag(T) S diag(Tv) + (k F)^T v
 static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t heads = args->heads;
   const int64_t sequence = item / (heads);
@@ -1203,175 +1211,230 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
   const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
   const int64_t length = end - begin;
-  const int64_t chunks = (length + 15) / 16;
+  const int64_t chunks = (length + 31) / 32;
   const int64_t first_chunk = 0;
   const int64_t last_chunk = chunks;
-  const int64_t value_begin = 128 * valueTile;
+  const int64_t value_begin = 64 * valueTile;
   const int64_t streams = streams_output(args);
   const float scale = args->scale;
   const int64_t q_token = args->layout ? 64 : args->query_heads * 64;
   const int64_t q_head = args->layout ? args->length * 64 : 64;
-  const uint16_t *q_in = (const uint16_t *)args->q + batch_row * args->length * args->query_heads * 64 + begin * q_token + head * group * q_head;
+  const float *q_in = (const float *)args->q + batch_row * args->length * args->query_heads * 64 + begin * q_token + head * group * q_head;
   const int64_t k_token = args->layout ? 64 : heads * 64;
   const int64_t k_head = args->layout ? args->length * 64 : 64;
-  const uint16_t *k_in = (const uint16_t *)args->k + batch_row * args->length * heads * 64 + begin * k_token + head * k_head;
-  const int64_t v_token = args->layout ? 128 : heads * 128;
-  const int64_t v_head = args->layout ? args->length * 128 : 128;
-  const uint16_t *v_in = (const uint16_t *)args->v + batch_row * args->length * heads * 128 + begin * v_token + head * v_head;
-  const float *g_gamma_in = args->g_gamma + head;
-  const int64_t o_token = args->layout ? 128 : args->query_heads * 128;
-  const int64_t o_head = args->layout ? args->length * 128 : 128;
-  uint16_t *o_in = (uint16_t *)args->o + batch_row * args->length * args->query_heads * 128 + begin * o_token + head * group * o_head;
-  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 8192 : NULL;
-  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 8192 : NULL;
-  float *S = (float *)(scratch + 0);  // 64 x 128: state of one head
-  float *S_next = (float *)(scratch + 32768);  // 64 x 128: state after the block
-  float *const k = (float *)(scratch + 65536);  // 16 x 64: keys of the block
-  float *const v = (float *)(scratch + 69632);  // 16 x 128: values of the block
-  float *const d = (float *)(scratch + 77824);  // 16 x 1: decays of the block
-  float *const E = (float *)(scratch + 77888);  // 16 x 1: running products of the decays since the block's start
-  float *const T = (float *)(scratch + 77952);  // 1 x 1: product of the block's decays
-  float *const kE = (float *)(scratch + 78016);  // 16 x 64: k / E
-  float *const q = (float *)(scratch + 82112);  // 16 x 64: queries of the block, scaled
-  float *const O = (float *)(scratch + 86208);  // 16 x 128: outputs of the block
+  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 64 + begin * k_token + head * k_head;
+  const int64_t v_token = args->layout ? 64 : heads * 64;
+  const int64_t v_head = args->layout ? args->length * 64 : 64;
+  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64 + begin * v_token + head * v_head;
+  const int64_t g_token = args->layout ? 64 : heads * 64;
+  const int64_t g_head = args->layout ? args->length * 64 : 64;
+  const float *g_in = (const float *)args->g + batch_row * args->length * heads * 64 + begin * g_token + head * g_head;
+  const int64_t gv_token = args->layout ? 64 : heads * 64;
+  const int64_t gv_head = args->layout ? args->length * 64 : 64;
+  const float *gv_in = (const float *)args->gv + batch_row * args->length * heads * 64 + begin * gv_token + head * gv_head;
+  const int64_t o_token = args->layout ? 64 : args->query_heads * 64;
+  const int64_t o_head = args->layout ? args->length * 64 : 64;
+  float *o_in = (float *)args->o + batch_row * args->length * args->query_heads * 64 + begin * o_token + head * group * o_head;
+  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
+  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096 : NULL;
+  float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
+  float *const k = (float *)(scratch + 16384);  // 32 x 64: keys of the chunk
+  float *const v = (float *)(scratch + 24576);  // 32 x 64: values of the chunk
+  float *const d = (float *)(scratch + 32768);  // 32 x 64: decays of the chunk
+  float *const kF = (float *)(scratch + 40960);  // 32 x 64: keys decayed to the end of their sub-block
+  float *const T = (float *)(scratch + 49152);  // 4 x 64: product of the decays of each sub-block
+  float *const E = (float *)(scratch + 50176);  // 32 x 64: running products from a sub-block's start
+  float *const kT = (float *)(scratch + 58368);  // 64 x 32: the same keys, transposed: the right operand of the scores
+  float *const dv = (float *)(scratch + 66560);  // 32 x 64: decays of the value gate
+  float *const vF = (float *)(scratch + 74752);  // 32 x 64: values decayed to the end of their sub-block
+  float *const Tv = (float *)(scratch + 82944);  // 4 x 64: product of the value decays of each sub-block
+  float *const q = (float *)(scratch + 83968);  // 32 x 64: queries of the chunk, scaled
+  float *const P = (float *)(scratch + 92160);  // 32 x 32: scores of the chunk's tokens on each other
+  float *const qE = (float *)(scratch + 96256);  // 32 x 64: queries under the decay since their sub-block's start
+  float *const O = (float *)(scratch + 104448);  // 8 x 64: outputs of a sub-block
+  float *const w = (float *)(scratch + 106496);  // 1 x 64: decay from a sub-block's end to the chunk's
+  float *const wv = (float *)(scratch + 106752);  // 1 x 64: decay from a sub-block's end to the chunk's
 
-  sl_load_matrix(
-      64, 128, S, 128, initial_state_in ? initial_state_in + value_begin : NULL, 128, 128);
+  sl_load_matrix(64, 64, S, 64, initial_state_in ? initial_state_in + value_begin : NULL, 64, 64);
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
-    const int64_t tokens = sl_least(16, length - 16 * c);
-    // the block's keys and values; past the sequence's end k = v = 0 and nothing decays
+    const int64_t tokens = sl_least(32, length - 32 * c);
+    // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
     // k = k
     for (int64_t row = 0; row < tokens; ++row) {
-      const uint16_t *k_row = k_in + (16 * c + row) * k_token;
+      const float *k_row = k_in + (32 * c + row) * k_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((k + row * 64) + column, sl_load_bf16(k_row + column));
+        sl_store((k + row * 64) + column, sl_load(k_row + column));
       }
     }
-    for (int64_t row = tokens; row < 16; ++row) {
+    for (int64_t row = tokens; row < 32; ++row) {
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store((k + row * 64) + column, sl_set(0.0f));
       }
     }
     // v = v
     for (int64_t row = 0; row < tokens; ++row) {
-      const uint16_t *v_row = v_in + (16 * c + row) * v_token + value_begin;
-      for (int64_t column = 0; column < 128; column += SL_LANES) {
-        sl_store((v + row * 128) + column, sl_load_bf16(v_row + column));
+      const float *v_row = v_in + (32 * c + row) * v_token + value_begin;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((v + row * 64) + column, sl_load(v_row + column));
       }
     }
-    for (int64_t row = tokens; row < 16; ++row) {
-      for (int64_t column = 0; column < 128; column += SL_LANES) {
-        sl_store((v + row * 128) + column, sl_set(0.0f));
+    for (int64_t row = tokens; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((v + row * 64) + column, sl_set(0.0f));
       }
     }
     // decays as factors in [0, 1]
-    // d = exp(g_gamma)
+    // d = exp(g)
     for (int64_t row = 0; row < tokens; ++row) {
-      (d + row)[0] = sl_exp_1(g_gamma_in[0]);
-    }
-    for (int64_t row = tokens; row < 16; ++row) {
-      (d + row)[0] = 1.0f;
-    }
-    sl_scan_column(16, 0, 0, E, d);
-    *(T) = sl_product_column(16, d);
-    // kE = k / E
-    for (int64_t row = 0; row < 16; ++row) {
-      const sl_f32 E_all = sl_set((E + row)[0]);
+      const float *g_row = g_in + (32 * c + row) * g_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((kE + row * 64) + column, sl_div(sl_load((k + row * 64) + column), E_all));
+        sl_store((d + row * 64) + column, sl_exp(sl_load(g_row + column)));
       }
     }
-    if (sl_all_above(1, 1, T, 1, 2.3283064e-10f) && sl_all_magnitudes_below(16, 64, kE, 64, 1.8446744e+19f)) {
-      for (int64_t g = 0; g < group; ++g) {
-        // q = scale * q
-        for (int64_t row = 0; row < tokens; ++row) {
-          const sl_f32 scale_all = sl_set(scale);
-          const uint16_t *q_row = q_in + (16 * c + row) * q_token + g * q_head;
-          for (int64_t column = 0; column < 64; column += SL_LANES) {
-            sl_store((q + row * 64) + column, sl_mul(scale_all, sl_load_bf16(q_row + column)));
-          }
-        }
-        for (int64_t row = tokens; row < 16; ++row) {
-          for (int64_t column = 0; column < 64; column += SL_LANES) {
-            sl_store((q + row * 64) + column, sl_set(0.0f));
-          }
-        }
-        // q = q * E
-        for (int64_t row = 0; row < 16; ++row) {
-          const sl_f32 E_all = sl_set((E + row)[0]);
-          for (int64_t column = 0; column < 64; column += SL_LANES) {
-            sl_store((q + row * 64) + column, sl_mul(sl_load((q + row * 64) + column), E_all));
-          }
-        }
-        {
-          const sl_recurrence recurrence = {
-            .o = O, .o_row = 128,
-            .s_in = S, .s_out = S_next, .s_row = 128,
-            .q = q, .q_row = 64,
-            .k = kE, .k_row = 64,
-            .v = v, .v_row = 128,
-            .end = T, .end_step = 0,
-          };
-          const sl_ahead ahead[] = {
-            {(const char *)(q_in + (16 * c + 16) * q_token + g * q_head), q_token * 2,
-             length - (16 * c + 16), 64 * 2},
-            {(const char *)(k_in + (16 * c + 16) * k_token), k_token * 2,
-             length - (16 * c + 16), 64 * 2},
-            {(const char *)(v_in + (16 * c + 16) * v_token + value_begin), v_token * 2,
-             length - (16 * c + 16), 128 * 2},
-          };
-          sl_recur(16, 64, 128, 4, 4, 0, recurrence, ahead, 3);
-        }
-        sl_store_rows_bf16(
-            tokens, 128, o_in + (16 * c) * o_token + g * o_head + value_begin, o_token, O, 128, 128,
-            streams);
+    for (int64_t row = tokens; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((d + row * 64) + column, sl_set(1.0f));
       }
     }
-    else {
-      for (int64_t g = 0; g < group; ++g) {
-        // q = scale * q
-        for (int64_t row = 0; row < tokens; ++row) {
-          const sl_f32 scale_all = sl_set(scale);
-          const uint16_t *q_row = q_in + (16 * c + row) * q_token + g * q_head;
-          for (int64_t column = 0; column < 64; column += SL_LANES) {
-            sl_store((q + row * 64) + column, sl_mul(scale_all, sl_load_bf16(q_row + column)));
-          }
-        }
-        for (int64_t row = tokens; row < 16; ++row) {
-          for (int64_t column = 0; column < 64; column += SL_LANES) {
-            sl_store((q + row * 64) + column, sl_set(0.0f));
-          }
-        }
-        {
-          const sl_recurrence recurrence = {
-            .o = O, .o_row = 128,
-            .s_in = S, .s_out = S_next, .s_row = 128,
-            .q = q, .q_row = 64,
-            .k = k, .k_row = 64,
-            .v = v, .v_row = 128,
-            .d = d, .d_row = 1, .d_step = 0,
-          };
-          const sl_ahead ahead[] = {
-            {(const char *)(q_in + (16 * c + 16) * q_token + g * q_head), q_token * 2,
-             length - (16 * c + 16), 64 * 2},
-            {(const char *)(k_in + (16 * c + 16) * k_token), k_token * 2,
-             length - (16 * c + 16), 64 * 2},
-            {(const char *)(v_in + (16 * c + 16) * v_token + value_begin), v_token * 2,
-             length - (16 * c + 16), 128 * 2},
-          };
-          sl_recur(16, 64, 128, 4, 4, 0, recurrence, ahead, 3);
-        }
-        sl_store_rows_bf16(
-            tokens, 128, o_in + (16 * c) * o_token + g * o_head + value_begin, o_token, O, 128, 128,
-            streams);
+    for (int64_t r = 0; r < 4; ++r) {
+      sl_scan(8, 64, 0, 0, E + (8 * r) * 64, 64, d + (8 * r) * 64, 64);
+      sl_scan(8, 64, 1, 1, kF + (8 * r) * 64, 64, d + (8 * r) * 64, 64);
+      sl_reduce_rows(8, 64, 1, T + r * 64, d + (8 * r) * 64, 64);
+    }
+    // kF = kF * k
+    for (int64_t row = 0; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(
+            (kF + row * 64) + column,
+            sl_mul(sl_load((kF + row * 64) + column), sl_load((k + row * 64) + column)));
       }
     }
-    // what was the next state is now the state
-    float *const past_S = S;
-    S = S_next;
-    S_next = past_S;
+    sl_transpose_tile(32, 64, kT, 32, kF, 64);
+    // dv = exp(gv)
+    for (int64_t row = 0; row < tokens; ++row) {
+      const float *gv_row = gv_in + (32 * c + row) * gv_token + value_begin;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((dv + row * 64) + column, sl_exp(sl_load(gv_row + column)));
+      }
+    }
+    for (int64_t row = tokens; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((dv + row * 64) + column, sl_set(1.0f));
+      }
+    }
+    for (int64_t r = 0; r < 4; ++r) {
+      sl_scan(8, 64, 1, 1, vF + (8 * r) * 64, 64, dv + (8 * r) * 64, 64);
+      sl_reduce_rows(8, 64, 1, Tv + r * 64, dv + (8 * r) * 64, 64);
+    }
+    // vF = vF * v
+    for (int64_t row = 0; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(
+            (vF + row * 64) + column,
+            sl_mul(sl_load((vF + row * 64) + column), sl_load((v + row * 64) + column)));
+      }
+    }
+    for (int64_t g = 0; g < group; ++g) {
+      // q = scale * q
+      for (int64_t row = 0; row < tokens; ++row) {
+        const sl_f32 scale_all = sl_set(scale);
+        const float *q_row = q_in + (32 * c + row) * q_token + g * q_head;
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store((q + row * 64) + column, sl_mul(scale_all, sl_load(q_row + column)));
+        }
+      }
+      for (int64_t row = tokens; row < 32; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store((q + row * 64) + column, sl_set(0.0f));
+        }
+      }
+      // qE = q * E
+      for (int64_t row = 0; row < 32; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(
+              (qE + row * 64) + column,
+              sl_mul(sl_load((q + row * 64) + column), sl_load((E + row * 64) + column)));
+        }
+      }
+      for (int64_t r = 0; r < 4; ++r) {
+        sl_decayed_scores(
+            8, 64, 0, P + (8 * r) * 32 + 8 * r, 32, q + (8 * r) * 64, 64, k + (8 * r) * 64, 64,
+            d + (8 * r) * 64, 64);
+        for (int64_t s = r - 1; s >= 0; --s) {
+          sl_multiply(
+              8, 8, 8, 2, P + (8 * r) * 32 + 8 * s, 32, qE + (8 * r) * 64, 64, 1, kT + 8 * s, 32, 64,
+              (sl_before){0, NULL, NULL});
+          // qE = qE * T
+          for (int64_t row = 0; row < 8; ++row) {
+            for (int64_t column = 0; column < 64; column += SL_LANES) {
+              sl_store(
+                  (qE + (8 * r) * 64 + row * 64) + column,
+                  sl_mul(sl_load((qE + (8 * r) * 64 + row * 64) + column), sl_load(T + s * 64 + column)));
+            }
+          }
+        }
+        // O = q S + P v
+        sl_multiply(8, 64, 8, 3, O, 64, qE + (8 * r) * 64, 64, 1, S, 64, 64, (sl_before){0, NULL, NULL});
+        for (int64_t s = 0; s < r; ++s) {
+          sl_multiply(
+              8, 64, 8, 3, O, 64, P + (8 * r) * 32 + 8 * s, 32, 1, vF + (8 * s) * 64, 64, 8,
+              (sl_before){1, NULL, Tv + s * 64});
+        }
+        sl_decayed_values(
+            8, 64, 0, O, 64, P + (8 * r) * 32 + 8 * r, 32, v + (8 * r) * 64, 64, dv + (8 * r) * 64, 64);
+        sl_store_rows_f32(
+            sl_least(8, length - (32 * c + 8 * r)), 64,
+            o_in + (32 * c + 8 * r) * o_token + g * o_head + value_begin, o_token, O, 64, 64, streams);
+      }
+    }
+    // S = diag(decay of the chunk) S + k^T v
+    // w = T
+    {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(w + column, sl_load((T + 3 * 64) + column));
+      }
+    }
+    for (int64_t s = 3 - 1; s >= 0; --s) {
+      // kF = kF * w
+      for (int64_t row = 0; row < 8; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(
+              (kF + (8 * s) * 64 + row * 64) + column,
+              sl_mul(sl_load((kF + (8 * s) * 64 + row * 64) + column), sl_load(w + column)));
+        }
+      }
+      // w = w * T
+      {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(w + column, sl_mul(sl_load(w + column), sl_load((T + s * 64) + column)));
+        }
+      }
+    }
+    // wv = Tv
+    {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(wv + column, sl_load((Tv + 3 * 64) + column));
+      }
+    }
+    for (int64_t s = 3 - 1; s >= 0; --s) {
+      // vF = vF * wv
+      for (int64_t row = 0; row < 8; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(
+              (vF + (8 * s) * 64 + row * 64) + column,
+              sl_mul(sl_load((vF + (8 * s) * 64 + row * 64) + column), sl_load(wv + column)));
+        }
+      }
+      // wv = wv * Tv
+      {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(wv + column, sl_mul(sl_load(wv + column), sl_load((Tv + s * 64) + column)));
+        }
+      }
+    }
+    sl_multiply(64, 64, 6, 4, S, 64, kF, 1, 64, vF, 64, 32, (sl_before){1, w, wv});
   }
-  sl_store_matrix(64, 128, final_state_in ? final_state_in + value_begin : NULL, 128, S, 128, 128);
+  sl_store_matrix(64, 64, final_state_in ? final_state_in + value_begin : NULL, 64, S, 64, 64);
 }
 
 // ---- The entries -------------------------------------------------------------------------------
@@ -1385,7 +1448,7 @@ static int32_t check_sizes(const arguments *args) {
   int64_t elements = args->batch;
   if (__builtin_mul_overflow(elements, args->length + 1, &elements) ||
       __builtin_mul_overflow(elements, args->query_heads, &elements) ||
-      __builtin_mul_overflow(elements, 8256, &elements))
+      __builtin_mul_overflow(elements, 4160, &elements))
     return 3;
   if (args->layout < 0 || args->layout > 1 || args->threads < 0) return 7;
   if (args->cu_seqlens) {
@@ -1397,7 +1460,7 @@ static int32_t check_sizes(const arguments *args) {
   return 0;
 }
 
-SL_EXPORT int64_t retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_workspace_size(const arguments *args) {
+SL_EXPORT int64_t gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args) {
   const int32_t problem = check_sizes(args);
   if (problem) return -problem;
   return threads_of(args) * scratch_bytes;
@@ -1405,17 +1468,17 @@ SL_EXPORT int64_t retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_
 
 // 0, or what is wrong with the pointers.
 static int32_t check_pointers(const arguments *args) {
-  if (args->batch * args->length > 0 && (!args->q || !args->k || !args->v || !args->o)) return 2;
-  if (!args->g_gamma) return 2;
+  if (args->batch * args->length > 0 && (!args->q || !args->k || !args->v || !args->g || !args->gv || !args->o)) return 2;
   if (!args->workspace) return 2;
-  if ((int64_t)args->workspace_size < retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_workspace_size(args)) return 5;
+  if ((int64_t)args->workspace_size < gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_workspace_size(args)) return 5;
   uintptr_t halves = 0, words = (uintptr_t)args->initial_state;
   words |= (uintptr_t)args->final_state;
-  halves |= (uintptr_t)args->q;
-  halves |= (uintptr_t)args->k;
-  halves |= (uintptr_t)args->v;
-  words |= (uintptr_t)args->g_gamma;
-  halves |= (uintptr_t)args->o;
+  words |= (uintptr_t)args->q;
+  words |= (uintptr_t)args->k;
+  words |= (uintptr_t)args->v;
+  words |= (uintptr_t)args->g;
+  words |= (uintptr_t)args->gv;
+  words |= (uintptr_t)args->o;
   if (words % 4 || halves % 2 || (uintptr_t)args->workspace % 64) return 6;
   return 0;
 }
@@ -1440,7 +1503,7 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   sl_flush_denormals_end(mode);
 }
 
-SL_EXPORT int32_t retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_forward(const arguments *args) {
+SL_EXPORT int32_t gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_forward(const arguments *args) {
   int32_t problem = check_sizes(args);
   if (!problem) problem = check_pointers(args);
   if (problem) return problem;
@@ -1456,40 +1519,45 @@ SL_EXPORT int32_t retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_
   return 0;
 }
 
-SL_EXPORT const char *retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_manifest(void) {
+SL_EXPORT const char *gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_manifest(void) {
   return
-      "{\"abi\":1,\"gateClass\":\"constant per head\",\"gateType\":\"f32\",\"inputs\":[{\"axes\":1,"
-      "\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size\":64,\"summary\":\"wh"
-      "at a token asks for\",\"type\":\"bf16\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":"
-      "\"k\",\"role\":\"operand\",\"size\":64,\"summary\":\"where a token writes\",\"type\":\"bf16"
-      "\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand\",\"size\":1"
-      "28,\"summary\":\"what a token writes\",\"type\":\"bf16\"},{\"axes\":0,\"domain\":[\"-inf\","
-      "\"0.0\"],\"name\":\"g_gamma\",\"role\":\"parameter\",\"size\":1,\"summary\":\"log decay of a"
-      " head, <= 0\",\"type\":\"f32\"}],\"key\":64,\"name\":\"retnet_k64_v128_bf16_gf32_neon_regist"
-      "er_c16_s16_kt64_vt128_m0_pf32_n1\",\"plan\":{\"chunk\":16,\"keyTile\":64,\"materialization\""
-      ":{\"none\":{}},\"products\":\"f32\",\"schedule\":\"register-recurrent\",\"subBlock\":16,\"th"
-      "reads\":1,\"valueTile\":128},\"recurrence\":{\"defaultScale\":\"inverseSquareRootOfKey\",\"i"
-      "nputs\":[{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"summa"
-      "ry\":\"what a token asks for\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"r"
-      "ole\":\"operand\",\"summary\":\"where a token writes\"},{\"axes\":2,\"domain\":[\"-inf\",\"i"
-      "nf\"],\"name\":\"v\",\"role\":\"operand\",\"summary\":\"what a token writes\"},{\"axes\":0,"
-      "\"domain\":[\"-inf\",\"0.0\"],\"name\":\"g_gamma\",\"role\":\"parameter\",\"summary\":\"log "
-      "decay of a head, <= 0\"}],\"name\":\"retnet\",\"output\":{\"binary\":{\"_0\":\"multiply\",\""
-      "_1\":{\"input\":{\"_0\":\"scale\",\"_1\":0}},\"_2\":{\"sum\":{\"_0\":1,\"_1\":{\"binary\":{"
-      "\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"q\",\"_1\":1}},\"_2\":{\"state\":{\"_0\":\"S"
-      "\",\"_1\":3,\"previous\":false}}}}}}}},\"problems\":[],\"states\":[{\"axes\":3,\"name\":\"S"
-      "\",\"update\":{\"binary\":{\"_0\":\"add\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\""
-      "unary\":{\"_0\":\"exp\",\"_1\":{\"input\":{\"_0\":\"g_gamma\",\"_1\":0}}}},\"_2\":{\"state\""
-      ":{\"_0\":\"S\",\"_1\":3,\"previous\":true}}}},\"_2\":{\"binary\":{\"_0\":\"multiply\",\"_1\""
-      ":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":{\"input\":{\"_0\":\"v\",\"_1\":2}}}}}}}],\"summ"
-      "ary\":\"retention: a constant decay a head\"},\"sluice\":\"0.1.0\",\"stateColumns\":128,\"ta"
-      "rget\":\"neon\",\"type\":\"bf16\",\"value\":128}";
+      "{\"abi\":1,\"gateClass\":\"vector along key and vector along value\",\"gateType\":\"f32\",\""
+      "inputs\":[{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size"
+      "\":64,\"summary\":\"what a token asks for\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-inf"
+      "\",\"inf\"],\"name\":\"k\",\"role\":\"operand\",\"size\":64,\"summary\":\"where a token writ"
+      "es\",\"type\":\"f32\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"o"
+      "perand\",\"size\":64,\"summary\":\"what a token writes\",\"type\":\"f32\"},{\"axes\":1,\"dom"
+      "ain\":[\"-inf\",\"0.0\"],\"name\":\"g\",\"role\":\"gate\",\"size\":64,\"summary\":\"log deca"
+      "y of the state's rows, <= 0\",\"type\":\"f32\"},{\"axes\":2,\"domain\":[\"-inf\",\"0.0\"],\""
+      "name\":\"gv\",\"role\":\"gate\",\"size\":64,\"summary\":\"log decay of the state's columns, "
+      "<= 0\",\"type\":\"f32\"}],\"key\":64,\"name\":\"gated_outer_k64_v64_f32_gf32_neon_fused_c32_"
+      "s8_kt64_vt64_m0_pf32_n1\",\"plan\":{\"chunk\":32,\"keyTile\":64,\"materialization\":{\"none"
+      "\":{}},\"products\":\"f32\",\"schedule\":\"chunk-fused\",\"subBlock\":8,\"threads\":1,\"valu"
+      "eTile\":64},\"recurrence\":{\"defaultScale\":\"inverseSquareRootOfKey\",\"inputs\":[{\"axes"
+      "\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"summary\":\"what a to"
+      "ken asks for\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role\":\"operand"
+      "\",\"summary\":\"where a token writes\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":"
+      "\"v\",\"role\":\"operand\",\"summary\":\"what a token writes\"},{\"axes\":1,\"domain\":[\"-i"
+      "nf\",\"0.0\"],\"name\":\"g\",\"role\":\"gate\",\"summary\":\"log decay of the state's rows, "
+      "<= 0\"},{\"axes\":2,\"domain\":[\"-inf\",\"0.0\"],\"name\":\"gv\",\"role\":\"gate\",\"summar"
+      "y\":\"log decay of the state's columns, <= 0\"}],\"name\":\"gated-outer\",\"output\":{\"bina"
+      "ry\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"scale\",\"_1\":0}},\"_2\":{\"sum\":{\""
+      "_0\":1,\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"q\",\"_1\":1}},\""
+      "_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":false}}}}}}}},\"problems\":[],\"states\""
+      ":[{\"axes\":3,\"name\":\"S\",\"update\":{\"binary\":{\"_0\":\"add\",\"_1\":{\"binary\":{\"_0"
+      "\":\"multiply\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"unary\":{\"_0\":\"exp\",\""
+      "_1\":{\"input\":{\"_0\":\"g\",\"_1\":1}}}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previo"
+      "us\":true}}}},\"_2\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"input\":{\"_0\":\"gv\",\"_1\":2}}}"
+      "}}},\"_2\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2"
+      "\":{\"input\":{\"_0\":\"v\",\"_1\":2}}}}}}}],\"summary\":\"outer-product gate: log decays pe"
+      "r key and per value\"},\"sluice\":\"0.1.0\",\"stateColumns\":64,\"target\":\"neon\",\"type\""
+      ":\"f32\",\"value\":64}";
 }
 
 // For programs that load one library at a time.
 SL_EXPORT int32_t sluice_forward(const arguments *args)
-    __attribute__((weak, alias("retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_forward")));
+    __attribute__((weak, alias("gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_forward")));
 SL_EXPORT int64_t sluice_workspace_size(const arguments *args)
-    __attribute__((weak, alias("retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_workspace_size")));
+    __attribute__((weak, alias("gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_workspace_size")));
 SL_EXPORT const char *sluice_manifest(void)
-    __attribute__((weak, alias("retnet_k64_v128_bf16_gf32_neon_register_c16_s16_kt64_vt128_m0_pf32_n1_manifest")));
+    __attribute__((weak, alias("gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf32_n1_manifest")));

@@ -1,5 +1,5 @@
-// gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1.c: do not edit. Made by
-//   sluice generate gla --key-dim 128 --value-dim 256 --dtype bf16 --gate-dtype f32 --target avx512bf16 --schedule chunk-fused --chunk 32 --sub-block 8 --key-tile 128 --value-tile 256 --materialization none --threads 1 --products bf16
+// gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1.c: do not edit. Made by
+//   sluice generate gla --key-dim 64 --value-dim 64 --dtype bf16 --gate-dtype f32 --target avx512bf16 --schedule chunk-fused --chunk 64 --sub-block 16 --key-tile 64 --value-tile 64 --materialization none --threads 1 --products bf16
 //
 // gla: vector along key
 //   query      scale * q
@@ -9,10 +9,10 @@
 //   read-out   after the write
 //
 // schedule         chunk-fused
-// chunk            32
-// sub-block        8
-// key-tile         128
-// value-tile       256
+// chunk            64
+// sub-block        16
+// key-tile         64
+// value-tile       64
 // materialization  none
 // threads          1
 // products         bf16
@@ -1214,9 +1214,9 @@ SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n, sl_store_f16)
 
 // Arguments of the kernel. Token tensors are dense, [B, T, H, D] or [B, H, T, D];
 // docs/abi.md of Sluice says the rest.
-struct gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_args {
+struct gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_args {
   uint32_t abi;   // 1
-  uint32_t size;  // sizeof(struct gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_args)
+  uint32_t size;  // sizeof(struct gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_args)
   int64_t batch;
   int64_t length;       // tokens a batch row; of all packed sequences together
   int64_t query_heads;  // heads of q and o: a multiple of heads
@@ -1229,24 +1229,24 @@ struct gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_a
   uint32_t reserved;
   void *workspace;  // aligned to 64 bytes
   uint64_t workspace_size;
-  const float *initial_state;  // [B or sequences, heads, 128, 256], or NULL for zero
+  const float *initial_state;  // [B or sequences, heads, 64, 64], or NULL for zero
   float *final_state;          // likewise, or NULL
-  uint16_t *o;  // bf16 [B, T, query heads, 256]
-  const uint16_t *q;  // bf16 [B, T, query heads, 128]: what a token asks for
-  const uint16_t *k;  // bf16 [B, T, heads, 128]: where a token writes
-  const uint16_t *v;  // bf16 [B, T, heads, 256]: what a token writes
-  const float *g;  // f32 [B, T, heads, 128]: log decay, <= 0
+  uint16_t *o;  // bf16 [B, T, query heads, 64]
+  const uint16_t *q;  // bf16 [B, T, query heads, 64]: what a token asks for
+  const uint16_t *k;  // bf16 [B, T, heads, 64]: where a token writes
+  const uint16_t *v;  // bf16 [B, T, heads, 64]: what a token writes
+  const float *g;  // f32 [B, T, heads, 64]: log decay, <= 0
 };
 
-typedef struct gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_args arguments;
-int32_t gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_forward(const arguments *args);
-int64_t gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_workspace_size(const arguments *args);
-const char *gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_manifest(void);
+typedef struct gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_args arguments;
+int32_t gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_forward(const arguments *args);
+int64_t gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_workspace_size(const arguments *args);
+const char *gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_manifest(void);
 
 // ---- The workspace -----------------------------------------------------------------------------
 
 // Bytes of scratch memory a thread.
-enum { scratch_bytes = 402176 };
+enum { scratch_bytes = 199168 };
 
 static int64_t sequences_of(const arguments *args) {
   return args->cu_seqlens ? args->sequences : args->batch;
@@ -1260,7 +1260,7 @@ static int64_t threads_of(const arguments *args) {
 // An output that outgrows the caches goes past them.
 static int streams_output(const arguments *args) {
   const int64_t rows = args->batch * args->length * args->query_heads;
-  return rows * 512 > 4194304;
+  return rows * 128 > 4194304;
 }
 
 // ---- The kernel --------------------------------------------------------------------------------
@@ -1268,8 +1268,8 @@ static int streams_output(const arguments *args) {
 // walk: one worker's share.
 //
 //   S = the state before the whole sequence
-//   for each chunk of 32 tokens:
-//     E_i = d_start ... d_i         from the start of i's sub-block of 8 tokens
+//   for each chunk of 64 tokens:
+//     E_i = d_start ... d_i         from the start of i's sub-block of 16 tokens
 //     F_j = d_{j+1} ... d_end       to the end of j's sub-block
 //     T_r = product of d over sub-block r
 //     for each query head of the group:
@@ -1288,188 +1288,186 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
   const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
   const int64_t length = end - begin;
-  const int64_t chunks = (length + 31) / 32;
+  const int64_t chunks = (length + 63) / 64;
   const int64_t first_chunk = 0;
   const int64_t last_chunk = chunks;
-  const int64_t value_begin = 256 * valueTile;
+  const int64_t value_begin = 64 * valueTile;
   const int64_t streams = streams_output(args);
   const float scale = args->scale;
-  const int64_t q_token = args->layout ? 128 : args->query_heads * 128;
-  const int64_t q_head = args->layout ? args->length * 128 : 128;
-  const uint16_t *q_in = (const uint16_t *)args->q + batch_row * args->length * args->query_heads * 128 + begin * q_token + head * group * q_head;
-  const int64_t k_token = args->layout ? 128 : heads * 128;
-  const int64_t k_head = args->layout ? args->length * 128 : 128;
-  const uint16_t *k_in = (const uint16_t *)args->k + batch_row * args->length * heads * 128 + begin * k_token + head * k_head;
-  const int64_t v_token = args->layout ? 256 : heads * 256;
-  const int64_t v_head = args->layout ? args->length * 256 : 256;
-  const uint16_t *v_in = (const uint16_t *)args->v + batch_row * args->length * heads * 256 + begin * v_token + head * v_head;
-  const int64_t g_token = args->layout ? 128 : heads * 128;
-  const int64_t g_head = args->layout ? args->length * 128 : 128;
-  const float *g_in = (const float *)args->g + batch_row * args->length * heads * 128 + begin * g_token + head * g_head;
-  const int64_t o_token = args->layout ? 256 : args->query_heads * 256;
-  const int64_t o_head = args->layout ? args->length * 256 : 256;
-  uint16_t *o_in = (uint16_t *)args->o + batch_row * args->length * args->query_heads * 256 + begin * o_token + head * group * o_head;
-  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 32768 : NULL;
-  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 32768 : NULL;
-  float *const S = (float *)(scratch + 0);  // 128 x 256: state of one head
-  float *const k = (float *)(scratch + 131072);  // 32 x 128: keys of the chunk
-  float *const v = (float *)(scratch + 147456);  // 32 x 256: values of the chunk
-  float *const d = (float *)(scratch + 180224);  // 32 x 128: decays of the chunk
-  float *const kF = (float *)(scratch + 196608);  // 32 x 128: keys decayed to the end of their sub-block
-  float *const T = (float *)(scratch + 212992);  // 4 x 128: product of the decays of each sub-block
-  float *const E = (float *)(scratch + 221184);  // 32 x 128: running products from a sub-block's start
-  float *const kT = (float *)(scratch + 237568);  // 128 x 32: the same keys, transposed: the right operand of the scores
-  uint16_t *const S_pairs = (uint16_t *)(scratch + 253952);  // 128 x 256: the state as the right operand of q S
-  float *const q = (float *)(scratch + 319488);  // 32 x 128: queries of the chunk, scaled
-  float *const P = (float *)(scratch + 335872);  // 32 x 32: scores of the chunk's tokens on each other
-  float *const qE = (float *)(scratch + 339968);  // 32 x 128: queries under the decay since their sub-block's start
-  float *const O = (float *)(scratch + 356352);  // 8 x 256: outputs of a sub-block
-  uint16_t *const q_pairs = (uint16_t *)(scratch + 372736);  // 8 x 128: queries as the left operand of q S
-  float *const w = (float *)(scratch + 376832);  // 1 x 128: decay from a sub-block's end to the chunk's
-  uint16_t *const k_pairs = (uint16_t *)(scratch + 377344);  // 32 x 128: keys as the left operand of k^T v
-  uint16_t *const v_pairs = (uint16_t *)(scratch + 385536);  // 32 x 256: values as the right operand of k^T v
+  const int64_t q_token = args->layout ? 64 : args->query_heads * 64;
+  const int64_t q_head = args->layout ? args->length * 64 : 64;
+  const uint16_t *q_in = (const uint16_t *)args->q + batch_row * args->length * args->query_heads * 64 + begin * q_token + head * group * q_head;
+  const int64_t k_token = args->layout ? 64 : heads * 64;
+  const int64_t k_head = args->layout ? args->length * 64 : 64;
+  const uint16_t *k_in = (const uint16_t *)args->k + batch_row * args->length * heads * 64 + begin * k_token + head * k_head;
+  const int64_t v_token = args->layout ? 64 : heads * 64;
+  const int64_t v_head = args->layout ? args->length * 64 : 64;
+  const uint16_t *v_in = (const uint16_t *)args->v + batch_row * args->length * heads * 64 + begin * v_token + head * v_head;
+  const int64_t g_token = args->layout ? 64 : heads * 64;
+  const int64_t g_head = args->layout ? args->length * 64 : 64;
+  const float *g_in = (const float *)args->g + batch_row * args->length * heads * 64 + begin * g_token + head * g_head;
+  const int64_t o_token = args->layout ? 64 : args->query_heads * 64;
+  const int64_t o_head = args->layout ? args->length * 64 : 64;
+  uint16_t *o_in = (uint16_t *)args->o + batch_row * args->length * args->query_heads * 64 + begin * o_token + head * group * o_head;
+  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
+  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096 : NULL;
+  float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
+  float *const k = (float *)(scratch + 16384);  // 64 x 64: keys of the chunk
+  float *const v = (float *)(scratch + 32768);  // 64 x 64: values of the chunk
+  float *const d = (float *)(scratch + 49152);  // 64 x 64: decays of the chunk
+  float *const kF = (float *)(scratch + 65536);  // 64 x 64: keys decayed to the end of their sub-block
+  float *const T = (float *)(scratch + 81920);  // 4 x 64: product of the decays of each sub-block
+  float *const E = (float *)(scratch + 86016);  // 64 x 64: running products from a sub-block's start
+  float *const kT = (float *)(scratch + 102400);  // 64 x 64: the same keys, transposed: the right operand of the scores
+  uint16_t *const S_pairs = (uint16_t *)(scratch + 118784);  // 64 x 64: the state as the right operand of q S
+  float *const q = (float *)(scratch + 126976);  // 64 x 64: queries of the chunk, scaled
+  float *const P = (float *)(scratch + 143360);  // 64 x 64: scores of the chunk's tokens on each other
+  float *const qE = (float *)(scratch + 159744);  // 64 x 64: queries under the decay since their sub-block's start
+  float *const O = (float *)(scratch + 176128);  // 16 x 64: outputs of a sub-block
+  uint16_t *const q_pairs = (uint16_t *)(scratch + 180224);  // 16 x 64: queries as the left operand of q S
+  float *const w = (float *)(scratch + 182272);  // 1 x 64: decay from a sub-block's end to the chunk's
+  uint16_t *const k_pairs = (uint16_t *)(scratch + 182528);  // 64 x 64: keys as the left operand of k^T v
+  uint16_t *const v_pairs = (uint16_t *)(scratch + 190720);  // 64 x 64: values as the right operand of k^T v
 
-  sl_load_matrix(
-      128, 256, S, 256, initial_state_in ? initial_state_in + value_begin : NULL, 256, 256);
+  sl_load_matrix(64, 64, S, 64, initial_state_in ? initial_state_in + value_begin : NULL, 64, 64);
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
-    const int64_t tokens = sl_least(32, length - 32 * c);
+    const int64_t tokens = sl_least(64, length - 64 * c);
     // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
     // k = k
     for (int64_t row = 0; row < tokens; ++row) {
-      const uint16_t *k_row = k_in + (32 * c + row) * k_token;
-      for (int64_t column = 0; column < 128; column += SL_LANES) {
-        sl_store((k + row * 128) + column, sl_load_bf16(k_row + column));
+      const uint16_t *k_row = k_in + (64 * c + row) * k_token;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((k + row * 64) + column, sl_load_bf16(k_row + column));
       }
     }
-    for (int64_t row = tokens; row < 32; ++row) {
-      for (int64_t column = 0; column < 128; column += SL_LANES) {
-        sl_store((k + row * 128) + column, sl_set(0.0f));
+    for (int64_t row = tokens; row < 64; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((k + row * 64) + column, sl_set(0.0f));
       }
     }
     // v = v
     for (int64_t row = 0; row < tokens; ++row) {
-      const uint16_t *v_row = v_in + (32 * c + row) * v_token + value_begin;
-      for (int64_t column = 0; column < 256; column += SL_LANES) {
-        sl_store((v + row * 256) + column, sl_load_bf16(v_row + column));
+      const uint16_t *v_row = v_in + (64 * c + row) * v_token + value_begin;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((v + row * 64) + column, sl_load_bf16(v_row + column));
       }
     }
-    for (int64_t row = tokens; row < 32; ++row) {
-      for (int64_t column = 0; column < 256; column += SL_LANES) {
-        sl_store((v + row * 256) + column, sl_set(0.0f));
+    for (int64_t row = tokens; row < 64; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((v + row * 64) + column, sl_set(0.0f));
       }
     }
     // decays as factors in [0, 1]
     // d = exp(g)
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *g_row = g_in + (32 * c + row) * g_token;
-      for (int64_t column = 0; column < 128; column += SL_LANES) {
-        sl_store((d + row * 128) + column, sl_exp(sl_load(g_row + column)));
+      const float *g_row = g_in + (64 * c + row) * g_token;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((d + row * 64) + column, sl_exp(sl_load(g_row + column)));
       }
     }
-    for (int64_t row = tokens; row < 32; ++row) {
-      for (int64_t column = 0; column < 128; column += SL_LANES) {
-        sl_store((d + row * 128) + column, sl_set(1.0f));
+    for (int64_t row = tokens; row < 64; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((d + row * 64) + column, sl_set(1.0f));
       }
     }
     for (int64_t r = 0; r < 4; ++r) {
-      sl_scan(8, 128, 0, 0, E + (8 * r) * 128, 128, d + (8 * r) * 128, 128);
-      sl_scan(8, 128, 1, 1, kF + (8 * r) * 128, 128, d + (8 * r) * 128, 128);
-      sl_reduce_rows(8, 128, 1, T + r * 128, d + (8 * r) * 128, 128);
+      sl_scan(16, 64, 0, 0, E + (16 * r) * 64, 64, d + (16 * r) * 64, 64);
+      sl_scan(16, 64, 1, 1, kF + (16 * r) * 64, 64, d + (16 * r) * 64, 64);
+      sl_reduce_rows(16, 64, 1, T + r * 64, d + (16 * r) * 64, 64);
     }
     // kF = kF * k
-    for (int64_t row = 0; row < 32; ++row) {
-      for (int64_t column = 0; column < 128; column += SL_LANES) {
+    for (int64_t row = 0; row < 64; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store(
-            (kF + row * 128) + column,
-            sl_mul(sl_load((kF + row * 128) + column), sl_load((k + row * 128) + column)));
+            (kF + row * 64) + column,
+            sl_mul(sl_load((kF + row * 64) + column), sl_load((k + row * 64) + column)));
       }
     }
-    sl_transpose_tile(32, 128, kT, 32, kF, 128);
-    sl_to_pairs(128, 256, S_pairs, 512, S, 256);
+    sl_transpose_tile(64, 64, kT, 64, kF, 64);
+    sl_to_pairs(64, 64, S_pairs, 128, S, 64);
     for (int64_t g = 0; g < group; ++g) {
       // q = scale * q
       for (int64_t row = 0; row < tokens; ++row) {
         const sl_f32 scale_all = sl_set(scale);
-        const uint16_t *q_row = q_in + (32 * c + row) * q_token + g * q_head;
-        for (int64_t column = 0; column < 128; column += SL_LANES) {
-          sl_store((q + row * 128) + column, sl_mul(scale_all, sl_load_bf16(q_row + column)));
+        const uint16_t *q_row = q_in + (64 * c + row) * q_token + g * q_head;
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store((q + row * 64) + column, sl_mul(scale_all, sl_load_bf16(q_row + column)));
         }
       }
-      for (int64_t row = tokens; row < 32; ++row) {
-        for (int64_t column = 0; column < 128; column += SL_LANES) {
-          sl_store((q + row * 128) + column, sl_set(0.0f));
+      for (int64_t row = tokens; row < 64; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store((q + row * 64) + column, sl_set(0.0f));
         }
       }
       // qE = q * E
-      for (int64_t row = 0; row < 32; ++row) {
-        for (int64_t column = 0; column < 128; column += SL_LANES) {
+      for (int64_t row = 0; row < 64; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store(
-              (qE + row * 128) + column,
-              sl_mul(sl_load((q + row * 128) + column), sl_load((E + row * 128) + column)));
+              (qE + row * 64) + column,
+              sl_mul(sl_load((q + row * 64) + column), sl_load((E + row * 64) + column)));
         }
       }
       for (int64_t r = 0; r < 4; ++r) {
         sl_decayed_scores(
-            8, 128, 0, P + (8 * r) * 32 + 8 * r, 32, q + (8 * r) * 128, 128, k + (8 * r) * 128, 128,
-            d + (8 * r) * 128, 128);
+            16, 64, 0, P + (16 * r) * 64 + 16 * r, 64, q + (16 * r) * 64, 64, k + (16 * r) * 64, 64,
+            d + (16 * r) * 64, 64);
         for (int64_t s = r - 1; s >= 0; --s) {
           sl_multiply(
-              8, 8, 8, 1, P + (8 * r) * 32 + 8 * s, 32, qE + (8 * r) * 128, 128, 1, kT + 8 * s, 32, 128,
+              16, 16, 16, 1, P + (16 * r) * 64 + 16 * s, 64, qE + (16 * r) * 64, 64, 1, kT + 16 * s, 64, 64,
               (sl_before){0, NULL, NULL});
           // qE = qE * T
-          for (int64_t row = 0; row < 8; ++row) {
-            for (int64_t column = 0; column < 128; column += SL_LANES) {
+          for (int64_t row = 0; row < 16; ++row) {
+            for (int64_t column = 0; column < 64; column += SL_LANES) {
               sl_store(
-                  (qE + (8 * r) * 128 + row * 128) + column,
-                  sl_mul(sl_load((qE + (8 * r) * 128 + row * 128) + column), sl_load(T + s * 128 + column)));
+                  (qE + (16 * r) * 64 + row * 64) + column,
+                  sl_mul(sl_load((qE + (16 * r) * 64 + row * 64) + column), sl_load(T + s * 64 + column)));
             }
           }
         }
         // O = q S + P v
         // q_pairs = qE
-        for (int64_t row = 0; row < 8; ++row) {
-          for (int64_t column = 0; column < 128; column += SL_LANES) {
-            sl_store_bf16((q_pairs + row * 128) + column, sl_load((qE + (8 * r) * 128 + row * 128) + column));
+        for (int64_t row = 0; row < 16; ++row) {
+          for (int64_t column = 0; column < 64; column += SL_LANES) {
+            sl_store_bf16((q_pairs + row * 64) + column, sl_load((qE + (16 * r) * 64 + row * 64) + column));
           }
         }
         sl_multiply_pairs(
-            8, 256, 8, 3, O, 256, q_pairs, 128, 2, S_pairs, 512, 128, (sl_before){0, NULL, NULL});
+            16, 64, 6, 4, O, 64, q_pairs, 64, 2, S_pairs, 128, 64, (sl_before){0, NULL, NULL});
         sl_multiply(
-            8, 256, 8, 3, O, 256, P + (8 * r) * 32, 32, 1, v, 256, 8 * r + 8, (sl_before){1, NULL, NULL});
+            16, 64, 6, 4, O, 64, P + (16 * r) * 64, 64, 1, v, 64, 16 * r + 16, (sl_before){1, NULL, NULL});
         sl_store_rows_bf16(
-            sl_least(8, length - (32 * c + 8 * r)), 256,
-            o_in + (32 * c + 8 * r) * o_token + g * o_head + value_begin, o_token, O, 256, 256, streams);
+            sl_least(16, length - (64 * c + 16 * r)), 64,
+            o_in + (64 * c + 16 * r) * o_token + g * o_head + value_begin, o_token, O, 64, 64, streams);
       }
     }
     // S = diag(decay of the chunk) S + k^T v
     // w = T
     {
-      for (int64_t column = 0; column < 128; column += SL_LANES) {
-        sl_store(w + column, sl_load((T + 3 * 128) + column));
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(w + column, sl_load((T + 3 * 64) + column));
       }
     }
     for (int64_t s = 3 - 1; s >= 0; --s) {
       // kF = kF * w
-      for (int64_t row = 0; row < 8; ++row) {
-        for (int64_t column = 0; column < 128; column += SL_LANES) {
+      for (int64_t row = 0; row < 16; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store(
-              (kF + (8 * s) * 128 + row * 128) + column,
-              sl_mul(sl_load((kF + (8 * s) * 128 + row * 128) + column), sl_load(w + column)));
+              (kF + (16 * s) * 64 + row * 64) + column,
+              sl_mul(sl_load((kF + (16 * s) * 64 + row * 64) + column), sl_load(w + column)));
         }
       }
       // w = w * T
       {
-        for (int64_t column = 0; column < 128; column += SL_LANES) {
-          sl_store(w + column, sl_mul(sl_load(w + column), sl_load((T + s * 128) + column)));
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(w + column, sl_mul(sl_load(w + column), sl_load((T + s * 64) + column)));
         }
       }
     }
-    sl_to_pairs(32, 128, k_pairs, 256, kF, 128);
-    sl_to_pairs(32, 256, v_pairs, 512, v, 256);
-    sl_multiply_pairs(
-        128, 256, 6, 4, S, 256, k_pairs, 2, 256, v_pairs, 512, 32, (sl_before){1, w, NULL});
+    sl_to_pairs(64, 64, k_pairs, 128, kF, 64);
+    sl_to_pairs(64, 64, v_pairs, 128, v, 64);
+    sl_multiply_pairs(64, 64, 6, 4, S, 64, k_pairs, 2, 128, v_pairs, 128, 64, (sl_before){1, w, NULL});
   }
-  sl_store_matrix(128, 256, final_state_in ? final_state_in + value_begin : NULL, 256, S, 256, 256);
+  sl_store_matrix(64, 64, final_state_in ? final_state_in + value_begin : NULL, 64, S, 64, 64);
 }
 
 // ---- The entries -------------------------------------------------------------------------------
@@ -1483,7 +1481,7 @@ static int32_t check_sizes(const arguments *args) {
   int64_t elements = args->batch;
   if (__builtin_mul_overflow(elements, args->length + 1, &elements) ||
       __builtin_mul_overflow(elements, args->query_heads, &elements) ||
-      __builtin_mul_overflow(elements, 16448, &elements))
+      __builtin_mul_overflow(elements, 4160, &elements))
     return 3;
   if (args->layout < 0 || args->layout > 1 || args->threads < 0) return 7;
   if (args->cu_seqlens) {
@@ -1495,7 +1493,7 @@ static int32_t check_sizes(const arguments *args) {
   return 0;
 }
 
-SL_EXPORT int64_t gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_workspace_size(const arguments *args) {
+SL_EXPORT int64_t gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_workspace_size(const arguments *args) {
   const int32_t problem = check_sizes(args);
   if (problem) return -problem;
   return threads_of(args) * scratch_bytes;
@@ -1505,7 +1503,7 @@ SL_EXPORT int64_t gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0
 static int32_t check_pointers(const arguments *args) {
   if (args->batch * args->length > 0 && (!args->q || !args->k || !args->v || !args->g || !args->o)) return 2;
   if (!args->workspace) return 2;
-  if ((int64_t)args->workspace_size < gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_workspace_size(args)) return 5;
+  if ((int64_t)args->workspace_size < gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_workspace_size(args)) return 5;
   uintptr_t halves = 0, words = (uintptr_t)args->initial_state;
   words |= (uintptr_t)args->final_state;
   halves |= (uintptr_t)args->q;
@@ -1537,7 +1535,7 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   sl_flush_denormals_end(mode);
 }
 
-SL_EXPORT int32_t gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_forward(const arguments *args) {
+SL_EXPORT int32_t gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_forward(const arguments *args) {
   int32_t problem = check_sizes(args);
   if (!problem) problem = check_pointers(args);
   if (problem) return problem;
@@ -1553,40 +1551,39 @@ SL_EXPORT int32_t gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0
   return 0;
 }
 
-SL_EXPORT const char *gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_manifest(void) {
+SL_EXPORT const char *gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_manifest(void) {
   return
       "{\"abi\":1,\"gateClass\":\"vector along key\",\"gateType\":\"f32\",\"inputs\":[{\"axes\":1,"
-      "\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size\":128,\"summary\":\"w"
-      "hat a token asks for\",\"type\":\"bf16\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\""
-      ":\"k\",\"role\":\"operand\",\"size\":128,\"summary\":\"where a token writes\",\"type\":\"bf1"
-      "6\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand\",\"size\":"
-      "256,\"summary\":\"what a token writes\",\"type\":\"bf16\"},{\"axes\":1,\"domain\":[\"-inf\","
-      "\"0.0\"],\"name\":\"g\",\"role\":\"gate\",\"size\":128,\"summary\":\"log decay, <= 0\",\"typ"
-      "e\":\"f32\"}],\"key\":128,\"name\":\"gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_v"
-      "t256_m0_pbf16_n1\",\"plan\":{\"chunk\":32,\"keyTile\":128,\"materialization\":{\"none\":{}},"
-      "\"products\":\"bf16\",\"schedule\":\"chunk-fused\",\"subBlock\":8,\"threads\":1,\"valueTile"
-      "\":256},\"recurrence\":{\"defaultScale\":\"inverseSquareRootOfKey\",\"inputs\":[{\"axes\":1,"
-      "\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"summary\":\"what a token a"
-      "sks for\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role\":\"operand\",\"s"
-      "ummary\":\"where a token writes\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\","
-      "\"role\":\"operand\",\"summary\":\"what a token writes\"},{\"axes\":1,\"domain\":[\"-inf\","
-      "\"0.0\"],\"name\":\"g\",\"role\":\"gate\",\"summary\":\"log decay, <= 0\"}],\"name\":\"gla\""
-      ",\"output\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"scale\",\"_1\":0}},"
-      "\"_2\":{\"sum\":{\"_0\":1,\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":"
-      "\"q\",\"_1\":1}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":false}}}}}}}},\"probl"
-      "ems\":[],\"states\":[{\"axes\":3,\"name\":\"S\",\"update\":{\"binary\":{\"_0\":\"add\",\"_1"
-      "\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"input\":{\"_"
-      "0\":\"g\",\"_1\":1}}}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}}}},\"_2\""
-      ":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":{\"input"
-      "\":{\"_0\":\"v\",\"_1\":2}}}}}}}],\"summary\":\"gated linear attention, log decay per key\"}"
-      ",\"sluice\":\"0.1.0\",\"stateColumns\":256,\"target\":\"avx512bf16\",\"type\":\"bf16\",\"val"
-      "ue\":256}";
+      "\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size\":64,\"summary\":\"wh"
+      "at a token asks for\",\"type\":\"bf16\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":"
+      "\"k\",\"role\":\"operand\",\"size\":64,\"summary\":\"where a token writes\",\"type\":\"bf16"
+      "\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand\",\"size\":6"
+      "4,\"summary\":\"what a token writes\",\"type\":\"bf16\"},{\"axes\":1,\"domain\":[\"-inf\",\""
+      "0.0\"],\"name\":\"g\",\"role\":\"gate\",\"size\":64,\"summary\":\"log decay, <= 0\",\"type\""
+      ":\"f32\"}],\"key\":64,\"name\":\"gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0"
+      "_pbf16_n1\",\"plan\":{\"chunk\":64,\"keyTile\":64,\"materialization\":{\"none\":{}},\"produc"
+      "ts\":\"bf16\",\"schedule\":\"chunk-fused\",\"subBlock\":16,\"threads\":1,\"valueTile\":64},"
+      "\"recurrence\":{\"defaultScale\":\"inverseSquareRootOfKey\",\"inputs\":[{\"axes\":1,\"domain"
+      "\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"summary\":\"what a token asks for"
+      "\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role\":\"operand\",\"summary"
+      "\":\"where a token writes\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role"
+      "\":\"operand\",\"summary\":\"what a token writes\"},{\"axes\":1,\"domain\":[\"-inf\",\"0.0\""
+      "],\"name\":\"g\",\"role\":\"gate\",\"summary\":\"log decay, <= 0\"}],\"name\":\"gla\",\"outp"
+      "ut\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"scale\",\"_1\":0}},\"_2\":"
+      "{\"sum\":{\"_0\":1,\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"q\","
+      "\"_1\":1}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":false}}}}}}}},\"problems\":"
+      "[],\"states\":[{\"axes\":3,\"name\":\"S\",\"update\":{\"binary\":{\"_0\":\"add\",\"_1\":{\"b"
+      "inary\":{\"_0\":\"multiply\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"input\":{\"_0\":\"g"
+      "\",\"_1\":1}}}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}}}},\"_2\":{\"bin"
+      "ary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":{\"input\":{\"_"
+      "0\":\"v\",\"_1\":2}}}}}}}],\"summary\":\"gated linear attention, log decay per key\"},\"slui"
+      "ce\":\"0.1.0\",\"stateColumns\":64,\"target\":\"avx512bf16\",\"type\":\"bf16\",\"value\":64}";
 }
 
 // For programs that load one library at a time.
 SL_EXPORT int32_t sluice_forward(const arguments *args)
-    __attribute__((weak, alias("gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_forward")));
+    __attribute__((weak, alias("gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_forward")));
 SL_EXPORT int64_t sluice_workspace_size(const arguments *args)
-    __attribute__((weak, alias("gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_workspace_size")));
+    __attribute__((weak, alias("gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_workspace_size")));
 SL_EXPORT const char *sluice_manifest(void)
-    __attribute__((weak, alias("gla_k128_v256_bf16_gf32_avx512bf16_fused_c32_s8_kt128_vt256_m0_pbf16_n1_manifest")));
+    __attribute__((weak, alias("gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_manifest")));

@@ -1,23 +1,23 @@
-// rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1.c: do not edit. Made by
-//   sluice generate rwkv6 --key-dim 64 --value-dim 64 --dtype f32 --gate-dtype f32 --target neon --schedule chunk-fused --chunk 16 --sub-block 8 --key-tile 64 --value-tile 64 --materialization none --threads 1 --products f32
+// mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4.c: do not edit. Made by
+//   sluice generate mamba2 --key-dim 64 --value-dim 64 --dtype f32 --gate-dtype f32 --target avx2 --schedule segmented --chunk 64 --sub-block 64 --key-tile 64 --value-tile 64 --materialization segments:4 --threads 4 --products f32
 //
-// rwkv6: vector along key
+// mamba2: scalar per token
 //   query      scale * q
-//   key        k
+//   key        softplus(dt + dt_bias) * k
 //   value      v
-//   key decay  exp(-exp(w))
-//   read-out   before the write
-//   present    sum(key: scale * q * u * k)
+//   key decay  exp(-exp(A_log) * softplus(dt + dt_bias))
+//   read-out   after the write
+//   skip       D * v
 //
-// schedule         chunk-fused
-// chunk            16
-// sub-block        8
+// schedule         segmented
+// chunk            64
+// sub-block        64
 // key-tile         64
 // value-tile       64
-// materialization  none
-// threads          1
+// materialization  segments:4
+// threads          4
 // products         f32
-// target           neon
+// target           avx2
 
 #include <math.h>
 #include <stddef.h>
@@ -27,227 +27,246 @@
 #include <omp.h>
 #endif
 
-// ---- neon.h ------------------------------------------------------------------------------------
+// ---- avx2.h ------------------------------------------------------------------------------------
 
-// The instruction vocabulary for 64-bit Arm (Advanced SIMD): four lanes.
+// The instruction vocabulary for AVX2 with FMA and F16C: eight lanes.
 // generic.h defines what each word means.
-#ifndef SL_NEON_H
-#define SL_NEON_H
+#ifndef SL_AVX2_H
+#define SL_AVX2_H
 
 // Pasted into a source, many words are unused.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-#include <arm_neon.h>
+#include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#define SL_LANES 4
+#define SL_LANES 8
 
-typedef float32x4_t sl_f32;
+typedef __m256 sl_f32;
 
 // ---- Constants, lanes, memory ----
 
 // Every lane 0.
-static inline sl_f32 sl_zero(void) { return vdupq_n_f32(0.0f); }
+static inline sl_f32 sl_zero(void) { return _mm256_setzero_ps(); }
 
 // Every lane x.
-static inline sl_f32 sl_set(float x) { return vdupq_n_f32(x); }
+static inline sl_f32 sl_set(float x) { return _mm256_set1_ps(x); }
 
 // Lane 0.
-static inline float sl_first(sl_f32 v) { return vgetq_lane_f32(v, 0); }
+static inline float sl_first(sl_f32 v) { return _mm256_cvtss_f32(v); }
+
+// All ones in the first n lanes, for any n.
+static inline __m256i sl_avx2_mask(int64_t n) {
+  int32_t count = n <= 0 ? 0 : n >= 8 ? 8 : (int32_t)n;
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
 
 // Lane i is p[i].
-static inline sl_f32 sl_load(const float *p) { return vld1q_f32(p); }
+static inline sl_f32 sl_load(const float *p) { return _mm256_loadu_ps(p); }
 
 // Lane i is i < n ? p[i] : 0.
 static inline sl_f32 sl_load_n(const float *p, int64_t n) {
-  if (n >= 4) return vld1q_f32(p);
-  sl_f32 v = vdupq_n_f32(0.0f);
-  if (n > 0) v = vld1q_lane_f32(p, v, 0);
-  if (n > 1) v = vld1q_lane_f32(p + 1, v, 1);
-  if (n > 2) v = vld1q_lane_f32(p + 2, v, 2);
-  return v;
+  return _mm256_maskload_ps(p, sl_avx2_mask(n));
 }
 
 // p[i] = lane i.
-static inline void sl_store(float *p, sl_f32 v) { vst1q_f32(p, v); }
+static inline void sl_store(float *p, sl_f32 v) { _mm256_storeu_ps(p, v); }
 
 // p[i] = lane i for i < n.
 static inline void sl_store_n(float *p, sl_f32 v, int64_t n) {
-  if (n >= 4) {
-    vst1q_f32(p, v);
-    return;
-  }
-  if (n > 0) vst1q_lane_f32(p, v, 0);
-  if (n > 1) vst1q_lane_f32(p + 1, v, 1);
-  if (n > 2) vst1q_lane_f32(p + 2, v, 2);
+  _mm256_maskstore_ps(p, sl_avx2_mask(n), v);
 }
 
-// sl_store past the caches where p is aligned to 16 bytes.
+// sl_store past the caches where p is aligned to 32 bytes.
 static inline void sl_stream(float *p, sl_f32 v) {
-#if defined(__clang__)
-  if (((uintptr_t)p & 15) == 0) {
-    __builtin_nontemporal_store(v, (sl_f32 *)(void *)p);
-    return;
-  }
-#endif
-  vst1q_f32(p, v);
+  if (((uintptr_t)p & 31) == 0)
+    _mm256_stream_ps(p, v);
+  else
+    _mm256_storeu_ps(p, v);
 }
 
 // ---- Arithmetic, lane by lane ----
 
 // a + b
-static inline sl_f32 sl_add(sl_f32 a, sl_f32 b) { return vaddq_f32(a, b); }
+static inline sl_f32 sl_add(sl_f32 a, sl_f32 b) { return _mm256_add_ps(a, b); }
 
 // a - b
-static inline sl_f32 sl_sub(sl_f32 a, sl_f32 b) { return vsubq_f32(a, b); }
+static inline sl_f32 sl_sub(sl_f32 a, sl_f32 b) { return _mm256_sub_ps(a, b); }
 
 // a * b
-static inline sl_f32 sl_mul(sl_f32 a, sl_f32 b) { return vmulq_f32(a, b); }
+static inline sl_f32 sl_mul(sl_f32 a, sl_f32 b) { return _mm256_mul_ps(a, b); }
 
 // a / b
-static inline sl_f32 sl_div(sl_f32 a, sl_f32 b) { return vdivq_f32(a, b); }
+static inline sl_f32 sl_div(sl_f32 a, sl_f32 b) { return _mm256_div_ps(a, b); }
 
 // a * b + c
-static inline sl_f32 sl_fma(sl_f32 a, sl_f32 b, sl_f32 c) { return vfmaq_f32(c, a, b); }
+static inline sl_f32 sl_fma(sl_f32 a, sl_f32 b, sl_f32 c) { return _mm256_fmadd_ps(a, b, c); }
 
 // c - a * b
-static inline sl_f32 sl_nfma(sl_f32 a, sl_f32 b, sl_f32 c) { return vfmsq_f32(c, a, b); }
+static inline sl_f32 sl_nfma(sl_f32 a, sl_f32 b, sl_f32 c) { return _mm256_fnmadd_ps(a, b, c); }
 
 // a < b ? x : y
 static inline sl_f32 sl_less(sl_f32 a, sl_f32 b, sl_f32 x, sl_f32 y) {
-  return vbslq_f32(vcltq_f32(a, b), x, y);
+  return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
 
-// a < b ? a : b. The machine's own minimum treats NaN otherwise.
-static inline sl_f32 sl_min(sl_f32 a, sl_f32 b) { return sl_less(a, b, a, b); }
+// a < b ? a : b
+static inline sl_f32 sl_min(sl_f32 a, sl_f32 b) { return _mm256_min_ps(a, b); }
 
-// b < a ? a : b. The machine's own maximum treats NaN otherwise.
-static inline sl_f32 sl_max(sl_f32 a, sl_f32 b) { return sl_less(b, a, a, b); }
+// b < a ? a : b
+static inline sl_f32 sl_max(sl_f32 a, sl_f32 b) { return _mm256_max_ps(a, b); }
 
 // The sign flipped.
-static inline sl_f32 sl_neg(sl_f32 a) { return vnegq_f32(a); }
+static inline sl_f32 sl_neg(sl_f32 a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
 
 // The sign cleared.
-static inline sl_f32 sl_abs(sl_f32 a) { return vabsq_f32(a); }
+static inline sl_f32 sl_abs(sl_f32 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 
 // The square root.
-static inline sl_f32 sl_sqrt(sl_f32 a) { return vsqrtq_f32(a); }
+static inline sl_f32 sl_sqrt(sl_f32 a) { return _mm256_sqrt_ps(a); }
 
 // The largest integer that is not above a.
-static inline sl_f32 sl_floor(sl_f32 a) { return vrndmq_f32(a); }
+static inline sl_f32 sl_floor(sl_f32 a) { return _mm256_floor_ps(a); }
 
 // ---- Across lanes ----
 
 // The sum of the lanes: upper half onto lower half until one is left.
 static inline float sl_sum(sl_f32 v) {
-  return vaddv_f32(vadd_f32(vget_low_f32(v), vget_high_f32(v)));
+  __m128 b = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
 }
 
 // The greatest lane.
-static inline float sl_max_across(sl_f32 v) { return vmaxvq_f32(v); }
-
-// The halves of a and of b, lower or upper, side by side.
-static inline sl_f32 sl_neon_low(sl_f32 a, sl_f32 b) {
-  return vcombine_f32(vget_low_f32(a), vget_low_f32(b));
+static inline float sl_max_across(sl_f32 v) {
+  __m128 b = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+  return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
 }
-static inline sl_f32 sl_neon_high(sl_f32 a, sl_f32 b) {
-  return vcombine_f32(vget_high_f32(a), vget_high_f32(b));
+
+// One level of sl_sum_rows each: fold the halves of a and of b, a first.
+static inline sl_f32 sl_avx2_fold4(sl_f32 a, sl_f32 b) {
+  return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+}
+static inline sl_f32 sl_avx2_fold2(sl_f32 a, sl_f32 b) {
+  return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+}
+static inline sl_f32 sl_avx2_fold1(sl_f32 a, sl_f32 b) {
+  return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
 }
 
 // Lane i is sl_sum(v[i]).
 static inline sl_f32 sl_sum_rows(const sl_f32 v[SL_LANES]) {
-  sl_f32 a = vaddq_f32(sl_neon_low(v[0], v[1]), sl_neon_high(v[0], v[1]));
-  sl_f32 b = vaddq_f32(sl_neon_low(v[2], v[3]), sl_neon_high(v[2], v[3]));
-  return vpaddq_f32(a, b);
+  sl_f32 a = sl_avx2_fold2(sl_avx2_fold4(v[0], v[4]), sl_avx2_fold4(v[1], v[5]));
+  sl_f32 b = sl_avx2_fold2(sl_avx2_fold4(v[2], v[6]), sl_avx2_fold4(v[3], v[7]));
+  return sl_avx2_fold1(a, b);
+}
+
+// Rows r and r + 4 of four columns, as the halves of one vector.
+static inline sl_f32 sl_avx2_gather2(const float *p, int64_t stride) {
+  __m256 v = _mm256_castps128_ps256(_mm_loadu_ps(p));
+  return _mm256_insertf128_ps(v, _mm_loadu_ps(p + 4 * stride), 1);
 }
 
 // dst[j * dst_stride + i] = src[i * src_stride + j].
 static inline void sl_transpose(const float *src, int64_t src_stride, float *dst,
                                 int64_t dst_stride) {
-  sl_f32 r0 = vld1q_f32(src), r1 = vld1q_f32(src + src_stride);
-  sl_f32 r2 = vld1q_f32(src + 2 * src_stride), r3 = vld1q_f32(src + 3 * src_stride);
-  sl_f32 a = vzip1q_f32(r0, r1), b = vzip1q_f32(r2, r3);
-  sl_f32 c = vzip2q_f32(r0, r1), d = vzip2q_f32(r2, r3);
-  vst1q_f32(dst, sl_neon_low(a, b));
-  vst1q_f32(dst + dst_stride, sl_neon_high(a, b));
-  vst1q_f32(dst + 2 * dst_stride, sl_neon_low(c, d));
-  vst1q_f32(dst + 3 * dst_stride, sl_neon_high(c, d));
+  sl_f32 out[8];
+#pragma GCC unroll 2
+  for (int c = 0; c < 2; c++) {  // four columns of src: 4x4 within each half
+    const float *p = src + 4 * c;
+    __m256 r0 = sl_avx2_gather2(p, src_stride);
+    __m256 r1 = sl_avx2_gather2(p + src_stride, src_stride);
+    __m256 r2 = sl_avx2_gather2(p + 2 * src_stride, src_stride);
+    __m256 r3 = sl_avx2_gather2(p + 3 * src_stride, src_stride);
+    __m256 a = _mm256_unpacklo_ps(r0, r1), b = _mm256_unpacklo_ps(r2, r3);
+    __m256 d = _mm256_unpackhi_ps(r0, r1), e = _mm256_unpackhi_ps(r2, r3);
+    out[4 * c] = _mm256_shuffle_ps(a, b, 0x44);
+    out[4 * c + 1] = _mm256_shuffle_ps(a, b, 0xee);
+    out[4 * c + 2] = _mm256_shuffle_ps(d, e, 0x44);
+    out[4 * c + 3] = _mm256_shuffle_ps(d, e, 0xee);
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; j++) sl_store(dst + j * dst_stride, out[j]);
 }
 
 // ---- bf16 and f16 in memory ----
 
-static inline sl_f32 sl_neon_from_bf16(uint16x4_t h) {
-  return vreinterpretq_f32_u32(vshll_n_u16(h, 16));
+static inline sl_f32 sl_avx2_from_bf16(__m128i h) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
 
-static inline uint16x4_t sl_neon_to_bf16(sl_f32 v) {
-  uint32x4_t u = vreinterpretq_u32_f32(v);
-  uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
-  uint32x4_t r = vaddq_u32(vaddq_u32(u, odd), vdupq_n_u32(0x7fff));
-  uint32x4_t quiet = vorrq_u32(u, vdupq_n_u32(0x00400000));
-  return vshrn_n_u32(vbslq_u32(vceqq_f32(v, v), r, quiet), 16);
+static inline __m128i sl_avx2_to_bf16(sl_f32 v) {
+  __m256i u = _mm256_castps_si256(v), high = _mm256_srli_epi32(u, 16);
+  __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
+  __m256i r = _mm256_add_epi32(_mm256_add_epi32(u, odd), _mm256_set1_epi32(0x7fff));
+  __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+  __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  r = _mm256_blendv_epi8(_mm256_srli_epi32(r, 16), quiet, is_nan);
+  return _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
 }
 
-static inline sl_f32 sl_neon_from_f16(uint16x4_t h) {
-  return vcvt_f32_f16(vreinterpret_f16_u16(h));
+static inline __m128i sl_avx2_load16(const uint16_t *p) {
+  return _mm_loadu_si128((const __m128i_u *)p);
 }
 
-static inline uint16x4_t sl_neon_to_f16(sl_f32 v) {
-  return vreinterpret_u16_f16(vcvt_f16_f32(v));
+static inline __m128i sl_avx2_load16_n(const uint16_t *p, int64_t n) {
+  uint16_t h[8] = {0};
+  for (int i = 0; i < 8; i++)
+    if (i < n) h[i] = p[i];
+  return sl_avx2_load16(h);
 }
 
-static inline uint16x4_t sl_neon_load16_n(const uint16_t *p, int64_t n) {
-  if (n >= 4) return vld1_u16(p);
-  uint16x4_t h = vdup_n_u16(0);
-  if (n > 0) h = vld1_lane_u16(p, h, 0);
-  if (n > 1) h = vld1_lane_u16(p + 1, h, 1);
-  if (n > 2) h = vld1_lane_u16(p + 2, h, 2);
-  return h;
+static inline void sl_avx2_store16(uint16_t *p, __m128i h) {
+  _mm_storeu_si128((__m128i_u *)p, h);
 }
 
-static inline void sl_neon_store16_n(uint16_t *p, uint16x4_t h, int64_t n) {
-  if (n >= 4) {
-    vst1_u16(p, h);
-    return;
-  }
-  if (n > 0) vst1_lane_u16(p, h, 0);
-  if (n > 1) vst1_lane_u16(p + 1, h, 1);
-  if (n > 2) vst1_lane_u16(p + 2, h, 2);
+static inline void sl_avx2_store16_n(uint16_t *p, __m128i v, int64_t n) {
+  uint16_t h[8];
+  sl_avx2_store16(h, v);
+  for (int i = 0; i < 8; i++)
+    if (i < n) p[i] = h[i];
 }
 
 // Lane i is the bf16 p[i].
-static inline sl_f32 sl_load_bf16(const uint16_t *p) { return sl_neon_from_bf16(vld1_u16(p)); }
+static inline sl_f32 sl_load_bf16(const uint16_t *p) {
+  return sl_avx2_from_bf16(sl_avx2_load16(p));
+}
 
 // Lane i is i < n ? the bf16 p[i] : 0.
 static inline sl_f32 sl_load_bf16_n(const uint16_t *p, int64_t n) {
-  return sl_neon_from_bf16(sl_neon_load16_n(p, n));
+  return sl_avx2_from_bf16(sl_avx2_load16_n(p, n));
 }
 
 // p[i] = lane i as bf16.
-static inline void sl_store_bf16(uint16_t *p, sl_f32 v) { vst1_u16(p, sl_neon_to_bf16(v)); }
+static inline void sl_store_bf16(uint16_t *p, sl_f32 v) {
+  sl_avx2_store16(p, sl_avx2_to_bf16(v));
+}
 
 // p[i] = lane i as bf16 for i < n.
 static inline void sl_store_bf16_n(uint16_t *p, sl_f32 v, int64_t n) {
-  sl_neon_store16_n(p, sl_neon_to_bf16(v), n);
+  sl_avx2_store16_n(p, sl_avx2_to_bf16(v), n);
 }
 
 // Lane i is the f16 p[i].
-static inline sl_f32 sl_load_f16(const uint16_t *p) { return sl_neon_from_f16(vld1_u16(p)); }
+static inline sl_f32 sl_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(sl_avx2_load16(p)); }
 
 // Lane i is i < n ? the f16 p[i] : 0.
 static inline sl_f32 sl_load_f16_n(const uint16_t *p, int64_t n) {
-  return sl_neon_from_f16(sl_neon_load16_n(p, n));
+  return _mm256_cvtph_ps(sl_avx2_load16_n(p, n));
 }
 
 // p[i] = lane i as f16.
-static inline void sl_store_f16(uint16_t *p, sl_f32 v) { vst1_u16(p, sl_neon_to_f16(v)); }
+static inline void sl_store_f16(uint16_t *p, sl_f32 v) {
+  sl_avx2_store16(p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
 
 // p[i] = lane i as f16 for i < n.
 static inline void sl_store_f16_n(uint16_t *p, sl_f32 v, int64_t n) {
-  sl_neon_store16_n(p, sl_neon_to_f16(v), n);
+  sl_avx2_store16_n(p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT), n);
 }
 
 #pragma GCC diagnostic pop
@@ -1135,16 +1154,16 @@ SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n, sl_store_f16)
 
 // Arguments of the kernel. Token tensors are dense, [B, T, H, D] or [B, H, T, D];
 // docs/abi.md of Sluice says the rest.
-struct rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_args {
+struct mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_args {
   uint32_t abi;   // 1
-  uint32_t size;  // sizeof(struct rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_args)
+  uint32_t size;  // sizeof(struct mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_args)
   int64_t batch;
   int64_t length;       // tokens a batch row; of all packed sequences together
   int64_t query_heads;  // heads of q and o: a multiple of heads
   int64_t heads;        // heads of everything else
   int64_t sequences;    // packed sequences; 0 when there are none
   const int64_t *cu_seqlens;  // sequences + 1 offsets, or NULL
-  int32_t threads;            // 0: 1
+  int32_t threads;            // 0: 4
   int32_t layout;             // 0: [B, T, H, D]; 1: [B, H, T, D]
   float scale;
   uint32_t reserved;
@@ -1153,22 +1172,24 @@ struct rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_args {
   const float *initial_state;  // [B or sequences, heads, 64, 64], or NULL for zero
   float *final_state;          // likewise, or NULL
   float *o;  // f32 [B, T, query heads, 64]
-  const float *q;  // f32 [B, T, query heads, 64]: receptance
-  const float *k;  // f32 [B, T, heads, 64]: where a token writes
-  const float *v;  // f32 [B, T, heads, 64]: what a token writes
-  const float *w;  // f32 [B, T, heads, 64]: log of the negated log decay
-  const float *u;  // f32 [heads, 64]: weight of the present token
+  const float *q;  // f32 [B, T, query heads, 64]: C: reads the state
+  const float *k;  // f32 [B, T, heads, 64]: B: writes the state
+  const float *v;  // f32 [B, T, heads, 64]: x: the layer's input
+  const float *dt;  // f32 [B, T, heads]: step size before its softplus
+  const float *A_log;  // f32 [heads]: log of the decay rate of a head
+  const float *dt_bias;  // f32 [heads]: added to dt
+  const float *D;  // f32 [heads]: weight of the skip from x to the output
 };
 
-typedef struct rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_args arguments;
-int32_t rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_forward(const arguments *args);
-int64_t rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args);
-const char *rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_manifest(void);
+typedef struct mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_args arguments;
+int32_t mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_forward(const arguments *args);
+int64_t mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_workspace_size(const arguments *args);
+const char *mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_manifest(void);
 
 // ---- The workspace -----------------------------------------------------------------------------
 
 // Bytes of scratch memory a thread.
-enum { scratch_bytes = 57920 };
+enum { scratch_bytes = 165184 };
 
 static int64_t sequences_of(const arguments *args) {
   return args->cu_seqlens ? args->sequences : args->batch;
@@ -1176,7 +1197,7 @@ static int64_t sequences_of(const arguments *args) {
 
 // Threads that the caller asks for.
 static int64_t threads_of(const arguments *args) {
-  return args->threads ? args->threads : 1;
+  return args->threads ? args->threads : 4;
 }
 
 // An output that outgrows the caches goes past them.
@@ -1185,34 +1206,215 @@ static int streams_output(const arguments *args) {
   return rows * 256 > 4194304;
 }
 
+// Slots for the states between segments.
+static int64_t slots_of(const arguments *args) {
+  return 4 * sequences_of(args);
+}
+
+static float *segment_state_of(const arguments *args) {
+  return (float *)((char *)args->workspace + threads_of(args) * scratch_bytes);
+}
+
+static float *segment_decay_of(const arguments *args) {
+  return (float *)((char *)args->workspace + threads_of(args) * scratch_bytes) + (4096) * slots_of(args) * args->heads;
+}
+
 // ---- The kernel --------------------------------------------------------------------------------
 
-// walk: one worker's share.
+// summarize: one worker's share.
 //
-//   S = the state before the whole sequence
-//   for each chunk of 16 tokens:
-//     E_i = d_start ... d_i         from the start of i's sub-block of 8 tokens
-//     F_j = d_{j+1} ... d_end       to the end of j's sub-block
-//     T_r = product of d over sub-block r
-//     for each query head of the group:
-//       for each sub-block r:  Q = q E
-//         P_rr = sum_k q_ik k_jk d_{j+1,k} ... d_ik      exact, by running products
-//         for s = r-1 ... 0:  P_rs = Q (k F)_s^T;  Q = Q T_s
-//         O = Q S + P v
-//     S = diag(T) S + (k F)^T v
-static void walk(const arguments *args, int64_t item, char *scratch) {
+//   every segment from a zero state: what it adds to the state, and how it decays it
+//   for each chunk: S = diag(decay) S + k^T v
+static void summarize(const arguments *args, int64_t item, char *scratch) {
+  const int64_t heads = args->heads;
+  const int64_t sequence = item / (4 * 1 * heads);
+  const int64_t head = item / (4 * 1) % heads;
+  const int64_t valueTile = item / (4) % 1;
+  const int64_t segment = item % 4;
+  const int64_t batch_row = args->cu_seqlens ? 0 : sequence;
+  const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
+  const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
+  const int64_t length = end - begin;
+  const int64_t chunks = (length + 63) / 64;
+  const int64_t segment_chunks = (chunks + 3) / 4;
+  const int64_t segments = segment_chunks ? (chunks + segment_chunks - 1) / segment_chunks : 0;
+  const int64_t first_chunk = sl_least(segment * segment_chunks, chunks);
+  const int64_t last_chunk = sl_least(first_chunk + segment_chunks, chunks);
+  const int64_t slot = 4 * sequence;
+  const int64_t value_begin = 64 * valueTile;
+  const int64_t k_token = args->layout ? 64 : heads * 64;
+  const int64_t k_head = args->layout ? args->length * 64 : 64;
+  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 64 + begin * k_token + head * k_head;
+  const int64_t v_token = args->layout ? 64 : heads * 64;
+  const int64_t v_head = args->layout ? args->length * 64 : 64;
+  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64 + begin * v_token + head * v_head;
+  const int64_t dt_token = args->layout ? 1 : heads;
+  const int64_t dt_head = args->layout ? args->length : 1;
+  const float *dt_in = (const float *)args->dt + batch_row * args->length * heads + begin * dt_token + head * dt_head;
+  const float *A_log_in = args->A_log + head;
+  const float *dt_bias_in = args->dt_bias + head;
+  float *segment_state_in = segment_state_of(args) + (slot * heads + head) * 4096;
+  float *segment_decay_in = segment_decay_of(args) + (slot * heads + head) * 64;
+  float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
+  float *const A = (float *)(scratch + 16384);  // 1 x 64: decay of the segment, for every key
+  float *const k = (float *)(scratch + 16640);  // 64 x 64: keys of the chunk
+  float *const v = (float *)(scratch + 33024);  // 64 x 64: values of the chunk
+  float *const d = (float *)(scratch + 49408);  // 64 x 1: decay of each token of the chunk
+  float *const F = (float *)(scratch + 49664);  // 64 x 1: products of the decays from a token to the chunk's end
+  float *const kF = (float *)(scratch + 49920);  // 64 x 64: keys decayed to the end of the chunk
+  float *const T = (float *)(scratch + 66304);  // 1 x 1: product of the chunk's decays
+  float *const w = (float *)(scratch + 66368);  // 1 x 64: decay of the chunk, for every key
+
+  // A segment without chunks has no work, and no slot of its own.
+  if (segment >= segments) return;
+  for (int64_t row = 0; row < 64; ++row) {
+    for (int64_t column = 0; column < 64; column += SL_LANES) {
+      sl_store((S + row * 64) + column, sl_set(0.0f));
+    }
+  }
+  {
+    for (int64_t column = 0; column < 64; column += SL_LANES) {
+      sl_store(A + column, sl_set(1.0f));
+    }
+  }
+  for (int64_t c = first_chunk; c < last_chunk; ++c) {
+    const int64_t tokens = sl_least(64, length - 64 * c);
+    // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
+    // k = softplus(dt + dt_bias) * k
+    for (int64_t row = 0; row < tokens; ++row) {
+      const sl_f32 dt_all = sl_set((dt_in + (64 * c + row) * dt_token)[0]);
+      const sl_f32 dt_bias_all = sl_set(dt_bias_in[0]);
+      const float *k_row = k_in + (64 * c + row) * k_token;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(
+            (k + row * 64) + column,
+            sl_mul(sl_softplus(sl_add(dt_all, dt_bias_all)), sl_load(k_row + column)));
+      }
+    }
+    for (int64_t row = tokens; row < 64; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((k + row * 64) + column, sl_set(0.0f));
+      }
+    }
+    // v = v
+    for (int64_t row = 0; row < tokens; ++row) {
+      const float *v_row = v_in + (64 * c + row) * v_token + value_begin;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((v + row * 64) + column, sl_load(v_row + column));
+      }
+    }
+    for (int64_t row = tokens; row < 64; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((v + row * 64) + column, sl_set(0.0f));
+      }
+    }
+    // decays as factors in [0, 1]
+    // d = exp(-exp(A_log) * softplus(dt + dt_bias))
+    for (int64_t row = 0; row < tokens; ++row) {
+      (d + row)[0] = sl_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (64 * c + row) * dt_token)[0] + dt_bias_in[0]))));
+    }
+    for (int64_t row = tokens; row < 64; ++row) {
+      (d + row)[0] = 1.0f;
+    }
+    sl_scan_column(64, 1, 1, F, d);
+    *(T) = sl_product_column(64, d);
+    // kF = k * F
+    for (int64_t row = 0; row < 64; ++row) {
+      const sl_f32 F_all = sl_set((F + row)[0]);
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((kF + row * 64) + column, sl_mul(sl_load((k + row * 64) + column), F_all));
+      }
+    }
+    // S = diag(decay of the chunk) S + k^T v
+    // w = T
+    {
+      const sl_f32 T_all = sl_set(T[0]);
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(w + column, T_all);
+      }
+    }
+    sl_multiply(64, 64, 4, 3, S, 64, kF, 1, 64, v, 64, 64, (sl_before){1, w, NULL});
+    // A = A * w
+    {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(A + column, sl_mul(sl_load(A + column), sl_load(w + column)));
+      }
+    }
+  }
+  sl_store_matrix(64, 64, segment_state_in + segment * heads * 4096 + value_begin, 64, S, 64, 64);
+  sl_store_matrix(1, 64, segment_decay_in + segment * heads * 64, 64, A, 64, 64);
+}
+
+// combine: one worker's share.
+//
+//   for each segment: U = its summary;  its place = S;  S = diag(A) S diag(B) + U
+static void combine(const arguments *args, int64_t item, char *scratch) {
   const int64_t heads = args->heads;
   const int64_t sequence = item / (heads);
   const int64_t head = item % heads;
   const int64_t valueTile = item % 1;
+  const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
+  const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
+  const int64_t length = end - begin;
+  const int64_t chunks = (length + 63) / 64;
+  const int64_t segment_chunks = (chunks + 3) / 4;
+  const int64_t segments = segment_chunks ? (chunks + segment_chunks - 1) / segment_chunks : 0;
+  const int64_t slot = 4 * sequence;
+  const int64_t value_begin = 64 * valueTile;
+  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
+  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096 : NULL;
+  float *segment_state_in = segment_state_of(args) + (slot * heads + head) * 4096;
+  float *segment_decay_in = segment_decay_of(args) + (slot * heads + head) * 64;
+  float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
+  float *const U = (float *)(scratch + 16384);  // 64 x 64: what a segment adds
+  float *const A = (float *)(scratch + 32768);  // 1 x 64: decay of the segment, for every key
+
+  sl_load_matrix(64, 64, S, 64, initial_state_in ? initial_state_in + value_begin : NULL, 64, 64);
+  for (int64_t j = 0; j < segments; ++j) {
+    sl_load_matrix(64, 64, U, 64, segment_state_in + j * heads * 4096 + value_begin, 64, 64);
+    sl_store_matrix(64, 64, segment_state_in + j * heads * 4096 + value_begin, 64, S, 64, 64);
+    sl_load_matrix(1, 64, A, 64, segment_decay_in + j * heads * 64, 64, 64);
+    // S = s * a + u
+    for (int64_t row = 0; row < 64; ++row) {
+      const sl_f32 a_all = sl_set((A)[row]);
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(
+            (S + row * 64) + column,
+            sl_add(sl_mul(sl_load((S + row * 64) + column), a_all), sl_load((U + row * 64) + column)));
+      }
+    }
+  }
+  sl_store_matrix(64, 64, final_state_in ? final_state_in + value_begin : NULL, 64, S, 64, 64);
+}
+
+// walk: one worker's share.
+//
+//   S = the state before each segment
+//   for each chunk of 64 tokens:
+//     E_i = d_1 ... d_i             from the chunk's start
+//     F_j = d_{j+1} ... d_C         to the chunk's end
+//     W_ij = d_{j+1} ... d_i
+//     for each query head of the group:
+//       P = (q k^T) W;  Q = q E
+//         O = Q S + P v
+//     S = diag(T) S + (k F)^T v
+static void walk(const arguments *args, int64_t item, char *scratch) {
+  const int64_t heads = args->heads;
+  const int64_t sequence = item / (4 * 1 * heads);
+  const int64_t head = item / (4 * 1) % heads;
+  const int64_t valueTile = item / (4) % 1;
+  const int64_t segment = item % 4;
   const int64_t group = args->query_heads / args->heads;
   const int64_t batch_row = args->cu_seqlens ? 0 : sequence;
   const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
   const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
   const int64_t length = end - begin;
-  const int64_t chunks = (length + 15) / 16;
-  const int64_t first_chunk = 0;
-  const int64_t last_chunk = chunks;
+  const int64_t chunks = (length + 63) / 64;
+  const int64_t segment_chunks = (chunks + 3) / 4;
+  const int64_t segments = segment_chunks ? (chunks + segment_chunks - 1) / segment_chunks : 0;
+  const int64_t first_chunk = sl_least(segment * segment_chunks, chunks);
+  const int64_t last_chunk = sl_least(first_chunk + segment_chunks, chunks);
+  const int64_t slot = 4 * sequence;
   const int64_t value_begin = 64 * valueTile;
   const int64_t streams = streams_output(args);
   const float scale = args->scale;
@@ -1225,183 +1427,154 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t v_token = args->layout ? 64 : heads * 64;
   const int64_t v_head = args->layout ? args->length * 64 : 64;
   const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64 + begin * v_token + head * v_head;
-  const int64_t w_token = args->layout ? 64 : heads * 64;
-  const int64_t w_head = args->layout ? args->length * 64 : 64;
-  const float *w_in = (const float *)args->w + batch_row * args->length * heads * 64 + begin * w_token + head * w_head;
-  const float *u_in = args->u + head * 64;
+  const int64_t dt_token = args->layout ? 1 : heads;
+  const int64_t dt_head = args->layout ? args->length : 1;
+  const float *dt_in = (const float *)args->dt + batch_row * args->length * heads + begin * dt_token + head * dt_head;
+  const float *A_log_in = args->A_log + head;
+  const float *dt_bias_in = args->dt_bias + head;
+  const float *D_in = args->D + head;
   const int64_t o_token = args->layout ? 64 : args->query_heads * 64;
   const int64_t o_head = args->layout ? args->length * 64 : 64;
   float *o_in = (float *)args->o + batch_row * args->length * args->query_heads * 64 + begin * o_token + head * group * o_head;
-  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
-  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096 : NULL;
+  float *segment_state_in = segment_state_of(args) + (slot * heads + head) * 4096;
   float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
-  float *const k = (float *)(scratch + 16384);  // 16 x 64: keys of the chunk
-  float *const v = (float *)(scratch + 20480);  // 16 x 64: values of the chunk
-  float *const d = (float *)(scratch + 24576);  // 16 x 64: decays of the chunk
-  float *const kF = (float *)(scratch + 28672);  // 16 x 64: keys decayed to the end of their sub-block
-  float *const T = (float *)(scratch + 32768);  // 2 x 64: product of the decays of each sub-block
-  float *const E = (float *)(scratch + 33792);  // 16 x 64: running products from a sub-block's start
-  float *const kT = (float *)(scratch + 37888);  // 64 x 16: the same keys, transposed: the right operand of the scores
-  float *const q = (float *)(scratch + 41984);  // 16 x 64: queries of the chunk, scaled
-  float *const bonus_terms = (float *)(scratch + 46080);  // 16 x 64: summands of the bonus
-  float *const bonus = (float *)(scratch + 50176);  // 16 x 1: weight of each token's own value
-  float *const P = (float *)(scratch + 50240);  // 16 x 16: scores of the chunk's tokens on each other
-  float *const qE = (float *)(scratch + 51264);  // 16 x 64: queries under the decay since their sub-block's start
-  float *const O = (float *)(scratch + 55360);  // 8 x 64: outputs of a sub-block
-  float *const w = (float *)(scratch + 57408);  // 1 x 64: decay from a sub-block's end to the chunk's
+  float *const k = (float *)(scratch + 16384);  // 64 x 64: keys of the chunk
+  float *const v = (float *)(scratch + 32768);  // 64 x 64: values of the chunk
+  float *const d = (float *)(scratch + 49152);  // 64 x 1: decay of each token of the chunk
+  float *const F = (float *)(scratch + 49408);  // 64 x 1: products of the decays from a token to the chunk's end
+  float *const kF = (float *)(scratch + 49664);  // 64 x 64: keys decayed to the end of the chunk
+  float *const T = (float *)(scratch + 66048);  // 1 x 1: product of the chunk's decays
+  float *const E = (float *)(scratch + 66112);  // 64 x 1: running products of the decays from the chunk's start
+  float *const W = (float *)(scratch + 66368);  // 64 x 64: decays from token j to token i
+  float *const kT = (float *)(scratch + 82752);  // 64 x 64: the same keys, transposed: the right operand of the scores
+  float *const q = (float *)(scratch + 99136);  // 64 x 64: queries of the chunk, scaled
+  float *const P = (float *)(scratch + 115520);  // 64 x 64: scores of the chunk's tokens on each other
+  float *const O = (float *)(scratch + 131904);  // 64 x 64: outputs of a sub-block
+  float *const skip = (float *)(scratch + 148288);  // 64 x 64: what goes past the state
+  float *const w = (float *)(scratch + 164672);  // 1 x 64: decay of the chunk, for every key
 
-  sl_load_matrix(64, 64, S, 64, initial_state_in ? initial_state_in + value_begin : NULL, 64, 64);
+  // A segment without chunks has no work, and no slot of its own.
+  if (segment >= segments) return;
+  sl_load_matrix(64, 64, S, 64, segment_state_in + segment * heads * 4096 + value_begin, 64, 64);
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
-    const int64_t tokens = sl_least(16, length - 16 * c);
+    const int64_t tokens = sl_least(64, length - 64 * c);
     // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
-    // k = k
+    // k = softplus(dt + dt_bias) * k
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *k_row = k_in + (16 * c + row) * k_token;
+      const sl_f32 dt_all = sl_set((dt_in + (64 * c + row) * dt_token)[0]);
+      const sl_f32 dt_bias_all = sl_set(dt_bias_in[0]);
+      const float *k_row = k_in + (64 * c + row) * k_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((k + row * 64) + column, sl_load(k_row + column));
+        sl_store(
+            (k + row * 64) + column,
+            sl_mul(sl_softplus(sl_add(dt_all, dt_bias_all)), sl_load(k_row + column)));
       }
     }
-    for (int64_t row = tokens; row < 16; ++row) {
+    for (int64_t row = tokens; row < 64; ++row) {
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store((k + row * 64) + column, sl_set(0.0f));
       }
     }
     // v = v
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *v_row = v_in + (16 * c + row) * v_token + value_begin;
+      const float *v_row = v_in + (64 * c + row) * v_token + value_begin;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store((v + row * 64) + column, sl_load(v_row + column));
       }
     }
-    for (int64_t row = tokens; row < 16; ++row) {
+    for (int64_t row = tokens; row < 64; ++row) {
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store((v + row * 64) + column, sl_set(0.0f));
       }
     }
     // decays as factors in [0, 1]
-    // d = exp(-exp(w))
+    // d = exp(-exp(A_log) * softplus(dt + dt_bias))
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *w_row = w_in + (16 * c + row) * w_token;
+      (d + row)[0] = sl_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (64 * c + row) * dt_token)[0] + dt_bias_in[0]))));
+    }
+    for (int64_t row = tokens; row < 64; ++row) {
+      (d + row)[0] = 1.0f;
+    }
+    sl_scan_column(64, 1, 1, F, d);
+    *(T) = sl_product_column(64, d);
+    // kF = k * F
+    for (int64_t row = 0; row < 64; ++row) {
+      const sl_f32 F_all = sl_set((F + row)[0]);
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((d + row * 64) + column, sl_exp(sl_neg(sl_exp(sl_load(w_row + column)))));
+        sl_store((kF + row * 64) + column, sl_mul(sl_load((k + row * 64) + column), F_all));
       }
     }
-    for (int64_t row = tokens; row < 16; ++row) {
-      for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((d + row * 64) + column, sl_set(1.0f));
-      }
-    }
-    for (int64_t r = 0; r < 2; ++r) {
-      sl_scan(8, 64, 0, 1, E + (8 * r) * 64, 64, d + (8 * r) * 64, 64);
-      sl_scan(8, 64, 1, 1, kF + (8 * r) * 64, 64, d + (8 * r) * 64, 64);
-      sl_reduce_rows(8, 64, 1, T + r * 64, d + (8 * r) * 64, 64);
-    }
-    // kF = kF * k
-    for (int64_t row = 0; row < 16; ++row) {
-      for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store(
-            (kF + row * 64) + column,
-            sl_mul(sl_load((kF + row * 64) + column), sl_load((k + row * 64) + column)));
-      }
-    }
-    sl_transpose_tile(16, 64, kT, 16, kF, 64);
+    sl_scan_column(64, 0, 0, E, d);
+    sl_decay_matrix(64, 0, W, 64, d);
+    sl_transpose_tile(64, 64, kT, 64, k, 64);
     for (int64_t g = 0; g < group; ++g) {
       // q = scale * q
       for (int64_t row = 0; row < tokens; ++row) {
         const sl_f32 scale_all = sl_set(scale);
-        const float *q_row = q_in + (16 * c + row) * q_token + g * q_head;
+        const float *q_row = q_in + (64 * c + row) * q_token + g * q_head;
         for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store((q + row * 64) + column, sl_mul(scale_all, sl_load(q_row + column)));
         }
       }
-      for (int64_t row = tokens; row < 16; ++row) {
+      for (int64_t row = tokens; row < 64; ++row) {
         for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store((q + row * 64) + column, sl_set(0.0f));
         }
       }
-      // bonus_terms = scale * q * u * k
-      for (int64_t row = 0; row < tokens; ++row) {
-        const sl_f32 scale_all = sl_set(scale);
-        const float *q_row = q_in + (16 * c + row) * q_token + g * q_head;
-        const float *k_row = k_in + (16 * c + row) * k_token;
+      // P = (q k^T) * W
+      sl_multiply(64, 64, 4, 3, P, 64, q, 64, 1, kT, 64, 64, (sl_before){0, NULL, NULL});
+      sl_weigh(64, 64, P, 64, W, 64);
+      // q = q * E
+      for (int64_t row = 0; row < 64; ++row) {
+        const sl_f32 E_all = sl_set((E + row)[0]);
         for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store(
-              (bonus_terms + row * 64) + column,
-              sl_mul(sl_mul(sl_mul(scale_all, sl_load(q_row + column)), sl_load(u_in + column)), sl_load(k_row + column)));
+          sl_store((q + row * 64) + column, sl_mul(sl_load((q + row * 64) + column), E_all));
         }
       }
-      for (int64_t row = tokens; row < 16; ++row) {
-        for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store((bonus_terms + row * 64) + column, sl_set(0.0f));
-        }
-      }
-      sl_sum_columns(16, 64, bonus, bonus_terms, 64);
-      // qE = q * E
-      for (int64_t row = 0; row < 16; ++row) {
-        for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store(
-              (qE + row * 64) + column,
-              sl_mul(sl_load((q + row * 64) + column), sl_load((E + row * 64) + column)));
-        }
-      }
-      for (int64_t r = 0; r < 2; ++r) {
-        sl_decayed_scores(
-            8, 64, 1, P + (8 * r) * 16 + 8 * r, 16, q + (8 * r) * 64, 64, k + (8 * r) * 64, 64,
-            d + (8 * r) * 64, 64);
-        for (int64_t i = 0; i < 8; ++i) {
-          // P = bonus
-          {
-            (P + (8 * r + i) * 16 + 8 * r + i)[0] = (bonus + (8 * r + i))[0];
-          }
-        }
-        for (int64_t s = r - 1; s >= 0; --s) {
-          sl_multiply(
-              8, 8, 8, 2, P + (8 * r) * 16 + 8 * s, 16, qE + (8 * r) * 64, 64, 1, kT + 8 * s, 16, 64,
-              (sl_before){0, NULL, NULL});
-          // qE = qE * T
-          for (int64_t row = 0; row < 8; ++row) {
+      for (int64_t r = 0; r < 1; ++r) {
+        // O = q S + P v
+        sl_multiply(64, 64, 4, 3, O, 64, q + (64 * r) * 64, 64, 1, S, 64, 64, (sl_before){0, NULL, NULL});
+        sl_multiply(
+            64, 64, 4, 3, O, 64, P + (64 * r) * 64, 64, 1, v, 64, 64 * r + 64, (sl_before){1, NULL, NULL});
+        // skip = D * v
+        {
+          const int64_t rows = sl_greatest(0, sl_least(64, length - (64 * c + 64 * r)));
+          for (int64_t row = 0; row < rows; ++row) {
+            const sl_f32 D_all = sl_set(D_in[0]);
+            const float *v_row = v_in + (64 * c + 64 * r + row) * v_token + value_begin;
             for (int64_t column = 0; column < 64; column += SL_LANES) {
-              sl_store(
-                  (qE + (8 * r) * 64 + row * 64) + column,
-                  sl_mul(sl_load((qE + (8 * r) * 64 + row * 64) + column), sl_load(T + s * 64 + column)));
+              sl_store((skip + row * 64) + column, sl_mul(D_all, sl_load(v_row + column)));
+            }
+          }
+          for (int64_t row = rows; row < 64; ++row) {
+            for (int64_t column = 0; column < 64; column += SL_LANES) {
+              sl_store((skip + row * 64) + column, sl_set(0.0f));
             }
           }
         }
-        // O = q S + P v
-        sl_multiply(8, 64, 8, 3, O, 64, qE + (8 * r) * 64, 64, 1, S, 64, 64, (sl_before){0, NULL, NULL});
-        sl_multiply(
-            8, 64, 8, 3, O, 64, P + (8 * r) * 16, 16, 1, v, 64, 8 * r + 8, (sl_before){1, NULL, NULL});
+        // O = O + skip
+        for (int64_t row = 0; row < 64; ++row) {
+          for (int64_t column = 0; column < 64; column += SL_LANES) {
+            sl_store(
+                (O + row * 64) + column,
+                sl_add(sl_load((O + row * 64) + column), sl_load((skip + row * 64) + column)));
+          }
+        }
         sl_store_rows_f32(
-            sl_least(8, length - (16 * c + 8 * r)), 64,
-            o_in + (16 * c + 8 * r) * o_token + g * o_head + value_begin, o_token, O, 64, 64, streams);
+            sl_least(64, length - (64 * c + 64 * r)), 64,
+            o_in + (64 * c + 64 * r) * o_token + g * o_head + value_begin, o_token, O, 64, 64, streams);
       }
     }
     // S = diag(decay of the chunk) S + k^T v
     // w = T
     {
+      const sl_f32 T_all = sl_set(T[0]);
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store(w + column, sl_load((T + 1 * 64) + column));
+        sl_store(w + column, T_all);
       }
     }
-    for (int64_t s = 1 - 1; s >= 0; --s) {
-      // kF = kF * w
-      for (int64_t row = 0; row < 8; ++row) {
-        for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store(
-              (kF + (8 * s) * 64 + row * 64) + column,
-              sl_mul(sl_load((kF + (8 * s) * 64 + row * 64) + column), sl_load(w + column)));
-        }
-      }
-      // w = w * T
-      {
-        for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store(w + column, sl_mul(sl_load(w + column), sl_load((T + s * 64) + column)));
-        }
-      }
-    }
-    sl_multiply(64, 64, 6, 4, S, 64, kF, 1, 64, v, 64, 16, (sl_before){1, w, NULL});
+    sl_multiply(64, 64, 4, 3, S, 64, kF, 1, 64, v, 64, 64, (sl_before){1, w, NULL});
   }
-  sl_store_matrix(64, 64, final_state_in ? final_state_in + value_begin : NULL, 64, S, 64, 64);
 }
 
 // ---- The entries -------------------------------------------------------------------------------
@@ -1427,25 +1600,28 @@ static int32_t check_sizes(const arguments *args) {
   return 0;
 }
 
-SL_EXPORT int64_t rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args) {
+SL_EXPORT int64_t mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_workspace_size(const arguments *args) {
   const int32_t problem = check_sizes(args);
   if (problem) return -problem;
-  return threads_of(args) * scratch_bytes;
+  const int64_t states = slots_of(args) * args->heads * 4160;
+  return threads_of(args) * scratch_bytes + states * (int64_t)sizeof(float);
 }
 
 // 0, or what is wrong with the pointers.
 static int32_t check_pointers(const arguments *args) {
-  if (args->batch * args->length > 0 && (!args->q || !args->k || !args->v || !args->w || !args->o)) return 2;
-  if (!args->u) return 2;
+  if (args->batch * args->length > 0 && (!args->q || !args->k || !args->v || !args->dt || !args->o)) return 2;
+  if (!args->A_log || !args->dt_bias || !args->D) return 2;
   if (!args->workspace) return 2;
-  if ((int64_t)args->workspace_size < rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_workspace_size(args)) return 5;
+  if ((int64_t)args->workspace_size < mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_workspace_size(args)) return 5;
   uintptr_t halves = 0, words = (uintptr_t)args->initial_state;
   words |= (uintptr_t)args->final_state;
   words |= (uintptr_t)args->q;
   words |= (uintptr_t)args->k;
   words |= (uintptr_t)args->v;
-  words |= (uintptr_t)args->w;
-  words |= (uintptr_t)args->u;
+  words |= (uintptr_t)args->dt;
+  words |= (uintptr_t)args->A_log;
+  words |= (uintptr_t)args->dt_bias;
+  words |= (uintptr_t)args->D;
   words |= (uintptr_t)args->o;
   if (words % 4 || halves % 2 || (uintptr_t)args->workspace % 64) return 6;
   return 0;
@@ -1458,7 +1634,23 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   // Padding is read with the rest: it must hold numbers.
   memset(scratch, 0, scratch_bytes);
   const uint64_t mode = sl_flush_denormals_begin();
-  const int64_t walk_items = sequences_of(args) * args->heads;
+  const int64_t summarize_items = sequences_of(args) * args->heads * 4;
+#ifdef _OPENMP
+  if (is_team) {
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t item = 0; item < summarize_items; ++item) summarize(args, item, scratch);
+  } else
+#endif
+    for (int64_t item = 0; item < summarize_items; ++item) summarize(args, item, scratch);
+  const int64_t combine_items = sequences_of(args) * args->heads;
+#ifdef _OPENMP
+  if (is_team) {
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t item = 0; item < combine_items; ++item) combine(args, item, scratch);
+  } else
+#endif
+    for (int64_t item = 0; item < combine_items; ++item) combine(args, item, scratch);
+  const int64_t walk_items = sequences_of(args) * args->heads * 4;
 #ifdef _OPENMP
   if (is_team) {
 #pragma omp for schedule(dynamic, 1)
@@ -1471,7 +1663,7 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   sl_flush_denormals_end(mode);
 }
 
-SL_EXPORT int32_t rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_forward(const arguments *args) {
+SL_EXPORT int32_t mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_forward(const arguments *args) {
   int32_t problem = check_sizes(args);
   if (!problem) problem = check_pointers(args);
   if (problem) return problem;
@@ -1487,48 +1679,59 @@ SL_EXPORT int32_t rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_
   return 0;
 }
 
-SL_EXPORT const char *rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_manifest(void) {
+SL_EXPORT const char *mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_manifest(void) {
   return
-      "{\"abi\":1,\"gateClass\":\"vector along key\",\"gateType\":\"f32\",\"inputs\":[{\"axes\":1,"
-      "\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size\":64,\"summary\":\"re"
-      "ceptance\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role"
-      "\":\"operand\",\"size\":64,\"summary\":\"where a token writes\",\"type\":\"f32\"},{\"axes\":"
-      "2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand\",\"size\":64,\"summary\":"
-      "\"what a token writes\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-1.7976931348623157e+308"
-      "\",\"1.7976931348623157e+308\"],\"name\":\"w\",\"role\":\"gate\",\"size\":64,\"summary\":\"l"
-      "og of the negated log decay\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-1.797693134862315"
-      "7e+308\",\"1.7976931348623157e+308\"],\"name\":\"u\",\"role\":\"parameter\",\"size\":64,\"su"
-      "mmary\":\"weight of the present token\",\"type\":\"f32\"}],\"key\":64,\"name\":\"rwkv6_k64_v"
-      "64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1\",\"plan\":{\"chunk\":16,\"keyTile\":64,"
-      "\"materialization\":{\"none\":{}},\"products\":\"f32\",\"schedule\":\"chunk-fused\",\"subBlo"
-      "ck\":8,\"threads\":1,\"valueTile\":64},\"recurrence\":{\"defaultScale\":\"one\",\"inputs\":["
-      "{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"summary\":\"re"
-      "ceptance\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role\":\"operand\",\""
-      "summary\":\"where a token writes\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\""
-      ",\"role\":\"operand\",\"summary\":\"what a token writes\"},{\"axes\":1,\"domain\":[\"-1.7976"
-      "931348623157e+308\",\"1.7976931348623157e+308\"],\"name\":\"w\",\"role\":\"gate\",\"summary"
-      "\":\"log of the negated log decay\"},{\"axes\":1,\"domain\":[\"-1.7976931348623157e+308\",\""
-      "1.7976931348623157e+308\"],\"name\":\"u\",\"role\":\"parameter\",\"summary\":\"weight of the"
-      " present token\"}],\"name\":\"rwkv6\",\"output\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\""
-      "input\":{\"_0\":\"scale\",\"_1\":0}},\"_2\":{\"sum\":{\"_0\":1,\"_1\":{\"binary\":{\"_0\":\""
-      "multiply\",\"_1\":{\"input\":{\"_0\":\"q\",\"_1\":1}},\"_2\":{\"binary\":{\"_0\":\"add\",\"_"
-      "1\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}},\"_2\":{\"binary\":{\"_0\":\"multi"
-      "ply\",\"_1\":{\"input\":{\"_0\":\"u\",\"_1\":1}},\"_2\":{\"binary\":{\"_0\":\"multiply\",\"_"
-      "1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":{\"input\":{\"_0\":\"v\",\"_1\":2}}}}}}}}}}}}"
-      "}},\"problems\":[],\"states\":[{\"axes\":3,\"name\":\"S\",\"update\":{\"binary\":{\"_0\":\"a"
-      "dd\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"una"
-      "ry\":{\"_0\":\"negate\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"input\":{\"_0\":\"w\",\""
-      "_1\":1}}}}}}}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}}}},\"_2\":{\"bina"
-      "ry\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":{\"input\":{\"_0"
-      "\":\"v\",\"_1\":2}}}}}}}],\"summary\":\"RWKV-6: decay exp(-exp(w)) per key, read before writ"
-      "e, bonus u\"},\"sluice\":\"0.1.0\",\"stateColumns\":64,\"target\":\"neon\",\"type\":\"f32\","
-      "\"value\":64}";
+      "{\"abi\":1,\"gateClass\":\"scalar per token\",\"gateType\":\"f32\",\"inputs\":[{\"axes\":1,"
+      "\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size\":64,\"summary\":\"C:"
+      " reads the state\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k"
+      "\",\"role\":\"operand\",\"size\":64,\"summary\":\"B: writes the state\",\"type\":\"f32\"},{"
+      "\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand\",\"size\":64,\"s"
+      "ummary\":\"x: the layer's input\",\"type\":\"f32\"},{\"axes\":0,\"domain\":[\"-1.79769313486"
+      "23157e+308\",\"1.7976931348623157e+308\"],\"name\":\"dt\",\"role\":\"gate\",\"size\":1,\"sum"
+      "mary\":\"step size before its softplus\",\"type\":\"f32\"},{\"axes\":0,\"domain\":[\"-80.0\""
+      ",\"80.0\"],\"name\":\"A_log\",\"role\":\"parameter\",\"size\":1,\"summary\":\"log of the dec"
+      "ay rate of a head\",\"type\":\"f32\"},{\"axes\":0,\"domain\":[\"-1.7976931348623157e+308\","
+      "\"1.7976931348623157e+308\"],\"name\":\"dt_bias\",\"role\":\"parameter\",\"size\":1,\"summar"
+      "y\":\"added to dt\",\"type\":\"f32\"},{\"axes\":0,\"domain\":[\"-1.7976931348623157e+308\","
+      "\"1.7976931348623157e+308\"],\"name\":\"D\",\"role\":\"parameter\",\"size\":1,\"summary\":\""
+      "weight of the skip from x to the output\",\"type\":\"f32\"}],\"key\":64,\"name\":\"mamba2_k6"
+      "4_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4\",\"plan\":{\"chunk\":64,\"keyTile\":64"
+      ",\"materialization\":{\"segments\":{\"_0\":4}},\"products\":\"f32\",\"schedule\":\"segmented"
+      "\",\"subBlock\":64,\"threads\":4,\"valueTile\":64},\"recurrence\":{\"defaultScale\":\"one\","
+      "\"inputs\":[{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"su"
+      "mmary\":\"C: reads the state\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"r"
+      "ole\":\"operand\",\"summary\":\"B: writes the state\"},{\"axes\":2,\"domain\":[\"-inf\",\"in"
+      "f\"],\"name\":\"v\",\"role\":\"operand\",\"summary\":\"x: the layer's input\"},{\"axes\":0,"
+      "\"domain\":[\"-1.7976931348623157e+308\",\"1.7976931348623157e+308\"],\"name\":\"dt\",\"role"
+      "\":\"gate\",\"summary\":\"step size before its softplus\"},{\"axes\":0,\"domain\":[\"-80.0\""
+      ",\"80.0\"],\"name\":\"A_log\",\"role\":\"parameter\",\"summary\":\"log of the decay rate of "
+      "a head\"},{\"axes\":0,\"domain\":[\"-1.7976931348623157e+308\",\"1.7976931348623157e+308\"],"
+      "\"name\":\"dt_bias\",\"role\":\"parameter\",\"summary\":\"added to dt\"},{\"axes\":0,\"domai"
+      "n\":[\"-1.7976931348623157e+308\",\"1.7976931348623157e+308\"],\"name\":\"D\",\"role\":\"par"
+      "ameter\",\"summary\":\"weight of the skip from x to the output\"}],\"name\":\"mamba2\",\"out"
+      "put\":{\"binary\":{\"_0\":\"add\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":"
+      "{\"_0\":\"scale\",\"_1\":0}},\"_2\":{\"sum\":{\"_0\":1,\"_1\":{\"binary\":{\"_0\":\"multiply"
+      "\",\"_1\":{\"input\":{\"_0\":\"q\",\"_1\":1}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"pre"
+      "vious\":false}}}}}}}},\"_2\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"D"
+      "\",\"_1\":0}},\"_2\":{\"input\":{\"_0\":\"v\",\"_1\":2}}}}}},\"problems\":[],\"states\":[{\""
+      "axes\":3,\"name\":\"S\",\"update\":{\"binary\":{\"_0\":\"add\",\"_1\":{\"binary\":{\"_0\":\""
+      "multiply\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":"
+      "{\"unary\":{\"_0\":\"negate\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"input\":{\"_0\":\""
+      "A_log\",\"_1\":0}}}}}},\"_2\":{\"unary\":{\"_0\":\"softplus\",\"_1\":{\"binary\":{\"_0\":\"a"
+      "dd\",\"_1\":{\"input\":{\"_0\":\"dt\",\"_1\":0}},\"_2\":{\"input\":{\"_0\":\"dt_bias\",\"_1"
+      "\":0}}}}}}}}}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}}}},\"_2\":{\"bina"
+      "ry\":{\"_0\":\"multiply\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"unary\":{\"_0\":"
+      "\"softplus\",\"_1\":{\"binary\":{\"_0\":\"add\",\"_1\":{\"input\":{\"_0\":\"dt\",\"_1\":0}},"
+      "\"_2\":{\"input\":{\"_0\":\"dt_bias\",\"_1\":0}}}}}},\"_2\":{\"input\":{\"_0\":\"k\",\"_1\":"
+      "1}}}},\"_2\":{\"input\":{\"_0\":\"v\",\"_1\":2}}}}}}}],\"summary\":\"Mamba-2 (SSD): A_log, d"
+      "t_bias, softplus and the D skip fused\"},\"sluice\":\"0.1.0\",\"stateColumns\":64,\"target\""
+      ":\"avx2\",\"type\":\"f32\",\"value\":64}";
 }
 
 // For programs that load one library at a time.
 SL_EXPORT int32_t sluice_forward(const arguments *args)
-    __attribute__((weak, alias("rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_forward")));
+    __attribute__((weak, alias("mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_forward")));
 SL_EXPORT int64_t sluice_workspace_size(const arguments *args)
-    __attribute__((weak, alias("rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_workspace_size")));
+    __attribute__((weak, alias("mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_workspace_size")));
 SL_EXPORT const char *sluice_manifest(void)
-    __attribute__((weak, alias("rwkv6_k64_v64_f32_gf32_neon_fused_c16_s8_kt64_vt64_m0_pf32_n1_manifest")));
+    __attribute__((weak, alias("mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_manifest")));

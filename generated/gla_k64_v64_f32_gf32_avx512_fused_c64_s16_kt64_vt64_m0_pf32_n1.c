@@ -1,23 +1,22 @@
-// mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1.c: do not edit. Made by
-//   sluice generate mamba2 --key-dim 64 --value-dim 64 --dtype f32 --gate-dtype f32 --target avx2 --schedule chunk-fused --chunk 16 --sub-block 8 --key-tile 64 --value-tile 64 --materialization none --threads 1 --products f32
+// gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1.c: do not edit. Made by
+//   sluice generate gla --key-dim 64 --value-dim 64 --dtype f32 --gate-dtype f32 --target avx512 --schedule chunk-fused --chunk 64 --sub-block 16 --key-tile 64 --value-tile 64 --materialization none --threads 1 --products f32
 //
-// mamba2: scalar per token
+// gla: vector along key
 //   query      scale * q
-//   key        softplus(dt + dt_bias) * k
+//   key        k
 //   value      v
-//   key decay  exp(-exp(A_log) * softplus(dt + dt_bias))
+//   key decay  exp(g)
 //   read-out   after the write
-//   skip       D * v
 //
 // schedule         chunk-fused
-// chunk            16
-// sub-block        8
+// chunk            64
+// sub-block        16
 // key-tile         64
 // value-tile       64
 // materialization  none
 // threads          1
 // products         f32
-// target           avx2
+// target           avx512
 
 #include <math.h>
 #include <stddef.h>
@@ -27,12 +26,13 @@
 #include <omp.h>
 #endif
 
-// ---- avx2.h ------------------------------------------------------------------------------------
+// ---- avx512.h ----------------------------------------------------------------------------------
 
-// The instruction vocabulary for AVX2 with FMA and F16C: eight lanes.
-// generic.h defines what each word means.
-#ifndef SL_AVX2_H
-#define SL_AVX2_H
+// The instruction vocabulary for AVX-512 (F, BW, DQ, VL) with FMA: sixteen
+// lanes. generic.h defines what each word means. With avx512_bf16 the products
+// of bf16 pairs are one instruction (SL_HAS_DOT2).
+#ifndef SL_AVX512_H
+#define SL_AVX512_H
 
 // Pasted into a source, many words are unused.
 #pragma GCC diagnostic push
@@ -43,230 +43,290 @@
 #include <stdint.h>
 #include <string.h>
 
-#define SL_LANES 8
+#define SL_LANES 16
 
-typedef __m256 sl_f32;
+typedef __m512 sl_f32;
 
 // ---- Constants, lanes, memory ----
 
 // Every lane 0.
-static inline sl_f32 sl_zero(void) { return _mm256_setzero_ps(); }
+static inline sl_f32 sl_zero(void) { return _mm512_setzero_ps(); }
 
 // Every lane x.
-static inline sl_f32 sl_set(float x) { return _mm256_set1_ps(x); }
+static inline sl_f32 sl_set(float x) { return _mm512_set1_ps(x); }
 
 // Lane 0.
-static inline float sl_first(sl_f32 v) { return _mm256_cvtss_f32(v); }
+static inline float sl_first(sl_f32 v) { return _mm512_cvtss_f32(v); }
 
-// All ones in the first n lanes, for any n.
-static inline __m256i sl_avx2_mask(int64_t n) {
-  int32_t count = n <= 0 ? 0 : n >= 8 ? 8 : (int32_t)n;
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+// The mask of the first n lanes, for any n.
+static inline __mmask16 sl_avx512_mask(int64_t n) {
+  uint32_t count = n <= 0 ? 0 : n >= 16 ? 16 : (uint32_t)n;
+  return (__mmask16)((1u << count) - 1);
 }
 
 // Lane i is p[i].
-static inline sl_f32 sl_load(const float *p) { return _mm256_loadu_ps(p); }
+static inline sl_f32 sl_load(const float *p) { return _mm512_loadu_ps(p); }
 
 // Lane i is i < n ? p[i] : 0.
 static inline sl_f32 sl_load_n(const float *p, int64_t n) {
-  return _mm256_maskload_ps(p, sl_avx2_mask(n));
+  return _mm512_maskz_loadu_ps(sl_avx512_mask(n), p);
 }
 
 // p[i] = lane i.
-static inline void sl_store(float *p, sl_f32 v) { _mm256_storeu_ps(p, v); }
+static inline void sl_store(float *p, sl_f32 v) { _mm512_storeu_ps(p, v); }
 
 // p[i] = lane i for i < n.
 static inline void sl_store_n(float *p, sl_f32 v, int64_t n) {
-  _mm256_maskstore_ps(p, sl_avx2_mask(n), v);
+  _mm512_mask_storeu_ps(p, sl_avx512_mask(n), v);
 }
 
-// sl_store past the caches where p is aligned to 32 bytes.
+// sl_store past the caches where p is aligned to 64 bytes.
 static inline void sl_stream(float *p, sl_f32 v) {
-  if (((uintptr_t)p & 31) == 0)
-    _mm256_stream_ps(p, v);
+  if (((uintptr_t)p & 63) == 0)
+    _mm512_stream_ps(p, v);
   else
-    _mm256_storeu_ps(p, v);
+    _mm512_storeu_ps(p, v);
 }
 
 // ---- Arithmetic, lane by lane ----
 
 // a + b
-static inline sl_f32 sl_add(sl_f32 a, sl_f32 b) { return _mm256_add_ps(a, b); }
+static inline sl_f32 sl_add(sl_f32 a, sl_f32 b) { return _mm512_add_ps(a, b); }
 
 // a - b
-static inline sl_f32 sl_sub(sl_f32 a, sl_f32 b) { return _mm256_sub_ps(a, b); }
+static inline sl_f32 sl_sub(sl_f32 a, sl_f32 b) { return _mm512_sub_ps(a, b); }
 
 // a * b
-static inline sl_f32 sl_mul(sl_f32 a, sl_f32 b) { return _mm256_mul_ps(a, b); }
+static inline sl_f32 sl_mul(sl_f32 a, sl_f32 b) { return _mm512_mul_ps(a, b); }
 
 // a / b
-static inline sl_f32 sl_div(sl_f32 a, sl_f32 b) { return _mm256_div_ps(a, b); }
+static inline sl_f32 sl_div(sl_f32 a, sl_f32 b) { return _mm512_div_ps(a, b); }
 
 // a * b + c
-static inline sl_f32 sl_fma(sl_f32 a, sl_f32 b, sl_f32 c) { return _mm256_fmadd_ps(a, b, c); }
+static inline sl_f32 sl_fma(sl_f32 a, sl_f32 b, sl_f32 c) { return _mm512_fmadd_ps(a, b, c); }
 
 // c - a * b
-static inline sl_f32 sl_nfma(sl_f32 a, sl_f32 b, sl_f32 c) { return _mm256_fnmadd_ps(a, b, c); }
+static inline sl_f32 sl_nfma(sl_f32 a, sl_f32 b, sl_f32 c) { return _mm512_fnmadd_ps(a, b, c); }
 
 // a < b ? x : y
 static inline sl_f32 sl_less(sl_f32 a, sl_f32 b, sl_f32 x, sl_f32 y) {
-  return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
 }
 
 // a < b ? a : b
-static inline sl_f32 sl_min(sl_f32 a, sl_f32 b) { return _mm256_min_ps(a, b); }
+static inline sl_f32 sl_min(sl_f32 a, sl_f32 b) { return _mm512_min_ps(a, b); }
 
 // b < a ? a : b
-static inline sl_f32 sl_max(sl_f32 a, sl_f32 b) { return _mm256_max_ps(a, b); }
+static inline sl_f32 sl_max(sl_f32 a, sl_f32 b) { return _mm512_max_ps(a, b); }
 
 // The sign flipped.
-static inline sl_f32 sl_neg(sl_f32 a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
+static inline sl_f32 sl_neg(sl_f32 a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
 
 // The sign cleared.
-static inline sl_f32 sl_abs(sl_f32 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+static inline sl_f32 sl_abs(sl_f32 a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
 
 // The square root.
-static inline sl_f32 sl_sqrt(sl_f32 a) { return _mm256_sqrt_ps(a); }
+static inline sl_f32 sl_sqrt(sl_f32 a) { return _mm512_sqrt_ps(a); }
 
 // The largest integer that is not above a.
-static inline sl_f32 sl_floor(sl_f32 a) { return _mm256_floor_ps(a); }
+static inline sl_f32 sl_floor(sl_f32 a) {
+  return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
 
 // ---- Across lanes ----
 
 // The sum of the lanes: upper half onto lower half until one is left.
 static inline float sl_sum(sl_f32 v) {
-  __m128 b = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   b = _mm_add_ps(b, _mm_movehl_ps(b, b));
   return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
 }
 
 // The greatest lane.
 static inline float sl_max_across(sl_f32 v) {
-  __m128 b = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  __m256 a = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   b = _mm_max_ps(b, _mm_movehl_ps(b, b));
   return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
 }
 
 // One level of sl_sum_rows each: fold the halves of a and of b, a first.
-static inline sl_f32 sl_avx2_fold4(sl_f32 a, sl_f32 b) {
-  return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+static inline sl_f32 sl_avx512_fold8(sl_f32 a, sl_f32 b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
 }
-static inline sl_f32 sl_avx2_fold2(sl_f32 a, sl_f32 b) {
-  return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+static inline sl_f32 sl_avx512_fold4(sl_f32 a, sl_f32 b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
 }
-static inline sl_f32 sl_avx2_fold1(sl_f32 a, sl_f32 b) {
-  return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
+static inline sl_f32 sl_avx512_fold2(sl_f32 a, sl_f32 b) {
+  return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+}
+static inline sl_f32 sl_avx512_fold1(sl_f32 a, sl_f32 b) {
+  return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+}
+
+// Rows r, r + 4, r + 8, r + 12 folded to four lanes each.
+static inline sl_f32 sl_avx512_fold_four(const sl_f32 *v) {
+  return sl_avx512_fold4(sl_avx512_fold8(v[0], v[4]), sl_avx512_fold8(v[8], v[12]));
 }
 
 // Lane i is sl_sum(v[i]).
 static inline sl_f32 sl_sum_rows(const sl_f32 v[SL_LANES]) {
-  sl_f32 a = sl_avx2_fold2(sl_avx2_fold4(v[0], v[4]), sl_avx2_fold4(v[1], v[5]));
-  sl_f32 b = sl_avx2_fold2(sl_avx2_fold4(v[2], v[6]), sl_avx2_fold4(v[3], v[7]));
-  return sl_avx2_fold1(a, b);
+  sl_f32 a = sl_avx512_fold2(sl_avx512_fold_four(v), sl_avx512_fold_four(v + 1));
+  sl_f32 b = sl_avx512_fold2(sl_avx512_fold_four(v + 2), sl_avx512_fold_four(v + 3));
+  return sl_avx512_fold1(a, b);
 }
 
-// Rows r and r + 4 of four columns, as the halves of one vector.
-static inline sl_f32 sl_avx2_gather2(const float *p, int64_t stride) {
-  __m256 v = _mm256_castps128_ps256(_mm_loadu_ps(p));
-  return _mm256_insertf128_ps(v, _mm_loadu_ps(p + 4 * stride), 1);
+// Rows r, r + 4, r + 8, r + 12 of four columns, as the blocks of one vector.
+static inline sl_f32 sl_avx512_gather4(const float *p, int64_t stride) {
+  __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+  v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 4 * stride), 1);
+  v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 8 * stride), 2);
+  return _mm512_insertf32x4(v, _mm_loadu_ps(p + 12 * stride), 3);
 }
 
 // dst[j * dst_stride + i] = src[i * src_stride + j].
 static inline void sl_transpose(const float *src, int64_t src_stride, float *dst,
                                 int64_t dst_stride) {
-  sl_f32 out[8];
-#pragma GCC unroll 2
-  for (int c = 0; c < 2; c++) {  // four columns of src: 4x4 within each half
+  sl_f32 out[16];
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; c++) {  // four columns of src: 4x4 within each block
     const float *p = src + 4 * c;
-    __m256 r0 = sl_avx2_gather2(p, src_stride);
-    __m256 r1 = sl_avx2_gather2(p + src_stride, src_stride);
-    __m256 r2 = sl_avx2_gather2(p + 2 * src_stride, src_stride);
-    __m256 r3 = sl_avx2_gather2(p + 3 * src_stride, src_stride);
-    __m256 a = _mm256_unpacklo_ps(r0, r1), b = _mm256_unpacklo_ps(r2, r3);
-    __m256 d = _mm256_unpackhi_ps(r0, r1), e = _mm256_unpackhi_ps(r2, r3);
-    out[4 * c] = _mm256_shuffle_ps(a, b, 0x44);
-    out[4 * c + 1] = _mm256_shuffle_ps(a, b, 0xee);
-    out[4 * c + 2] = _mm256_shuffle_ps(d, e, 0x44);
-    out[4 * c + 3] = _mm256_shuffle_ps(d, e, 0xee);
+    __m512 r0 = sl_avx512_gather4(p, src_stride);
+    __m512 r1 = sl_avx512_gather4(p + src_stride, src_stride);
+    __m512 r2 = sl_avx512_gather4(p + 2 * src_stride, src_stride);
+    __m512 r3 = sl_avx512_gather4(p + 3 * src_stride, src_stride);
+    __m512 a = _mm512_unpacklo_ps(r0, r1), b = _mm512_unpacklo_ps(r2, r3);
+    __m512 d = _mm512_unpackhi_ps(r0, r1), e = _mm512_unpackhi_ps(r2, r3);
+    out[4 * c] = _mm512_shuffle_ps(a, b, 0x44);
+    out[4 * c + 1] = _mm512_shuffle_ps(a, b, 0xee);
+    out[4 * c + 2] = _mm512_shuffle_ps(d, e, 0x44);
+    out[4 * c + 3] = _mm512_shuffle_ps(d, e, 0xee);
   }
-#pragma GCC unroll 8
-  for (int j = 0; j < 8; j++) sl_store(dst + j * dst_stride, out[j]);
+#pragma GCC unroll 16
+  for (int j = 0; j < 16; j++) sl_store(dst + j * dst_stride, out[j]);
 }
 
 // ---- bf16 and f16 in memory ----
 
-static inline sl_f32 sl_avx2_from_bf16(__m128i h) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+static inline sl_f32 sl_avx512_from_bf16(__m256i h) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 
-static inline __m128i sl_avx2_to_bf16(sl_f32 v) {
-  __m256i u = _mm256_castps_si256(v), high = _mm256_srli_epi32(u, 16);
-  __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
-  __m256i r = _mm256_add_epi32(_mm256_add_epi32(u, odd), _mm256_set1_epi32(0x7fff));
-  __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-  __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-  r = _mm256_blendv_epi8(_mm256_srli_epi32(r, 16), quiet, is_nan);
-  return _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
-}
-
-static inline __m128i sl_avx2_load16(const uint16_t *p) {
-  return _mm_loadu_si128((const __m128i_u *)p);
-}
-
-static inline __m128i sl_avx2_load16_n(const uint16_t *p, int64_t n) {
-  uint16_t h[8] = {0};
-  for (int i = 0; i < 8; i++)
-    if (i < n) h[i] = p[i];
-  return sl_avx2_load16(h);
-}
-
-static inline void sl_avx2_store16(uint16_t *p, __m128i h) {
-  _mm_storeu_si128((__m128i_u *)p, h);
-}
-
-static inline void sl_avx2_store16_n(uint16_t *p, __m128i v, int64_t n) {
-  uint16_t h[8];
-  sl_avx2_store16(h, v);
-  for (int i = 0; i < 8; i++)
-    if (i < n) p[i] = h[i];
+static inline __m256i sl_avx512_to_bf16(sl_f32 v) {
+#ifdef __AVX512BF16__
+  return (__m256i)_mm512_cvtneps_pbh(v);
+#else
+  __m512i u = _mm512_castps_si512(v), high = _mm512_srli_epi32(u, 16);
+  __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  __m512i r = _mm512_add_epi32(_mm512_add_epi32(u, odd), _mm512_set1_epi32(0x7fff));
+  __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+  __mmask16 is_nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  r = _mm512_mask_mov_epi32(_mm512_srli_epi32(r, 16), is_nan, quiet);
+  return _mm512_cvtepi32_epi16(r);
+#endif
 }
 
 // Lane i is the bf16 p[i].
 static inline sl_f32 sl_load_bf16(const uint16_t *p) {
-  return sl_avx2_from_bf16(sl_avx2_load16(p));
+  return sl_avx512_from_bf16(_mm256_loadu_si256((const __m256i_u *)p));
 }
 
 // Lane i is i < n ? the bf16 p[i] : 0.
 static inline sl_f32 sl_load_bf16_n(const uint16_t *p, int64_t n) {
-  return sl_avx2_from_bf16(sl_avx2_load16_n(p, n));
+  return sl_avx512_from_bf16(_mm256_maskz_loadu_epi16(sl_avx512_mask(n), p));
 }
 
 // p[i] = lane i as bf16.
 static inline void sl_store_bf16(uint16_t *p, sl_f32 v) {
-  sl_avx2_store16(p, sl_avx2_to_bf16(v));
+  _mm256_storeu_si256((__m256i_u *)p, sl_avx512_to_bf16(v));
 }
 
 // p[i] = lane i as bf16 for i < n.
 static inline void sl_store_bf16_n(uint16_t *p, sl_f32 v, int64_t n) {
-  sl_avx2_store16_n(p, sl_avx2_to_bf16(v), n);
+  _mm256_mask_storeu_epi16(p, sl_avx512_mask(n), sl_avx512_to_bf16(v));
 }
 
 // Lane i is the f16 p[i].
-static inline sl_f32 sl_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(sl_avx2_load16(p)); }
+static inline sl_f32 sl_load_f16(const uint16_t *p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)p));
+}
 
 // Lane i is i < n ? the f16 p[i] : 0.
 static inline sl_f32 sl_load_f16_n(const uint16_t *p, int64_t n) {
-  return _mm256_cvtph_ps(sl_avx2_load16_n(p, n));
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(sl_avx512_mask(n), p));
 }
 
 // p[i] = lane i as f16.
 static inline void sl_store_f16(uint16_t *p, sl_f32 v) {
-  sl_avx2_store16(p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  _mm256_storeu_si256((__m256i_u *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
 
 // p[i] = lane i as f16 for i < n.
 static inline void sl_store_f16_n(uint16_t *p, sl_f32 v, int64_t n) {
-  sl_avx2_store16_n(p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT), n);
+  _mm256_mask_storeu_epi16(p, sl_avx512_mask(n), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+// ---- bf16 pairs: overrides of common.h ----
+
+#ifdef __AVX512BF16__
+#define SL_HAS_DOT2 1
+
+typedef __m512bh sl_pairs;
+
+// Lane i holds the pair p[2i], p[2i + 1].
+static inline sl_pairs sl_pairs_load(const uint16_t *p) {
+  return (sl_pairs)_mm512_loadu_si512(p);
+}
+
+// p[2i], p[2i + 1] = the pair in lane i.
+static inline void sl_pairs_store(uint16_t *p, sl_pairs v) {
+  _mm512_storeu_si512(p, (__m512i)v);
+}
+
+// Every lane holds the pair two[0], two[1].
+static inline sl_pairs sl_pairs_set(const uint16_t two[2]) {
+  int32_t both;
+  memcpy(&both, two, sizeof both);
+  return (sl_pairs)_mm512_set1_epi32(both);
+}
+
+// Lane i holds even[i] and odd[i], each rounded to bf16.
+static inline sl_pairs sl_pairs_zip(sl_f32 even, sl_f32 odd) {
+  const __m512i order = _mm512_set_epi32(
+      0x001f000f, 0x001e000e, 0x001d000d, 0x001c000c, 0x001b000b, 0x001a000a, 0x00190009,
+      0x00180008, 0x00170007, 0x00160006, 0x00150005, 0x00140004, 0x00130003, 0x00120002,
+      0x00110001, 0x00100000);
+  return (sl_pairs)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+}
+
+// acc + a.even * b.even + a.odd * b.odd
+static inline sl_f32 sl_dot2(sl_f32 acc, sl_pairs a, sl_pairs b) {
+  return _mm512_dpbf16_ps(acc, a, b);
+}
+#endif
+
+// ---- Powers of two: overrides of common.h ----
+
+#define SL_HAVE_SCALE2 1
+#define SL_HAVE_EXP2 1
+
+// x * 2^n for integral n.
+static inline sl_f32 sl_scale2(sl_f32 x, sl_f32 n) { return _mm512_scalef_ps(x, n); }
+
+// 2^x, error below 1.6 ulp, limits as in common.h: 2^(x - floor x) as a
+// polynomial that is exact at 0, scaled by the floor.
+static inline sl_f32 sl_exp2(sl_f32 x) {
+  sl_f32 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  sl_f32 p = _mm512_set1_ps(0x1.c4456ep-13f);
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.47373ap-10f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.3cfd82p-7f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.c68af6p-5f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.ebfd3ap-3f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62e42cp-1f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+  __mmask16 kept = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+  return _mm512_maskz_scalef_ps(kept, p, x);
 }
 
 #pragma GCC diagnostic pop
@@ -1154,9 +1214,9 @@ SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n, sl_store_f16)
 
 // Arguments of the kernel. Token tensors are dense, [B, T, H, D] or [B, H, T, D];
 // docs/abi.md of Sluice says the rest.
-struct mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_args {
+struct gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_args {
   uint32_t abi;   // 1
-  uint32_t size;  // sizeof(struct mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_args)
+  uint32_t size;  // sizeof(struct gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_args)
   int64_t batch;
   int64_t length;       // tokens a batch row; of all packed sequences together
   int64_t query_heads;  // heads of q and o: a multiple of heads
@@ -1172,24 +1232,21 @@ struct mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_args {
   const float *initial_state;  // [B or sequences, heads, 64, 64], or NULL for zero
   float *final_state;          // likewise, or NULL
   float *o;  // f32 [B, T, query heads, 64]
-  const float *q;  // f32 [B, T, query heads, 64]: C: reads the state
-  const float *k;  // f32 [B, T, heads, 64]: B: writes the state
-  const float *v;  // f32 [B, T, heads, 64]: x: the layer's input
-  const float *dt;  // f32 [B, T, heads]: step size before its softplus
-  const float *A_log;  // f32 [heads]: log of the decay rate of a head
-  const float *dt_bias;  // f32 [heads]: added to dt
-  const float *D;  // f32 [heads]: weight of the skip from x to the output
+  const float *q;  // f32 [B, T, query heads, 64]: what a token asks for
+  const float *k;  // f32 [B, T, heads, 64]: where a token writes
+  const float *v;  // f32 [B, T, heads, 64]: what a token writes
+  const float *g;  // f32 [B, T, heads, 64]: log decay, <= 0
 };
 
-typedef struct mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_args arguments;
-int32_t mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_forward(const arguments *args);
-int64_t mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args);
-const char *mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_manifest(void);
+typedef struct gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_args arguments;
+int32_t gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_forward(const arguments *args);
+int64_t gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args);
+const char *gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_manifest(void);
 
 // ---- The workspace -----------------------------------------------------------------------------
 
 // Bytes of scratch memory a thread.
-enum { scratch_bytes = 43776 };
+enum { scratch_bytes = 172544 };
 
 static int64_t sequences_of(const arguments *args) {
   return args->cu_seqlens ? args->sequences : args->batch;
@@ -1211,12 +1268,14 @@ static int streams_output(const arguments *args) {
 // walk: one worker's share.
 //
 //   S = the state before the whole sequence
-//   for each chunk of 16 tokens:
-//     E_i = d_1 ... d_i             from the chunk's start
-//     F_j = d_{j+1} ... d_C         to the chunk's end
-//     W_ij = d_{j+1} ... d_i
+//   for each chunk of 64 tokens:
+//     E_i = d_start ... d_i         from the start of i's sub-block of 16 tokens
+//     F_j = d_{j+1} ... d_end       to the end of j's sub-block
+//     T_r = product of d over sub-block r
 //     for each query head of the group:
-//       P = (q k^T) W;  Q = q E
+//       for each sub-block r:  Q = q E
+//         P_rr = sum_k q_ik k_jk d_{j+1,k} ... d_ik      exact, by running products
+//         for s = r-1 ... 0:  P_rs = Q (k F)_s^T;  Q = Q T_s
 //         O = Q S + P v
 //     S = diag(T) S + (k F)^T v
 static void walk(const arguments *args, int64_t item, char *scratch) {
@@ -1229,7 +1288,7 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
   const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
   const int64_t length = end - begin;
-  const int64_t chunks = (length + 15) / 16;
+  const int64_t chunks = (length + 63) / 64;
   const int64_t first_chunk = 0;
   const int64_t last_chunk = chunks;
   const int64_t value_begin = 64 * valueTile;
@@ -1244,152 +1303,155 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t v_token = args->layout ? 64 : heads * 64;
   const int64_t v_head = args->layout ? args->length * 64 : 64;
   const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64 + begin * v_token + head * v_head;
-  const int64_t dt_token = args->layout ? 1 : heads;
-  const int64_t dt_head = args->layout ? args->length : 1;
-  const float *dt_in = (const float *)args->dt + batch_row * args->length * heads + begin * dt_token + head * dt_head;
-  const float *A_log_in = args->A_log + head;
-  const float *dt_bias_in = args->dt_bias + head;
-  const float *D_in = args->D + head;
+  const int64_t g_token = args->layout ? 64 : heads * 64;
+  const int64_t g_head = args->layout ? args->length * 64 : 64;
+  const float *g_in = (const float *)args->g + batch_row * args->length * heads * 64 + begin * g_token + head * g_head;
   const int64_t o_token = args->layout ? 64 : args->query_heads * 64;
   const int64_t o_head = args->layout ? args->length * 64 : 64;
   float *o_in = (float *)args->o + batch_row * args->length * args->query_heads * 64 + begin * o_token + head * group * o_head;
   const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
   float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096 : NULL;
   float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
-  float *const k = (float *)(scratch + 16384);  // 16 x 64: keys of the chunk
-  float *const v = (float *)(scratch + 20480);  // 16 x 64: values of the chunk
-  float *const d = (float *)(scratch + 24576);  // 16 x 1: decay of each token of the chunk
-  float *const F = (float *)(scratch + 24640);  // 16 x 1: products of the decays from a token to the chunk's end
-  float *const kF = (float *)(scratch + 24704);  // 16 x 64: keys decayed to the end of the chunk
-  float *const T = (float *)(scratch + 28800);  // 1 x 1: product of the chunk's decays
-  float *const E = (float *)(scratch + 28864);  // 16 x 1: running products of the decays from the chunk's start
-  float *const W = (float *)(scratch + 28928);  // 16 x 16: decays from token j to token i
-  float *const kT = (float *)(scratch + 29952);  // 64 x 16: the same keys, transposed: the right operand of the scores
-  float *const q = (float *)(scratch + 34048);  // 16 x 64: queries of the chunk, scaled
-  float *const P = (float *)(scratch + 38144);  // 16 x 16: scores of the chunk's tokens on each other
-  float *const O = (float *)(scratch + 39168);  // 8 x 64: outputs of a sub-block
-  float *const skip = (float *)(scratch + 41216);  // 8 x 64: what goes past the state
-  float *const w = (float *)(scratch + 43264);  // 1 x 64: decay of the chunk, for every key
+  float *const k = (float *)(scratch + 16384);  // 64 x 64: keys of the chunk
+  float *const v = (float *)(scratch + 32768);  // 64 x 64: values of the chunk
+  float *const d = (float *)(scratch + 49152);  // 64 x 64: decays of the chunk
+  float *const kF = (float *)(scratch + 65536);  // 64 x 64: keys decayed to the end of their sub-block
+  float *const T = (float *)(scratch + 81920);  // 4 x 64: product of the decays of each sub-block
+  float *const E = (float *)(scratch + 86016);  // 64 x 64: running products from a sub-block's start
+  float *const kT = (float *)(scratch + 102400);  // 64 x 64: the same keys, transposed: the right operand of the scores
+  float *const q = (float *)(scratch + 118784);  // 64 x 64: queries of the chunk, scaled
+  float *const P = (float *)(scratch + 135168);  // 64 x 64: scores of the chunk's tokens on each other
+  float *const qE = (float *)(scratch + 151552);  // 64 x 64: queries under the decay since their sub-block's start
+  float *const O = (float *)(scratch + 167936);  // 16 x 64: outputs of a sub-block
+  float *const w = (float *)(scratch + 172032);  // 1 x 64: decay from a sub-block's end to the chunk's
 
   sl_load_matrix(64, 64, S, 64, initial_state_in ? initial_state_in + value_begin : NULL, 64, 64);
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
-    const int64_t tokens = sl_least(16, length - 16 * c);
+    const int64_t tokens = sl_least(64, length - 64 * c);
     // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
-    // k = softplus(dt + dt_bias) * k
+    // k = k
     for (int64_t row = 0; row < tokens; ++row) {
-      const sl_f32 dt_all = sl_set((dt_in + (16 * c + row) * dt_token)[0]);
-      const sl_f32 dt_bias_all = sl_set(dt_bias_in[0]);
-      const float *k_row = k_in + (16 * c + row) * k_token;
+      const float *k_row = k_in + (64 * c + row) * k_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store(
-            (k + row * 64) + column,
-            sl_mul(sl_softplus(sl_add(dt_all, dt_bias_all)), sl_load(k_row + column)));
+        sl_store((k + row * 64) + column, sl_load(k_row + column));
       }
     }
-    for (int64_t row = tokens; row < 16; ++row) {
+    for (int64_t row = tokens; row < 64; ++row) {
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store((k + row * 64) + column, sl_set(0.0f));
       }
     }
     // v = v
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *v_row = v_in + (16 * c + row) * v_token + value_begin;
+      const float *v_row = v_in + (64 * c + row) * v_token + value_begin;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store((v + row * 64) + column, sl_load(v_row + column));
       }
     }
-    for (int64_t row = tokens; row < 16; ++row) {
+    for (int64_t row = tokens; row < 64; ++row) {
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store((v + row * 64) + column, sl_set(0.0f));
       }
     }
     // decays as factors in [0, 1]
-    // d = exp(-exp(A_log) * softplus(dt + dt_bias))
+    // d = exp(g)
     for (int64_t row = 0; row < tokens; ++row) {
-      (d + row)[0] = sl_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (16 * c + row) * dt_token)[0] + dt_bias_in[0]))));
-    }
-    for (int64_t row = tokens; row < 16; ++row) {
-      (d + row)[0] = 1.0f;
-    }
-    sl_scan_column(16, 1, 1, F, d);
-    *(T) = sl_product_column(16, d);
-    // kF = k * F
-    for (int64_t row = 0; row < 16; ++row) {
-      const sl_f32 F_all = sl_set((F + row)[0]);
+      const float *g_row = g_in + (64 * c + row) * g_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((kF + row * 64) + column, sl_mul(sl_load((k + row * 64) + column), F_all));
+        sl_store((d + row * 64) + column, sl_exp(sl_load(g_row + column)));
       }
     }
-    sl_scan_column(16, 0, 0, E, d);
-    sl_decay_matrix(16, 0, W, 16, d);
-    sl_transpose_tile(16, 64, kT, 16, k, 64);
+    for (int64_t row = tokens; row < 64; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((d + row * 64) + column, sl_set(1.0f));
+      }
+    }
+    for (int64_t r = 0; r < 4; ++r) {
+      sl_scan(16, 64, 0, 0, E + (16 * r) * 64, 64, d + (16 * r) * 64, 64);
+      sl_scan(16, 64, 1, 1, kF + (16 * r) * 64, 64, d + (16 * r) * 64, 64);
+      sl_reduce_rows(16, 64, 1, T + r * 64, d + (16 * r) * 64, 64);
+    }
+    // kF = kF * k
+    for (int64_t row = 0; row < 64; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(
+            (kF + row * 64) + column,
+            sl_mul(sl_load((kF + row * 64) + column), sl_load((k + row * 64) + column)));
+      }
+    }
+    sl_transpose_tile(64, 64, kT, 64, kF, 64);
     for (int64_t g = 0; g < group; ++g) {
       // q = scale * q
       for (int64_t row = 0; row < tokens; ++row) {
         const sl_f32 scale_all = sl_set(scale);
-        const float *q_row = q_in + (16 * c + row) * q_token + g * q_head;
+        const float *q_row = q_in + (64 * c + row) * q_token + g * q_head;
         for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store((q + row * 64) + column, sl_mul(scale_all, sl_load(q_row + column)));
         }
       }
-      for (int64_t row = tokens; row < 16; ++row) {
+      for (int64_t row = tokens; row < 64; ++row) {
         for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store((q + row * 64) + column, sl_set(0.0f));
         }
       }
-      // P = (q k^T) * W
-      sl_multiply(16, 16, 6, 2, P, 16, q, 64, 1, kT, 16, 64, (sl_before){0, NULL, NULL});
-      sl_weigh(16, 16, P, 16, W, 16);
-      // q = q * E
-      for (int64_t row = 0; row < 16; ++row) {
-        const sl_f32 E_all = sl_set((E + row)[0]);
+      // qE = q * E
+      for (int64_t row = 0; row < 64; ++row) {
         for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store((q + row * 64) + column, sl_mul(sl_load((q + row * 64) + column), E_all));
+          sl_store(
+              (qE + row * 64) + column,
+              sl_mul(sl_load((q + row * 64) + column), sl_load((E + row * 64) + column)));
         }
       }
-      for (int64_t r = 0; r < 2; ++r) {
+      for (int64_t r = 0; r < 4; ++r) {
+        sl_decayed_scores(
+            16, 64, 0, P + (16 * r) * 64 + 16 * r, 64, q + (16 * r) * 64, 64, k + (16 * r) * 64, 64,
+            d + (16 * r) * 64, 64);
+        for (int64_t s = r - 1; s >= 0; --s) {
+          sl_multiply(
+              16, 16, 16, 1, P + (16 * r) * 64 + 16 * s, 64, qE + (16 * r) * 64, 64, 1, kT + 16 * s, 64, 64,
+              (sl_before){0, NULL, NULL});
+          // qE = qE * T
+          for (int64_t row = 0; row < 16; ++row) {
+            for (int64_t column = 0; column < 64; column += SL_LANES) {
+              sl_store(
+                  (qE + (16 * r) * 64 + row * 64) + column,
+                  sl_mul(sl_load((qE + (16 * r) * 64 + row * 64) + column), sl_load(T + s * 64 + column)));
+            }
+          }
+        }
         // O = q S + P v
-        sl_multiply(8, 64, 4, 3, O, 64, q + (8 * r) * 64, 64, 1, S, 64, 64, (sl_before){0, NULL, NULL});
+        sl_multiply(16, 64, 6, 4, O, 64, qE + (16 * r) * 64, 64, 1, S, 64, 64, (sl_before){0, NULL, NULL});
         sl_multiply(
-            8, 64, 4, 3, O, 64, P + (8 * r) * 16, 16, 1, v, 64, 8 * r + 8, (sl_before){1, NULL, NULL});
-        // skip = D * v
-        {
-          const int64_t rows = sl_greatest(0, sl_least(8, length - (16 * c + 8 * r)));
-          for (int64_t row = 0; row < rows; ++row) {
-            const sl_f32 D_all = sl_set(D_in[0]);
-            const float *v_row = v_in + (16 * c + 8 * r + row) * v_token + value_begin;
-            for (int64_t column = 0; column < 64; column += SL_LANES) {
-              sl_store((skip + row * 64) + column, sl_mul(D_all, sl_load(v_row + column)));
-            }
-          }
-          for (int64_t row = rows; row < 8; ++row) {
-            for (int64_t column = 0; column < 64; column += SL_LANES) {
-              sl_store((skip + row * 64) + column, sl_set(0.0f));
-            }
-          }
-        }
-        // O = O + skip
-        for (int64_t row = 0; row < 8; ++row) {
-          for (int64_t column = 0; column < 64; column += SL_LANES) {
-            sl_store(
-                (O + row * 64) + column,
-                sl_add(sl_load((O + row * 64) + column), sl_load((skip + row * 64) + column)));
-          }
-        }
+            16, 64, 6, 4, O, 64, P + (16 * r) * 64, 64, 1, v, 64, 16 * r + 16, (sl_before){1, NULL, NULL});
         sl_store_rows_f32(
-            sl_least(8, length - (16 * c + 8 * r)), 64,
-            o_in + (16 * c + 8 * r) * o_token + g * o_head + value_begin, o_token, O, 64, 64, streams);
+            sl_least(16, length - (64 * c + 16 * r)), 64,
+            o_in + (64 * c + 16 * r) * o_token + g * o_head + value_begin, o_token, O, 64, 64, streams);
       }
     }
     // S = diag(decay of the chunk) S + k^T v
     // w = T
     {
-      const sl_f32 T_all = sl_set(T[0]);
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store(w + column, T_all);
+        sl_store(w + column, sl_load((T + 3 * 64) + column));
       }
     }
-    sl_multiply(64, 64, 4, 3, S, 64, kF, 1, 64, v, 64, 16, (sl_before){1, w, NULL});
+    for (int64_t s = 3 - 1; s >= 0; --s) {
+      // kF = kF * w
+      for (int64_t row = 0; row < 16; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(
+              (kF + (16 * s) * 64 + row * 64) + column,
+              sl_mul(sl_load((kF + (16 * s) * 64 + row * 64) + column), sl_load(w + column)));
+        }
+      }
+      // w = w * T
+      {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(w + column, sl_mul(sl_load(w + column), sl_load((T + s * 64) + column)));
+        }
+      }
+    }
+    sl_multiply(64, 64, 6, 4, S, 64, kF, 1, 64, v, 64, 64, (sl_before){1, w, NULL});
   }
   sl_store_matrix(64, 64, final_state_in ? final_state_in + value_begin : NULL, 64, S, 64, 64);
 }
@@ -1417,7 +1479,7 @@ static int32_t check_sizes(const arguments *args) {
   return 0;
 }
 
-SL_EXPORT int64_t mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args) {
+SL_EXPORT int64_t gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args) {
   const int32_t problem = check_sizes(args);
   if (problem) return -problem;
   return threads_of(args) * scratch_bytes;
@@ -1425,19 +1487,15 @@ SL_EXPORT int64_t mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1
 
 // 0, or what is wrong with the pointers.
 static int32_t check_pointers(const arguments *args) {
-  if (args->batch * args->length > 0 && (!args->q || !args->k || !args->v || !args->dt || !args->o)) return 2;
-  if (!args->A_log || !args->dt_bias || !args->D) return 2;
+  if (args->batch * args->length > 0 && (!args->q || !args->k || !args->v || !args->g || !args->o)) return 2;
   if (!args->workspace) return 2;
-  if ((int64_t)args->workspace_size < mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_workspace_size(args)) return 5;
+  if ((int64_t)args->workspace_size < gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_workspace_size(args)) return 5;
   uintptr_t halves = 0, words = (uintptr_t)args->initial_state;
   words |= (uintptr_t)args->final_state;
   words |= (uintptr_t)args->q;
   words |= (uintptr_t)args->k;
   words |= (uintptr_t)args->v;
-  words |= (uintptr_t)args->dt;
-  words |= (uintptr_t)args->A_log;
-  words |= (uintptr_t)args->dt_bias;
-  words |= (uintptr_t)args->D;
+  words |= (uintptr_t)args->g;
   words |= (uintptr_t)args->o;
   if (words % 4 || halves % 2 || (uintptr_t)args->workspace % 64) return 6;
   return 0;
@@ -1463,7 +1521,7 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   sl_flush_denormals_end(mode);
 }
 
-SL_EXPORT int32_t mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_forward(const arguments *args) {
+SL_EXPORT int32_t gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_forward(const arguments *args) {
   int32_t problem = check_sizes(args);
   if (!problem) problem = check_pointers(args);
   if (problem) return problem;
@@ -1479,59 +1537,39 @@ SL_EXPORT int32_t mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1
   return 0;
 }
 
-SL_EXPORT const char *mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_manifest(void) {
+SL_EXPORT const char *gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_manifest(void) {
   return
-      "{\"abi\":1,\"gateClass\":\"scalar per token\",\"gateType\":\"f32\",\"inputs\":[{\"axes\":1,"
-      "\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size\":64,\"summary\":\"C:"
-      " reads the state\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k"
-      "\",\"role\":\"operand\",\"size\":64,\"summary\":\"B: writes the state\",\"type\":\"f32\"},{"
-      "\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand\",\"size\":64,\"s"
-      "ummary\":\"x: the layer's input\",\"type\":\"f32\"},{\"axes\":0,\"domain\":[\"-1.79769313486"
-      "23157e+308\",\"1.7976931348623157e+308\"],\"name\":\"dt\",\"role\":\"gate\",\"size\":1,\"sum"
-      "mary\":\"step size before its softplus\",\"type\":\"f32\"},{\"axes\":0,\"domain\":[\"-80.0\""
-      ",\"80.0\"],\"name\":\"A_log\",\"role\":\"parameter\",\"size\":1,\"summary\":\"log of the dec"
-      "ay rate of a head\",\"type\":\"f32\"},{\"axes\":0,\"domain\":[\"-1.7976931348623157e+308\","
-      "\"1.7976931348623157e+308\"],\"name\":\"dt_bias\",\"role\":\"parameter\",\"size\":1,\"summar"
-      "y\":\"added to dt\",\"type\":\"f32\"},{\"axes\":0,\"domain\":[\"-1.7976931348623157e+308\","
-      "\"1.7976931348623157e+308\"],\"name\":\"D\",\"role\":\"parameter\",\"size\":1,\"summary\":\""
-      "weight of the skip from x to the output\",\"type\":\"f32\"}],\"key\":64,\"name\":\"mamba2_k6"
-      "4_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1\",\"plan\":{\"chunk\":16,\"keyTile\":6"
-      "4,\"materialization\":{\"none\":{}},\"products\":\"f32\",\"schedule\":\"chunk-fused\",\"subB"
-      "lock\":8,\"threads\":1,\"valueTile\":64},\"recurrence\":{\"defaultScale\":\"one\",\"inputs\""
-      ":[{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"summary\":\""
-      "C: reads the state\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role\":\"op"
-      "erand\",\"summary\":\"B: writes the state\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"nam"
-      "e\":\"v\",\"role\":\"operand\",\"summary\":\"x: the layer's input\"},{\"axes\":0,\"domain\":"
-      "[\"-1.7976931348623157e+308\",\"1.7976931348623157e+308\"],\"name\":\"dt\",\"role\":\"gate\""
-      ",\"summary\":\"step size before its softplus\"},{\"axes\":0,\"domain\":[\"-80.0\",\"80.0\"],"
-      "\"name\":\"A_log\",\"role\":\"parameter\",\"summary\":\"log of the decay rate of a head\"},{"
-      "\"axes\":0,\"domain\":[\"-1.7976931348623157e+308\",\"1.7976931348623157e+308\"],\"name\":\""
-      "dt_bias\",\"role\":\"parameter\",\"summary\":\"added to dt\"},{\"axes\":0,\"domain\":[\"-1.7"
-      "976931348623157e+308\",\"1.7976931348623157e+308\"],\"name\":\"D\",\"role\":\"parameter\",\""
-      "summary\":\"weight of the skip from x to the output\"}],\"name\":\"mamba2\",\"output\":{\"bi"
-      "nary\":{\"_0\":\"add\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"s"
-      "cale\",\"_1\":0}},\"_2\":{\"sum\":{\"_0\":1,\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{"
-      "\"input\":{\"_0\":\"q\",\"_1\":1}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":fal"
-      "se}}}}}}}},\"_2\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"D\",\"_1\":0}"
-      "},\"_2\":{\"input\":{\"_0\":\"v\",\"_1\":2}}}}}},\"problems\":[],\"states\":[{\"axes\":3,\"n"
-      "ame\":\"S\",\"update\":{\"binary\":{\"_0\":\"add\",\"_1\":{\"binary\":{\"_0\":\"multiply\","
-      "\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"unary\":"
-      "{\"_0\":\"negate\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"input\":{\"_0\":\"A_log\",\"_"
-      "1\":0}}}}}},\"_2\":{\"unary\":{\"_0\":\"softplus\",\"_1\":{\"binary\":{\"_0\":\"add\",\"_1\""
-      ":{\"input\":{\"_0\":\"dt\",\"_1\":0}},\"_2\":{\"input\":{\"_0\":\"dt_bias\",\"_1\":0}}}}}}}}"
-      "}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}}}},\"_2\":{\"binary\":{\"_0\""
-      ":\"multiply\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"unary\":{\"_0\":\"softplus\""
-      ",\"_1\":{\"binary\":{\"_0\":\"add\",\"_1\":{\"input\":{\"_0\":\"dt\",\"_1\":0}},\"_2\":{\"in"
-      "put\":{\"_0\":\"dt_bias\",\"_1\":0}}}}}},\"_2\":{\"input\":{\"_0\":\"k\",\"_1\":1}}}},\"_2\""
-      ":{\"input\":{\"_0\":\"v\",\"_1\":2}}}}}}}],\"summary\":\"Mamba-2 (SSD): A_log, dt_bias, soft"
-      "plus and the D skip fused\"},\"sluice\":\"0.1.0\",\"stateColumns\":64,\"target\":\"avx2\",\""
-      "type\":\"f32\",\"value\":64}";
+      "{\"abi\":1,\"gateClass\":\"vector along key\",\"gateType\":\"f32\",\"inputs\":[{\"axes\":1,"
+      "\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size\":64,\"summary\":\"wh"
+      "at a token asks for\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":"
+      "\"k\",\"role\":\"operand\",\"size\":64,\"summary\":\"where a token writes\",\"type\":\"f32\""
+      "},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand\",\"size\":64,"
+      "\"summary\":\"what a token writes\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-inf\",\"0.0"
+      "\"],\"name\":\"g\",\"role\":\"gate\",\"size\":64,\"summary\":\"log decay, <= 0\",\"type\":\""
+      "f32\"}],\"key\":64,\"name\":\"gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1"
+      "\",\"plan\":{\"chunk\":64,\"keyTile\":64,\"materialization\":{\"none\":{}},\"products\":\"f3"
+      "2\",\"schedule\":\"chunk-fused\",\"subBlock\":16,\"threads\":1,\"valueTile\":64},\"recurrenc"
+      "e\":{\"defaultScale\":\"inverseSquareRootOfKey\",\"inputs\":[{\"axes\":1,\"domain\":[\"-inf"
+      "\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"summary\":\"what a token asks for\"},{\"axes"
+      "\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role\":\"operand\",\"summary\":\"where a"
+      " token writes\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand"
+      "\",\"summary\":\"what a token writes\"},{\"axes\":1,\"domain\":[\"-inf\",\"0.0\"],\"name\":"
+      "\"g\",\"role\":\"gate\",\"summary\":\"log decay, <= 0\"}],\"name\":\"gla\",\"output\":{\"bin"
+      "ary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"scale\",\"_1\":0}},\"_2\":{\"sum\":{"
+      "\"_0\":1,\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"q\",\"_1\":1}},"
+      "\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":false}}}}}}}},\"problems\":[],\"states"
+      "\":[{\"axes\":3,\"name\":\"S\",\"update\":{\"binary\":{\"_0\":\"add\",\"_1\":{\"binary\":{\""
+      "_0\":\"multiply\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"input\":{\"_0\":\"g\",\"_1\":1"
+      "}}}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}}}},\"_2\":{\"binary\":{\"_0"
+      "\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":{\"input\":{\"_0\":\"v\","
+      "\"_1\":2}}}}}}}],\"summary\":\"gated linear attention, log decay per key\"},\"sluice\":\"0.1"
+      ".0\",\"stateColumns\":64,\"target\":\"avx512\",\"type\":\"f32\",\"value\":64}";
 }
 
 // For programs that load one library at a time.
 SL_EXPORT int32_t sluice_forward(const arguments *args)
-    __attribute__((weak, alias("mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_forward")));
+    __attribute__((weak, alias("gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_forward")));
 SL_EXPORT int64_t sluice_workspace_size(const arguments *args)
-    __attribute__((weak, alias("mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_workspace_size")));
+    __attribute__((weak, alias("gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_workspace_size")));
 SL_EXPORT const char *sluice_manifest(void)
-    __attribute__((weak, alias("mamba2_k64_v64_f32_gf32_avx2_fused_c16_s8_kt64_vt64_m0_pf32_n1_manifest")));
+    __attribute__((weak, alias("gla_k64_v64_f32_gf32_avx512_fused_c64_s16_kt64_vt64_m0_pf32_n1_manifest")));
