@@ -78,7 +78,7 @@ public struct VerificationGrid: Sendable {
 extension Assessment {
   /// The kernel and its worst errors beside bound and floor, in one line.
   public var line: String {
-    let errors = ["o", "final state"].compactMap { what in
+    let errors = ["o", "state"].compactMap { what in
       let own = checks.filter { $0.group == .accuracy && $0.what == what }
       guard let measured = own.compactMap(\.measured).max(),
         let bound = own.compactMap(\.bound).min()
