@@ -48,7 +48,7 @@ struct DescribeVerb: ParsableCommand {
       table(
         [["INPUT", "SHAPE", "TYPE", "DOMAIN", ""]]
           + inputs.map {
-            [$0.name, manifest.shape(of: $0), $0.type.rawValue, "\($0.domain)", $0.summary]
+            [$0.name, manifest.shape(of: $0), $0.type.rawValue, $0.domain.words, $0.summary]
           }))
     print("\n\(form)\n")
     print(

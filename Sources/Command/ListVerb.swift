@@ -34,11 +34,17 @@ struct ListVerb: ParsableCommand {
     print(
       table(
         [["RECURRENCE", "GATES", "SCHEDULES", ""]]
-          + rows.map { [$0.name, $0.gates, $0.schedules.joined(separator: " "), $0.summary] }))
+          + rows.map { [$0.name, $0.gates, words($0.schedules), $0.summary] }))
     print()
     print(table([["SCHEDULE", ""]] + Schedules.all.map { [$0.name, $0.summary] }))
     print()
     print("targets: native, " + Target.all.map(\.name).joined(separator: ", "))
+  }
+
+  private func words(_ schedules: [String]) -> String {
+    let missing = Schedules.all.map(\.name).filter { !schedules.contains($0) }
+    return missing.isEmpty
+      ? "all" : missing.count == 1 ? "all but \(missing[0])" : schedules.joined(separator: " ")
   }
 
   private func row(_ recurrence: Recurrence) -> Row {

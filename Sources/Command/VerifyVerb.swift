@@ -17,11 +17,15 @@ struct VerifyVerb: AsyncParsableCommand {
   var all = false
   @Option(help: "quick or full.") var effort: VerifyOptions.Effort = .quick
   @Option(help: "Draws the problems.") var seed: UInt64 = 1
+  @Option(
+    name: .shortAndLong, help: "Try the numbers of this safetensors file too, before drawn ones.")
+  var input: String?
   @OptionGroup var format: FormatOptions
 
   func run() async throws {
     let builder = try await subject.tools.builder()
-    let options = VerifyOptions(effort: effort, seed: seed, builder: builder)
+    var options = VerifyOptions(effort: effort, seed: seed, builder: builder)
+    options.inputs = input.map { [$0] } ?? []
     if all { return try await verifyAll(options) }
     let kernel = try await subject.open(builder)
     try checkRuns(kernel)
@@ -66,8 +70,8 @@ struct VerifyVerb: AsyncParsableCommand {
   }
 
   private func grid() throws -> VerificationGrid {
-    guard subject.package == nil else {
-      throw SluiceError(.usage, "--all verifies no package; leave one of the two out.")
+    guard subject.package == nil, input == nil else {
+      throw SluiceError(.usage, "--all takes neither --package nor --input.")
     }
     let choices = subject.choices
     var grid = VerificationGrid(
