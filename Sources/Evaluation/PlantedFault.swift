@@ -109,7 +109,9 @@ extension TileProgram {
         switch statement {
         case .loop(let loop, let inner): return [.loop(loop, walk(inner))]
         case .firstValueTile(let inner): return [.firstValueTile(walk(inner))]
-        case .operation, .note: return [statement]
+        case .when(let condition, let first, let second):
+          return [.when(condition, walk(first), otherwise: walk(second))]
+        case .operation, .note, .exchange: return [statement]
         }
       }
     }

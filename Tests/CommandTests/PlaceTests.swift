@@ -35,7 +35,7 @@ import Testing
       print("left out: a full disk needs the right to mount one: \(mount.errors)")
       return
     }
-    defer { _ = umount2(disk, Int32(MNT_DETACH.rawValue)) }
+    defer { _ = umount2(disk, Int32(MNT_DETACH)) }
     let package = try await scene.package()
     let shape = try ProblemShape(length: 2000, queryHeads: 2, heads: 2, key: 8, value: 8)
     try SafeTensors.write(
