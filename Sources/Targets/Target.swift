@@ -23,7 +23,8 @@ public struct Target: Hashable, Codable, Sendable {
 
   public init(
     name: String, vocabulary: String, lanes: Int, vectorRegisters: Int,
-    hasBFloat16Products: Bool = false, bfloat16ProductRate: Double = 2, firstLevelCache: Int = 32 << 10,
+    hasBFloat16Products: Bool = false, bfloat16ProductRate: Double = 2,
+    firstLevelCache: Int = 32 << 10,
     secondLevelCache: Int = 512 << 10, compilerArguments: [String], emulator: [String] = []
   ) {
     self.name = name
