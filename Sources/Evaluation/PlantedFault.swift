@@ -56,6 +56,8 @@ extension Plan {
   /// Sub-blocks, key tiles and value tiles that leave a rest: everything that can be forgotten.
   static let faultyFused = Plan(
     schedule: "chunk-fused", chunk: 16, subBlock: 4, keyTile: 10, valueTile: 16)
+  static let faultyRegister = Plan(
+    schedule: "register-recurrent", chunk: 16, subBlock: 16, keyTile: 20, valueTile: 16)
   static let faultySegmented = Plan(
     schedule: "segmented", chunk: 8, subBlock: 8, keyTile: 20, valueTile: 16,
     materialization: .segments(3))
@@ -109,7 +111,9 @@ extension TileProgram {
         switch statement {
         case .loop(let loop, let inner): return [.loop(loop, walk(inner))]
         case .firstValueTile(let inner): return [.firstValueTile(walk(inner))]
-        case .operation, .note: return [statement]
+        case .when(let condition, let first, let second):
+          return [.when(condition, walk(first), otherwise: walk(second))]
+        case .operation, .note, .exchange: return [statement]
         }
       }
     }
