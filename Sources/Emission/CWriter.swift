@@ -13,6 +13,32 @@ struct CWriter {
     lines.append(String(repeating: "  ", count: margin) + text)
   }
 
+  /// A statement that may be broken before an operator.
+  mutating func longLine(_ text: String) {
+    let room = 100 - 2 * depth
+    let code = text[..<(text.firstRange(of: "  //")?.lowerBound ?? text.endIndex)]
+    guard code.count > room else { return line(text) }
+    // A choice is broken at its branches, a sum at its terms.
+    let operators: Set<Substring> = text.contains(" ? ") ? ["?", ":"] : ["+", "&&"]
+    var pieces: [String] = [""]
+    for word in text.split(separator: " ", omittingEmptySubsequences: false) {
+      if operators.contains(word) { pieces.append("") }
+      pieces[pieces.count - 1] += (pieces.last!.isEmpty ? "" : " ") + word
+    }
+    var row = pieces[0]
+    var margin = ""
+    for piece in pieces.dropFirst() {
+      if margin.count + row.count + piece.count + 1 > room {
+        line(margin + row)
+        margin = "    "
+        row = piece
+      } else {
+        row += " " + piece
+      }
+    }
+    line(margin + row)
+  }
+
   mutating func lines(_ texts: [String]) { texts.forEach { line($0) } }
 
   /// A comment of as many lines as it needs.
@@ -22,7 +48,9 @@ struct CWriter {
 
   /// `head {`, the body, `}`.
   mutating func block(_ head: String, _ body: (inout CWriter) -> Void) {
-    line(head.isEmpty ? "{" : head + " {")
+    // An `else` closes the block before it.
+    if head.hasPrefix("}"), lines.last?.hasSuffix("}") == true { lines.removeLast() }
+    longLine(head.isEmpty ? "{" : head + " {")
     depth += 1
     body(&self)
     depth -= 1

@@ -38,12 +38,18 @@ struct Interface {
       for input in manifest.inputs {
         out.line(
           "const \(PhaseEmitter.element(input.type)) *\(input.name);  // \(shape(of: input)): "
-            + "\(input.summary)")
+            + comment(input.summary))
       }
     }
     var lines = out.lines
     lines[lines.count - 1] = "};"
     return lines.joined(separator: "\n") + "\n"
+  }
+
+  /// Free text as the end of a line comment: nothing in it continues the comment on the next line.
+  private func comment(_ text: String) -> String {
+    String(text.map { $0.isNewline ? " " : $0 == "\\" ? "/" : $0 })
+      .replacing("??/", with: "? ?/")
   }
 
   private func type(_ type: ElementType) -> String { type.rawValue }

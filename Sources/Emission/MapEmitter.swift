@@ -9,9 +9,9 @@ extension PhaseEmitter {
       out.call("sl_to_pairs", size(map.target) + operand(map.target) + operand(source))
       return
     }
-    if !map.operands.isEmpty { out.comment("\(map.target.tile) = \(map.expression)") }
+    if !map.operands.isEmpty { out.comment("\(map.target.tile) = \(written(map))") }
     guard let tail = map.tail else {
-      rows(of: map, from: "0", to: String(map.target.rows), fill: nil)
+      rows(of: map, to: String(map.target.rows))
       return
     }
     let outside = out
@@ -23,8 +23,8 @@ extension PhaseEmitter {
         "const int64_t rows = sl_greatest(0, \(remaining(tail.start, whole)));")
       bound = "rows"
     }
-    rows(of: map, from: "0", to: bound, fill: nil)
-    rows(of: map, from: bound, to: String(whole), fill: tail.fill)
+    rows(of: map, to: bound)
+    fill(map, from: bound, with: tail.fill)
     let lines = out.lines
     out = outside
     if bound == "rows" {
@@ -34,30 +34,53 @@ extension PhaseEmitter {
     }
   }
 
-  private mutating func rows(of map: Map, from: String, to: String, fill: Double?) {
-    let single = from == "0" && to == "1"
+  /// The map as mathematics, in which a tensor bears the name of its pointer.
+  private func written(_ map: Map) -> Expression {
+    var expression = map.expression
+    for (name, operand) in map.operands {
+      switch operand {
+      case .tokens(let slice):
+        expression = expression.substituting(name, by: .input("\(slice.tensor)_in", .scalar))
+      case .parameter(let parameter, _):
+        expression = expression.substituting(name, by: .input("\(parameter)_in", .scalar))
+      case .tile, .scale: break
+      }
+    }
+    return expression
+  }
+
+  /// Rows past the sequence's end, from row `from` on.
+  private mutating func fill(_ map: Map, from: String, with value: Double) {
+    let literal = CExpression(isVector: false) { $0 }.text(.constant(value))
+    out.call(
+      "sl_fill_rows",
+      [from, String(map.target.rows), String(map.target.columns)] + operand(map.target) + [literal])
+  }
+
+  private mutating func rows(of map: Map, to bound: String) {
+    let single = bound == "1"
     let row = single ? "0" : "row"
     var writer = CWriter()
     if map.target.columns == 1 {
-      scalarRow(map, row, fill, &writer)
+      scalarRow(map, row, &writer)
     } else {
-      vectorRow(map, row, fill, &writer)
+      vectorRow(map, row, &writer)
     }
     // One row's declarations stay its own.
-    let head = single ? "" : "for (int64_t row = \(from); row < \(to); ++row)"
+    let head = single ? "" : "for (int64_t row = 0; row < \(bound); ++row)"
     out.block(head) { $0.lines(writer.lines) }
   }
 
-  private func scalarRow(_ map: Map, _ row: String, _ fill: Double?, _ writer: inout CWriter) {
-    let place = "\(at(map.target, row))[0]"
+  private func scalarRow(_ map: Map, _ row: String, _ writer: inout CWriter) {
+    let place = entry(map.target, row)
     let printer = CExpression(isVector: false) { name in
       scalar(map.operands[name]!, row)
     }
-    writer.line("\(place) = \(printer.text(fill.map { .constant($0) } ?? map.expression));")
+    writer.line("\(place) = \(printer.text(map.expression));")
   }
 
-  private func vectorRow(_ map: Map, _ row: String, _ fill: Double?, _ writer: inout CWriter) {
-    let expression = fill.map { Expression.constant($0) } ?? map.expression
+  private func vectorRow(_ map: Map, _ row: String, _ writer: inout CWriter) {
+    let expression = map.expression
     let names = expression.inputNames
     // What does not change along the row is repeated over a vector once.
     for name in names {
@@ -89,19 +112,22 @@ extension PhaseEmitter {
 
   /// Where a row of a view begins.
   private func at(_ view: TileView, _ row: String) -> String {
+    guard row != "0", view.rows > 1 else { return address(view) }
     let stride = strideOf(view)
-    let base = "(\(address(view))"
-    if row == "0" || view.rows == 1 {
-      return address(view).contains(" ") ? base + ")" : address(view)
-    }
-    return "\(base) + \(stride == 1 ? row : "\(row) * \(stride)"))"
+    return "\(address(view)) + \(stride == 1 ? row : "\(row) * \(stride)")"
+  }
+
+  /// The first number of a row of a view.
+  private func entry(_ view: TileView, _ row: String) -> String {
+    let place = at(view, row)
+    return place == view.tile ? "\(place)[0]" : "*(\(place))"
   }
 
   /// What an operand needs before a row's columns are run over.
   private func setup(_ operand: Map.Operand, _ name: String, _ row: String) -> String? {
     switch operand {
     case .tile(let view, .overColumns):
-      return "const sl_f32 \(name)_all = sl_set(\(at(view, row))[0]);"
+      return "const sl_f32 \(name)_all = sl_set(\(entry(view, row)));"
     case .tile(let view, .rowAsColumn):
       return "const sl_f32 \(name)_all = sl_set((\(address(view)))[\(row)]);"
     case .tile: return nil
@@ -140,7 +166,7 @@ extension PhaseEmitter {
     case .parameter(let parameter, let begin):
       let tensor = program.tensor(parameter)!
       guard tensor.columns > 1 else { return "\(name)_all" }
-      let start = begin == 0 ? "" : " + \(columnBegin(begin))"
+      let start = begins(begin) ? " + \(columnBegin(begin))" : ""
       let own = tensor.rows > 1 ? " + \(row) * \(tensor.columns)" : ""
       let width = begin == 0 ? tensor.columns : program.valueTile
       return load(
@@ -161,7 +187,7 @@ extension PhaseEmitter {
     switch operand {
     case .tile(let view, .overRows): return "(\(address(view)))[0]"
     case .tile(let view, .rowAsColumn): return "(\(address(view)))[\(row)]"
-    case .tile(let view, _): return "\(at(view, row))[0]"
+    case .tile(let view, _): return entry(view, row)
     case .scale: return "scale"
     case .tokens(let slice):
       let tensor = program.tensor(slice.tensor)!
@@ -170,7 +196,7 @@ extension PhaseEmitter {
     case .parameter(let parameter, let begin):
       let tensor = program.tensor(parameter)!
       let own = tensor.rows > 1 ? "\(row) * \(tensor.columns)" : "0"
-      let start = tensor.columns == 1 || begin == 0 ? "" : " + \(columnBegin(begin))"
+      let start = tensor.columns > 1 && begins(begin) ? " + \(columnBegin(begin))" : ""
       return "\(parameter)_in[\(own)\(start)]"
     }
   }

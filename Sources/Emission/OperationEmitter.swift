@@ -264,8 +264,13 @@ extension PhaseEmitter {
       row.map { slice.start == 0 ? $0 : "(\(c(slice.start)) + \($0))" } ?? "(\(c(slice.start)))"
     var parts = ["\(name)_in", "\(token) * \(name)_token"]
     if tensor.kind == .queryTokens { parts.append("g * \(name)_head") }
-    if slice.column != 0 { parts.append(columnBegin(slice.column)) }
+    if begins(slice.column) { parts.append(columnBegin(slice.column)) }
     return parts.joined(separator: " + ")
+  }
+
+  /// Whether a slice begins past its tensor's first column: not where one tile holds all values.
+  func begins(_ column: Index) -> Bool {
+    column != 0 && !(program.valueTiles == 1 && !column.isConstant)
   }
 
   func columnBegin(_ column: Index) -> String {
@@ -277,7 +282,7 @@ extension PhaseEmitter {
     if let segment = slice.segment {
       offsets.append("\(factor(segment)) * heads * \(tensor.rows * tensor.columns)")
     }
-    if slice.column != 0 { offsets.append(columnBegin(slice.column)) }
+    if begins(slice.column) { offsets.append(columnBegin(slice.column)) }
     let name = "\(slice.tensor)_in"
     guard !offsets.isEmpty else { return name }
     let place = "\(name) + \(offsets.joined(separator: " + "))"

@@ -12,7 +12,7 @@ extension PhaseEmitter {
       declarations.append(line)
       later.append(line)
     }
-    text.lines(declarations.reversed())
+    for line in declarations.reversed() { text.longLine(line) }
   }
 
   /// Whether `name` stands in `text` as a word.
@@ -42,9 +42,10 @@ extension PhaseEmitter {
     var divisor = "1"
     for axis in phase.grid.reversed() {
       let extent = extent(axis)
-      let place = divisor == "1" ? "item" : "item / (\(divisor))"
+      let place =
+        divisor == "1" ? "item" : "item / \(divisor.contains(" ") ? "(\(divisor))" : divisor)"
       add(axis.variable, axis == phase.grid.first ? place : "\(place) % \(extent)")
-      divisor = divisor == "1" ? extent : "\(divisor) * \(extent)"
+      if extent != "1" { divisor = divisor == "1" ? extent : "\(divisor) * \(extent)" }
     }
     list.reverse()
     add("heads", "args->heads")

@@ -55,8 +55,7 @@ struct PhaseEmitter {
         block("if (valueTile == 0)", inner)
       case .when(let condition, let inner, let otherwise):
         block("if (\(test(condition)))", inner)
-        // `else` stands on a line of its own, so that either body can be read alone.
-        block("else", otherwise)
+        block("} else", otherwise)
       case .exchange(let first, let second):
         out.line("float *const past_\(first) = \(first);")
         out.line("\(first) = \(second);")
@@ -86,10 +85,15 @@ struct PhaseEmitter {
     return "const int64_t tokens = sl_least(\(program.chunk), length - \(start));"
   }
 
+  /// A limit as C: powers of two are exact, and look it.
+  private static func limit(_ value: Double) -> String {
+    value.significand == 1 ? "0x1p\(value.exponent)f" : "\(Float(value))f"
+  }
+
   /// A condition as C.
   private func test(_ condition: Condition) -> String {
     func word(_ name: String, _ bound: Condition.Bound) -> String {
-      let arguments = size(bound.view) + operand(bound.view) + ["\(Float(bound.limit))f"]
+      let arguments = size(bound.view) + operand(bound.view) + [PhaseEmitter.limit(bound.limit)]
       return "\(name)(\(arguments.joined(separator: ", ")))"
     }
     return

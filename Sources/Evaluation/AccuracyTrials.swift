@@ -9,7 +9,9 @@ struct AccuracyTrials: Sendable {
   var all: [Trial] {
     get throws {
       let chunk = max(subject.plan.chunk, 8)
-      var recipes = ProblemRecipe.essential(chunk: chunk)
+      var segments = 2
+      if case .segments(let count) = subject.plan.materialization { segments = count }
+      var recipes = ProblemRecipe.essential(chunk: chunk, segments: segments)
       recipes += ProblemRecipe.extremes(chunk: chunk, subject.type)
       if options.effort == .full { recipes += ProblemRecipe.thorough(chunk: chunk) }
       return try recipes.map { try trial(DrawnProblem($0, for: subject, seed: options.seed)) }
@@ -31,6 +33,21 @@ struct AccuracyTrials: Sendable {
     return Trial(.accuracy, problem.name, calls) { [subject] results in
       let judge = AccuracyJudge(subject: subject, problem: problem)
       return try judge.checks(results) + [threadCheck(problem, calls, results)]
+    }
+  }
+
+  /// A few tokens after so many empty sequences that their states begin beyond 2^31 elements.
+  func farOffsets() throws -> Trial {
+    let recipe = ProblemRecipe("offsets beyond 32 bits", [3], isPacked: true).with {
+      $0.hasInitialState = true
+      $0.wantsFinalState = false
+      $0.heads = 4
+    }
+    let problem = try DrawnProblem(recipe, for: subject, seed: options.seed)
+    var call = KernelCall(problem: problem, threads: options.threads[0])
+    call.emptySequences = (1 << 31) / (recipe.heads * subject.key * subject.stateColumns) + 1
+    return Trial(.accuracy, problem.name, [call]) { [subject] results in
+      try AccuracyJudge(subject: subject, problem: problem).checks(results)
     }
   }
 

@@ -89,11 +89,18 @@ struct CallRunner: Sendable {
     struct Question: Hashable {
       var shape: ProblemShape
       var threads: Int
+      var emptySequences: Int
+
+      init(_ call: KernelCall) {
+        shape = call.problem.shape
+        threads = call.threads
+        emptySequences = call.emptySequences
+      }
     }
     var numbers: [Question: Int] = [:]
     var asked: [KernelCall] = []
     for call in calls {
-      let question = Question(shape: call.problem.shape, threads: call.threads)
+      let question = Question(call)
       if numbers[question] == nil {
         numbers[question] = asked.count
         asked.append(call)
@@ -102,7 +109,7 @@ struct CallRunner: Sendable {
     let cases = asked.enumerated().map { $1.workspaceCase(UInt32($0), manifest) }
     let answers = try await results(of: cases, asked, repeats: 0, timings: nil)
     return calls.map { call in
-      let question = Question(shape: call.problem.shape, threads: call.threads)
+      let question = Question(call)
       let answer = answers[numbers[question]!]
       // The runner's entries return 32 bits: sizes up to 2 GiB, and minus a code.
       if case .returned(let size) = answer.ending, size >= 0 { return .success(Int(size)) }

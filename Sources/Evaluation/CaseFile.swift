@@ -9,7 +9,11 @@ struct RunnerCase: Hashable, Sendable {
   var buffers: [Buffer]
 
   struct Buffer: Hashable, Sendable {
-    enum Kind: UInt32, Sendable { case input, output, workspace, inOut }
+    enum Kind: UInt32, Sendable {
+      case input, output, workspace, inOut
+      /// Zeros, but for the contents at its end.
+      case sparse
+    }
 
     var name: String
     var kind: Kind
@@ -44,6 +48,7 @@ enum CaseFile {
         out.put(buffer.kind.rawValue)
         out.put(UInt32(buffer.alignment))
         out.put(UInt32(buffer.offset))
+        if buffer.kind == .sparse { out.put(UInt64(buffer.contents.count)) }
         out.bytes += buffer.contents
       }
     }

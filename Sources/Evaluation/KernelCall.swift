@@ -10,6 +10,9 @@ struct KernelCall: Sendable {
   var layout = 0
   /// Whether buffers end flush against an inaccessible page, or begin at a 64-byte boundary.
   var isFlush = false
+  /// Empty sequences packed before the problem's own, with states of zeros: far offsets for little
+  /// memory.
+  var emptySequences = 0
   /// What the entry is to return.
   var expectedCode: Int32 = 0
   /// What a caller does wrong, to the arguments of an otherwise right call.
@@ -43,7 +46,9 @@ struct ArgumentBlock: Sendable {
     length = shape.length
     queryHeads = shape.queryHeads
     heads = shape.heads
-    cumulativeLengths = shape.cumulativeLengths?.map(Int64.init)
+    cumulativeLengths = shape.cumulativeLengths.map { ends in
+      Array(repeating: 0, count: call.emptySequences) + ends.map(Int64.init)
+    }
     sequences = cumulativeLengths.map { $0.count - 1 } ?? 0
     threads = call.threads
     layout = call.layout
@@ -93,7 +98,9 @@ extension KernelCall {
     add("workspace", .workspace, block.workspaceSize, 72, element: 64)
     if let state = problem.initialState {
       let bytes = ElementType.f32.packed(state)
-      add("initial_state", .input, bytes.count, 88, element: 4, bytes)
+      let all = bytes.count / shape.sequences.count * (shape.sequences.count + emptySequences)
+      add(
+        "initial_state", emptySequences == 0 ? .input : .sparse, all, 88, element: 4, bytes)
     }
     if problem.wantsFinalState {
       let rows = shape.sequences.count * shape.heads * shape.key

@@ -18,17 +18,21 @@ struct LawTrials: Sendable {
   var all: [Trial] {
     get throws {
       try causality() + [try notANumber(), try company(), try split()]
-        + [try linearity(), try withoutGates()].compactMap { $0 }
+        + [try linearity(), try withoutGates(), try threads()].compactMap { $0 }
     }
   }
 
   /// Two rows, two heads, grouped, with a tail: what most laws are tried on.
-  func base(_ name: String, _ gates: GateRegime = .mixed) throws -> DrawnProblem {
+  func base(
+    _ name: String, _ gates: GateRegime = .mixed,
+    _ change: (inout ProblemRecipe) -> Void = { _ in }
+  ) throws -> DrawnProblem {
     let recipe = ProblemRecipe(name, [2 * chunk + chunk / 2 + 1]).with {
       $0.batch = 2
       $0.group = 2
       $0.gates = gates
       $0.hasInitialState = true
+      change(&$0)
     }
     return try DrawnProblem(recipe, for: subject, seed: options.seed)
   }
@@ -87,6 +91,32 @@ struct LawTrials: Sendable {
         check(
           "a head alone and among others", 1, 6, [(sequence: 0, head: 1), (sequence: 1, head: 1)]),
       ]
+    }
+  }
+
+  // MARK: Threads
+
+  /// Enough work that several threads are at it together: what they wrongly share shows here.
+  func threads() throws -> Trial? {
+    let counts = Set(options.threads).union([4]).subtracting([1]).sorted()
+    guard options.threads.contains(where: { $0 > 1 }) else { return nil }
+    let (batch, heads) = (4, 8)
+    let wanted = Int(1e7) / (batch * heads * subject.key * subject.value)
+    let recipe = ProblemRecipe("many threads", [max(chunk + 1, min(wanted, 1500))]).with {
+      $0.batch = batch
+      $0.heads = heads
+      $0.hasInitialState = true
+      $0.gates = .mild
+    }
+    let problem = try DrawnProblem(recipe, for: subject, seed: options.seed)
+    let calls = ([1] + counts).map { KernelCall(problem: problem, threads: $0) }
+    return Trial(.law, problem.name, calls) { results in
+      zip(counts, results.dropFirst()).map { count, result in
+        Assessment.Check(
+          .law, problem.name, "the bits of one thread on \(count) threads",
+          holds: result.output == results[0].output && result.finalState == results[0].finalState,
+          detail: "bits differ")
+      }
     }
   }
 

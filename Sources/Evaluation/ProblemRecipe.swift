@@ -54,7 +54,9 @@ public struct ProblemRecipe: Hashable, Codable, Sendable {
 
 extension ProblemRecipe {
   /// Problems that every kernel must pass, the most telling first.
-  static func essential(chunk C: Int) -> [ProblemRecipe] {
+  ///
+  /// - Parameter segments: into how many parts the plan cuts a sequence.
+  static func essential(chunk C: Int, segments: Int = 1) -> [ProblemRecipe] {
     [
       ProblemRecipe("two chunks and a tail, resets", [2 * C + C / 2 + 1]).with {
         $0.gates = .resets
@@ -90,12 +92,17 @@ extension ProblemRecipe {
         $0.group = 2
       },
       ProblemRecipe("no decay", [C + C / 2]).with { $0.gates = .none },
+      // Two chunks and more a segment, and gates under which what was long ago still counts.
+      ProblemRecipe("several chunks, mild", [(2 * min(segments, 16) + 1) * C + 1]).with {
+        $0.hasInitialState = true
+        $0.heads = 1
+      },
     ]
   }
 
   /// Numbers far from one, whose results stay in range.
   static func extremes(chunk C: Int, _ type: ElementType) -> [ProblemRecipe] {
-    let large = type == .f16 ? 8.0 : 1e12
+    let large = type == .f16 ? 2.0 : 1e12
     return [
       ("small queries, large keys", Magnitudes(query: 1 / large, key: large)),
       ("small keys, large values", Magnitudes(key: 1 / large, value: large)),

@@ -10,6 +10,9 @@ public func verify(
   library: String, manifest: KernelManifest, target: Target, options: VerifyOptions
 ) async throws -> Assessment {
   let subject = try Subject(manifest)
+  var options = options
+  // What is compiled across has no OpenMP.
+  if target.isCross { options.threads = [1] }
   let runner = try await CallRunner.build(
     for: target, builder: options.builder, cache: options.cache, sanitizers: options.sanitizers)
   let folder = try Files.makeUniqueFolder(in: temporaryFolder, prefix: "sluice-verify-")
@@ -25,6 +28,7 @@ public func verify(
   try await verifier.run(try AccuracyTrials(subject: subject, options: options).all)
   try await verifier.run(try LawTrials(subject, options).all)
   try await verifier.run(try ABITrials(subject: subject, options: options).all)
+  try await verifier.runFarOffsets(subject, target)
   verifier.finish()
   return verifier.assessment
 }
@@ -48,7 +52,7 @@ struct Verifier {
   }
 
   /// Runs trials in their order, many in one process, and leaves out what would cost too much.
-  mutating func run(_ trials: [Trial]) async throws {
+  mutating func run(_ trials: [Trial], repeats: Int = 1) async throws {
     var batch: [Trial] = []
     for trial in trials {
       guard cost + trial.cost <= options.maximalCost else {
@@ -57,18 +61,18 @@ struct Verifier {
       }
       cost += trial.cost
       batch.append(trial)
-      if batch.reduce(0, { $0 + $1.bytes }) > 64 << 20 {
-        try await runBatch(batch)
+      if batch.reduce(0, { $0 + $1.bytes }) > 64 << 20 || options.stopsEarly {
+        try await runBatch(batch, repeats)
         batch = []
       }
     }
-    try await runBatch(batch)
+    try await runBatch(batch, repeats)
   }
 
-  private mutating func runBatch(_ trials: [Trial]) async throws {
-    guard !trials.isEmpty else { return }
+  private mutating func runBatch(_ trials: [Trial], _ repeats: Int) async throws {
+    guard !trials.isEmpty, !(options.stopsEarly && !assessment.passed) else { return }
     let calls = trials.flatMap(\.calls)
-    let results = try await runner.run(calls)
+    let results = try await runner.run(calls, repeats: repeats)
     assessment.calls += calls.count
     var following: [Trial] = []
     var place = 0
@@ -83,7 +87,26 @@ struct Verifier {
       assessment.checks += try trial.judge(own)
       if let next = trial.next { following.append(try next(own)) }
     }
-    try await runBatch(following)
+    try await runBatch(following, repeats)
+  }
+
+  /// A state beyond 2^31 elements: once, as it takes seconds.
+  mutating func runFarOffsets(_ subject: Subject, _ target: Target) async throws {
+    let reason: String? =
+      if !options.farOffsets {
+        "--effort full has them"
+      } else if target.isCross {
+        "under an emulator they take minutes"
+      } else if subject.plan.materialization != .none {
+        "states between segments would need the memory"
+      } else {
+        nil
+      }
+    if let reason {
+      assessment.leftOut.append("Offsets beyond 32 bits: \(reason).")
+    } else {
+      try await run([AccuracyTrials(subject: subject, options: options).farOffsets()], repeats: 0)
+    }
   }
 
   private mutating func note(_ results: [CallResult], of trial: Trial) {

@@ -19,13 +19,18 @@ public struct VerifyOptions: Sendable {
   public var limit: Duration
   /// Multiply-adds of the useful work of all calls together; what goes beyond is left out, and said.
   public var maximalCost: Double
+  /// Whether states beyond 2^31 elements are tried too: a few seconds on this machine, and addresses
+  /// for 8 GiB that hardly need memory.
+  public var farOffsets: Bool
+  /// Whether to end with the first group of trials in which something failed.
+  public var stopsEarly = false
   public var sanitizers: Set<BuildJob.Sanitizer>
   public var builder: Builder
   public var cache: KernelCache
 
   public init(
     effort: Effort = .quick, seed: UInt64 = 1, threads: [Int] = [1, 2, 3],
-    limit: Duration = .seconds(120), maximalCost: Double? = nil,
+    limit: Duration = .seconds(120), maximalCost: Double? = nil, farOffsets: Bool? = nil,
     sanitizers: Set<BuildJob.Sanitizer> = [], builder: Builder, cache: KernelCache = KernelCache()
   ) {
     self.effort = effort
@@ -33,6 +38,7 @@ public struct VerifyOptions: Sendable {
     self.threads = threads.isEmpty ? [1] : threads
     self.limit = limit
     self.maximalCost = maximalCost ?? (effort == .quick ? 1e10 : 2e11)
+    self.farOffsets = farOffsets ?? (effort == .full)
     self.sanitizers = sanitizers
     self.builder = builder
     self.cache = cache

@@ -31,17 +31,20 @@ final class KernelFixture: Sendable {
   /// Compiles a source and verifies what comes out.
   func assess(
     _ source: SourceFile, _ manifest: KernelManifest, for target: Target, openMP: Bool = true,
-    seed: UInt64, effort: VerifyOptions.Effort = .quick, limit: Duration = .seconds(60)
+    seed: UInt64, effort: VerifyOptions.Effort = .quick, limit: Duration = .seconds(60),
+    farOffsets: Bool = false, stopsEarly: Bool = false
   ) async throws -> Assessment {
     let own = try Files.makeUniqueFolder(in: folder, prefix: "kernel-")
     defer { Files.remove(own) }
     var job = builder.job(source, for: target, openMP: openMP)
-    job.optimisation = ["-O1"]
+    job.optimisation = [farOffsets ? "-O3" : "-O1"]
     let library = "\(own)/library.so"
     try await builder.build(job, to: library)
+    var options = VerifyOptions(
+      effort: effort, seed: seed, limit: limit, farOffsets: farOffsets, builder: builder,
+      cache: cache)
+    options.stopsEarly = stopsEarly
     return try await verify(
-      library: library, manifest: manifest, target: target,
-      options: VerifyOptions(
-        effort: effort, seed: seed, limit: limit, builder: builder, cache: cache))
+      library: library, manifest: manifest, target: target, options: options)
   }
 }

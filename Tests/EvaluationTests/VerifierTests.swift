@@ -17,6 +17,9 @@ struct VerifierTests {
       return Plan(
         schedule: schedule, chunk: 16, subBlock: 4, keyTile: specification.key / 2,
         valueTile: value)
+    case "register-recurrent":
+      return Plan(
+        schedule: schedule, chunk: 8, subBlock: 8, keyTile: specification.key, valueTile: value)
     case "segmented":
       return Plan(
         schedule: schedule, chunk: 8, subBlock: 8, keyTile: specification.key, valueTile: value,

@@ -50,11 +50,11 @@ final class PackageBench: Sendable {
 /// Tiny kernels, each built once for all tests.
 actor TinyLibraries {
   static let shared = TinyLibraries()
-  private var builds: [KernelName: Task<String, any Error>] = [:]
+  private var builds: [SourceFile: Task<String, any Error>] = [:]
 
   func path(of kernel: EmittedKernel, _ builder: Builder) async throws -> String {
     let build =
-      builds[kernel.name]
+      builds[kernel.source]
       ?? Task {
         let cache = KernelCache()
         return try await cache.entry(
@@ -62,7 +62,7 @@ actor TinyLibraries {
           description: kernel.name.description, builder: builder
         ).product
       }
-    builds[kernel.name] = build
+    builds[kernel.source] = build
     return try await build.value
   }
 }

@@ -20,7 +20,8 @@ import Testing
     // A summary beyond ASCII must be the same text in the library and in the manifest.
     var recurrence = Recurrence.gla
     recurrence.summary = "décalage \"quoted\" \\ — ≤ 0?"
-    recurrence.inputs[0].summary = "π"
+    recurrence.inputs[0].summary = "π ??/"
+    recurrence.inputs[1].summary = "two\nlines, and an end \\"
     let package = try await bench.package(of: recurrence)
     let program = """
       import sys

@@ -29,6 +29,9 @@
 //                      1 output       poisoned with 0xFF (NaN), returned
 //                      2 workspace    poisoned with 0xFF, not returned
 //                      3 in-out       contents follow; returned
+//                      4 sparse       input of zeros but for its last bytes:
+//                                     u64 how many, and they follow; costs
+//                                     addresses, hardly any memory
 //       u32      alignment: the address is this many bytes (0..63) beyond a
 //                64-byte boundary
 //       u32      offset in the argument struct at which the buffer's address is
@@ -75,7 +78,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { INPUT = 0, OUTPUT = 1, WORKSPACE = 2, IN_OUT = 3 };
+enum { INPUT = 0, OUTPUT = 1, WORKSPACE = 2, IN_OUT = 3, SPARSE = 4 };
 enum { STARTED = 1, FINISHED = 2, CRASHED = 3, REFUSED = 4, END = 5 };
 enum { BEFORE = 1, AFTER = 2, UNEQUAL = 4, MODE = 8, RETURNED = 16 };
 #define NONE 0xffffffffu
@@ -88,6 +91,7 @@ typedef struct {
   uint64_t size;
   uint32_t kind, alignment, offset;
   const unsigned char *contents;          // in the CASES file; NULL of kinds 1 and 2
+  uint64_t length;                        // of the contents, which the buffer ends with
   unsigned char *map, *data, *end;        // first byte, the buffer, the guard after it
   size_t map_size;
 } Buffer;
@@ -207,11 +211,14 @@ static void take_case(Reader *r, Case *c) {
     b->alignment = take32(r);
     b->offset = take32(r);
     if (b->size > MOST_BYTES) bad_file("a buffer is larger than 2^44 bytes");
-    if (b->kind > IN_OUT) bad_file("a buffer is of unknown kind");
+    if (b->kind > SPARSE) bad_file("a buffer is of unknown kind");
     if (b->alignment > 63) bad_file("a buffer's alignment is above 63");
     if (b->offset != NONE && (c->args_size < sizeof(void *) || b->offset > c->args_size - sizeof(void *)))
       bad_file("a buffer's address lies outside the argument struct");
-    if (b->kind == INPUT || b->kind == IN_OUT) b->contents = take(r, b->size);
+    if (b->kind == OUTPUT || b->kind == WORKSPACE) continue;
+    b->length = b->kind == SPARSE ? take64(r) : b->size;
+    if (b->length > b->size) bad_file("a buffer's contents are longer than itself");
+    b->contents = take(r, b->length);
   }
 }
 
@@ -232,21 +239,28 @@ static int canary_whole(const unsigned char *p, const unsigned char *end) {
 
 static void fill(Buffer *b) {
   if (b->contents)
-    memcpy(b->data, b->contents, b->size);
+    memcpy(b->data + b->size - b->length, b->contents, b->length);
   else
     memset(b->data, 0xff, b->size);
 }
+
+static int is_input(const Buffer *b) { return b->kind == INPUT || b->kind == SPARSE; }
 
 // Maps a buffer: guard page, pattern, buffer, pattern, guard page. At least a
 // page of pattern comes before it. False if there is no memory.
 static int map_buffer(Buffer *b, int guarded) {
   size_t body = (b->size + 64 + 2 * page - 1) / page * page;
   b->map_size = body + 2 * page;
-  b->map = mmap(NULL, b->map_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  b->map = mmap(NULL, b->map_size, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (b->map == MAP_FAILED) {
     b->map = NULL;
     return 0;
   }
+#ifdef MADV_HUGEPAGE
+  // Zeros are then mapped 2 MiB at a time.
+  if (b->kind == SPARSE) madvise(b->map, b->map_size, MADV_HUGEPAGE);
+#endif
   b->end = b->map + page + body;
   uintptr_t latest = (uintptr_t)b->end - b->size;
   b->data = (unsigned char *)(latest - ((latest - b->alignment) & 63));
@@ -271,7 +285,8 @@ static void unmap_case(Case *c) {
 // Maps every buffer and, last, the argument struct with the addresses in it.
 static int map_case(Case *c, int guarded) {
   Buffer *args = &c->buffers[c->count];
-  *args = (Buffer){.size = c->args_size, .kind = INPUT, .contents = c->args, .offset = NONE};
+  *args = (Buffer){.size = c->args_size, .kind = INPUT, .contents = c->args, .length = c->args_size,
+                   .offset = NONE};
   args->alignment = (uint32_t)(-c->args_size & 63) & ~15u;
   for (uint32_t i = 0; i <= c->count; i++)
     if (!map_buffer(&c->buffers[i], guarded)) return 0;
@@ -281,7 +296,7 @@ static int map_case(Case *c, int guarded) {
   for (uint32_t i = 0; guarded && i <= c->count; i++) {
     Buffer *b = &c->buffers[i];
     size_t body = (size_t)(b->end - b->map) - page;
-    if (b->kind == INPUT && mprotect(b->map + page, body, PROT_READ) != 0) return 0;
+    if (is_input(b) && mprotect(b->map + page, body, PROT_READ) != 0) return 0;
   }
   return 1;
 }
@@ -325,7 +340,7 @@ static void repeat(Entry *entry, const unsigned char *first, int32_t code, long 
                    uint32_t *flags, uint32_t *which) {
   for (long n = 0; n < count; n++) {
     for (uint32_t i = 0; i < now.count; i++)
-      if (now.buffers[i].kind != INPUT) fill(&now.buffers[i]);
+      if (!is_input(&now.buffers[i])) fill(&now.buffers[i]);
     if (entry(now.buffers[now.count].data) != code) *flags |= RETURNED;
     check_canaries(flags, which);
     const unsigned char *p = first;

@@ -453,6 +453,14 @@ SL_TEST(sl_all_magnitudes_below, sl_abs(entry), sl_set(limit))
 
 // ---- Layout ----
 
+// Rows from `from` on hold one number.
+SL_INLINE void sl_fill_rows(
+    int64_t from, const int rows, const int columns, float *t, int64_t t_row, float value) {
+  for (int64_t i = from; i < rows; ++i)
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_store_n(t + i * t_row + j, sl_set(value), columns - j);
+}
+
 // t[j][i] = x[i][j]; t has room for whole blocks of vectors both ways.
 SL_INLINE void sl_transpose_tile(
     const int rows, const int columns, float *t, int64_t t_row, const float *x, int64_t x_row) {

@@ -1,0 +1,52 @@
+import Emission
+import Evaluation
+import Targets
+import Testing
+
+/// A verifier is judged by the faults that it catches.
+@Suite("Planted faults")
+struct PlantedFaultTests {
+  static let seed: UInt64 = 99
+
+  @Test("There are enough, each once")
+  func count() {
+    #expect(PlantedFault.all.count >= 25)
+    #expect(Set(PlantedFault.all.map(\.name)).count == PlantedFault.all.count)
+    for layer in PlantedFault.Layer.allCases {
+      #expect(PlantedFault.all.contains { $0.layer == layer })
+    }
+  }
+
+  /// The same kernels without their faults: what is caught must be the fault.
+  @Test("Kernels without faults pass")
+  func controls() async throws {
+    let fixture = try await KernelFixture()
+    var seen: Set<String> = []
+    for fault in PlantedFault.all.sorted(by: { $0.needsFarOffsets && !$1.needsFarOffsets }) {
+      let control = try fault.control(for: .generic)
+      guard seen.insert(control.manifest.name).inserted else { continue }
+      let assessment = try await fixture.assess(
+        control.source, control.manifest, for: .generic, seed: Self.seed,
+        farOffsets: fault.needsFarOffsets)
+      #expect(assessment.passed, "seed \(Self.seed): \(assessment)")
+    }
+  }
+
+  @Test("Every fault is caught", arguments: PlantedFault.all.map(\.name))
+  func caught(_ name: String) async throws {
+    let fixture = try await KernelFixture()
+    let fault = try #require(PlantedFault.all.first { $0.name == name })
+    let kernel = try fault.emit(for: .generic)
+    #expect(kernel.source != (try fault.control(for: .generic)).source, "it changes nothing")
+    let assessment = try await fixture.assess(
+      kernel.source, kernel.manifest, for: .generic, seed: Self.seed,
+      limit: .seconds(fault.needsFarOffsets ? 60 : 3), farOffsets: fault.needsFarOffsets,
+      stopsEarly: fault.caughtBy == nil)
+    let found = assessment.failures.first { check in
+      fault.caughtBy == nil || check.group == fault.caughtBy
+    }
+    let what = found.map { "\($0.group.rawValue): \($0.name), \($0.what) \($0.detail)" }
+    print("\(fault.layer.rawValue): \(fault.name) -> \(what ?? "NOT CAUGHT")")
+    #expect(found != nil, "seed \(Self.seed): \(assessment)")
+  }
+}

@@ -1,0 +1,1603 @@
+// rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1.c: do not edit. Made by
+//   sluice generate rwkv6 --key-dim 64 --value-dim 64 --dtype f32 --gate-dtype f32 --target generic --schedule chunk-fused --chunk 32 --sub-block 16 --key-tile 64 --value-tile 64 --materialization none --threads 1 --products f32
+//
+// rwkv6: vector along key
+//   query      scale * q
+//   key        k
+//   value      v
+//   key decay  exp(-exp(w))
+//   read-out   before the write
+//   present    sum(key: scale * q * u * k)
+//
+// schedule         chunk-fused
+// chunk            32
+// sub-block        16
+// key-tile         64
+// value-tile       64
+// materialization  none
+// threads          1
+// products         f32
+// target           generic
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+// ---- generic.h ---------------------------------------------------------------------------------
+
+// The instruction vocabulary in portable C: complete for every machine that
+// clang or gcc knows, four lanes wide. A faster target offers the same words in
+// a header of its own; common.h, which follows either, adds what is written
+// once on top of them. This file is also the definition: the other headers mean
+// exactly what is said here.
+#ifndef SL_GENERIC_H
+#define SL_GENERIC_H
+
+// Pasted into a source, many words are unused.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+// Lanes of a vector.
+#define SL_LANES 4
+
+// A vector of SL_LANES floats. v[i] reads lane i on every target.
+typedef float sl_f32 __attribute__((vector_size(16)));
+
+typedef int32_t sl_generic_i32 __attribute__((vector_size(16)));
+typedef uint32_t sl_generic_u32 __attribute__((vector_size(16)));
+typedef uint64_t sl_generic_u64 __attribute__((vector_size(16)));
+typedef uint16_t sl_generic_u16 __attribute__((vector_size(8)));
+
+// ---- Constants, lanes, memory ----
+
+// Every lane 0.
+static inline sl_f32 sl_zero(void) { return (sl_f32){0.0f, 0.0f, 0.0f, 0.0f}; }
+
+// Every lane x.
+static inline sl_f32 sl_set(float x) { return (sl_f32){x, x, x, x}; }
+
+// Lane 0.
+static inline float sl_first(sl_f32 v) { return v[0]; }
+
+// Lane i is p[i]. p needs no alignment.
+static inline sl_f32 sl_load(const float *p) {
+  sl_f32 v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+// Lane i is i < n ? p[i] : 0. Any n; touches nothing at or after p + n.
+static inline sl_f32 sl_load_n(const float *p, int64_t n) {
+  sl_f32 v = sl_zero();
+  for (int i = 0; i < SL_LANES; i++)
+    if (i < n) v[i] = p[i];
+  return v;
+}
+
+// p[i] = lane i. p needs no alignment.
+static inline void sl_store(float *p, sl_f32 v) { memcpy(p, &v, sizeof v); }
+
+// p[i] = lane i for i < n. Any n; touches nothing at or after p + n.
+static inline void sl_store_n(float *p, sl_f32 v, int64_t n) {
+  for (int i = 0; i < SL_LANES; i++)
+    if (i < n) p[i] = v[i];
+}
+
+// sl_store that asks the caches to let the line go; a plain store where p is
+// not aligned to a vector. Other threads see it after sl_stream_end().
+static inline void sl_stream(float *p, sl_f32 v) {
+#if defined(__clang__)
+  if (((uintptr_t)p & (sizeof v - 1)) == 0) {
+    __builtin_nontemporal_store(v, (sl_f32 *)(void *)p);
+    return;
+  }
+#endif
+  sl_store(p, v);
+}
+
+// ---- Arithmetic, lane by lane ----
+
+// a + b
+static inline sl_f32 sl_add(sl_f32 a, sl_f32 b) { return a + b; }
+
+// a - b
+static inline sl_f32 sl_sub(sl_f32 a, sl_f32 b) { return a - b; }
+
+// a * b
+static inline sl_f32 sl_mul(sl_f32 a, sl_f32 b) { return a * b; }
+
+// a / b
+static inline sl_f32 sl_div(sl_f32 a, sl_f32 b) { return a / b; }
+
+// a * b + c, rounded once where the machine has it, else twice.
+static inline sl_f32 sl_fma(sl_f32 a, sl_f32 b, sl_f32 c) { return a * b + c; }
+
+// c - a * b, rounded as sl_fma.
+static inline sl_f32 sl_nfma(sl_f32 a, sl_f32 b, sl_f32 c) { return c - a * b; }
+
+// a < b ? x : y. A comparison with NaN is false.
+static inline sl_f32 sl_less(sl_f32 a, sl_f32 b, sl_f32 x, sl_f32 y) {
+  sl_generic_i32 m = (sl_generic_i32)(a < b);
+  return (sl_f32)(((sl_generic_i32)x & m) | ((sl_generic_i32)y & ~m));
+}
+
+// a < b ? a : b. So b where either is NaN, and b of two zeros.
+static inline sl_f32 sl_min(sl_f32 a, sl_f32 b) { return sl_less(a, b, a, b); }
+
+// b < a ? a : b. So b where either is NaN, and b of two zeros.
+static inline sl_f32 sl_max(sl_f32 a, sl_f32 b) { return sl_less(b, a, a, b); }
+
+// The sign flipped, of zeros and NaNs too.
+static inline sl_f32 sl_neg(sl_f32 a) {
+  return (sl_f32)((sl_generic_u32)a ^ (sl_generic_u32)sl_set(-0.0f));
+}
+
+// The sign cleared, of zeros and NaNs too.
+static inline sl_f32 sl_abs(sl_f32 a) {
+  return (sl_f32)((sl_generic_u32)a & ~(sl_generic_u32)sl_set(-0.0f));
+}
+
+// The square root, correctly rounded; NaN below zero.
+static inline sl_f32 sl_sqrt(sl_f32 a) {
+#if defined(__clang__)
+  return __builtin_elementwise_sqrt(a);
+#else
+  for (int i = 0; i < SL_LANES; i++) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+#endif
+}
+
+// The largest integer that is not above a; the sign of a zero stays.
+static inline sl_f32 sl_floor(sl_f32 a) {
+  sl_f32 limit = sl_set(8388608.0f);  // 2^23: from here on all are integers
+  sl_f32 small = sl_less(sl_abs(a), limit, a, sl_zero());
+  sl_f32 t = __builtin_convertvector(
+      __builtin_convertvector(small, sl_generic_i32), sl_f32);
+  t = sl_sub(t, sl_less(small, t, sl_set(1.0f), sl_zero()));
+  sl_generic_u32 sign = (sl_generic_u32)a & (sl_generic_u32)sl_set(-0.0f);
+  t = (sl_f32)((sl_generic_u32)t | sign);
+  return sl_less(sl_abs(a), limit, t, a);
+}
+
+// ---- Across lanes ----
+
+// The sum of the lanes, in one order on every target: the upper half is added
+// to the lower half until one lane is left.
+static inline float sl_sum(sl_f32 v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+// The greatest lane; promises nothing about NaN.
+static inline float sl_max_across(sl_f32 v) {
+  float a = v[0] < v[2] ? v[2] : v[0], b = v[1] < v[3] ? v[3] : v[1];
+  return a < b ? b : a;
+}
+
+// The 2x2 steps of a transposition: halves, then neighbours.
+static inline sl_f32 sl_generic_low(sl_f32 a, sl_f32 b) {
+  return (sl_f32){a[0], a[1], b[0], b[1]};
+}
+static inline sl_f32 sl_generic_high(sl_f32 a, sl_f32 b) {
+  return (sl_f32){a[2], a[3], b[2], b[3]};
+}
+static inline sl_f32 sl_generic_even(sl_f32 a, sl_f32 b) {
+  return (sl_f32){a[0], a[2], b[0], b[2]};
+}
+static inline sl_f32 sl_generic_odd(sl_f32 a, sl_f32 b) {
+  return (sl_f32){a[1], a[3], b[1], b[3]};
+}
+
+// Lane i is sl_sum(v[i]), to the bit.
+static inline sl_f32 sl_sum_rows(const sl_f32 v[SL_LANES]) {
+  sl_f32 a = sl_generic_low(v[0], v[1]) + sl_generic_high(v[0], v[1]);
+  sl_f32 b = sl_generic_low(v[2], v[3]) + sl_generic_high(v[2], v[3]);
+  return sl_generic_even(a, b) + sl_generic_odd(a, b);
+}
+
+// dst[j * dst_stride + i] = src[i * src_stride + j] for i, j < SL_LANES.
+// Strides count floats. All is read before anything is written.
+static inline void sl_transpose(const float *src, int64_t src_stride, float *dst,
+                                int64_t dst_stride) {
+  sl_f32 r0 = sl_load(src), r1 = sl_load(src + src_stride);
+  sl_f32 r2 = sl_load(src + 2 * src_stride), r3 = sl_load(src + 3 * src_stride);
+  sl_f32 a = sl_generic_low(r0, r1), b = sl_generic_low(r2, r3);
+  sl_f32 c = sl_generic_high(r0, r1), d = sl_generic_high(r2, r3);
+  sl_store(dst, sl_generic_even(a, b));
+  sl_store(dst + dst_stride, sl_generic_odd(a, b));
+  sl_store(dst + 2 * dst_stride, sl_generic_even(c, d));
+  sl_store(dst + 3 * dst_stride, sl_generic_odd(c, d));
+}
+
+// ---- bf16 and f16 in memory ----
+// Widening is exact. Narrowing rounds to nearest, ties to even; NaN stays NaN
+// and turns quiet; what is too large becomes infinite. A float or bf16 below
+// 2^-126 may be taken for zero. The _n forms treat n as sl_load_n does.
+
+static inline sl_f32 sl_generic_from_bf16(sl_generic_u16 h) {
+  return (sl_f32)(__builtin_convertvector(h, sl_generic_u32) << 16);
+}
+
+static inline sl_generic_u16 sl_generic_to_bf16(sl_f32 v) {
+  sl_generic_u32 u = (sl_generic_u32)v, is_nan = (sl_generic_u32)(v != v);
+  sl_generic_u32 rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  sl_generic_u32 quiet = (u >> 16) | 0x40u;
+  return __builtin_convertvector((rounded & ~is_nan) | (quiet & is_nan), sl_generic_u16);
+}
+
+static inline sl_f32 sl_generic_from_f16(sl_generic_u16 h) {
+  sl_generic_u32 w = __builtin_convertvector(h, sl_generic_u32);
+  sl_generic_u32 magnitude = (w & 0x7fffu) << 13, sign = (w & 0x8000u) << 16;
+  sl_generic_u32 exponent = magnitude & 0x0f800000u;
+  sl_generic_u32 normal = magnitude + 0x38000000u;
+  // Infinity and NaN: up to the float's exponent of all ones.
+  normal += (sl_generic_u32)(exponent == 0x0f800000u) & 0x38000000u;
+  // Subnormal: 2^-14 (1 + m) - 2^-14, which needs no subnormal float.
+  sl_f32 tiny = (sl_f32)(normal + 0x00800000u) - sl_set(6.103515625e-05f);
+  sl_generic_u32 is_tiny = (sl_generic_u32)(exponent == 0u);
+  return (sl_f32)(((normal & ~is_tiny) | ((sl_generic_u32)tiny & is_tiny)) | sign);
+}
+
+static inline sl_generic_u16 sl_generic_to_f16(sl_f32 v) {
+  sl_generic_u32 sign = (sl_generic_u32)v & 0x80000000u;
+  sl_generic_u32 u = (sl_generic_u32)v ^ sign;
+  sl_generic_u32 normal = (u + 0xc8000fffu + ((u >> 13) & 1u)) >> 13;
+  // Below 2^-14: adding 1/2 rounds at the place of the last subnormal bit.
+  sl_f32 half = sl_set(0.5f);
+  sl_generic_u32 tiny = (sl_generic_u32)((sl_f32)u + half) - (sl_generic_u32)half;
+  sl_generic_u32 is_tiny = (sl_generic_u32)(u < 0x38800000u);
+  sl_generic_u32 is_huge = (sl_generic_u32)(u >= 0x47800000u);
+  sl_generic_u32 is_nan = (sl_generic_u32)(u > 0x7f800000u);
+  sl_generic_u32 huge = 0x7c00u | (is_nan & 0x200u);
+  sl_generic_u32 h = (normal & ~is_tiny) | (tiny & is_tiny);
+  h = (h & ~is_huge) | (huge & is_huge);
+  return __builtin_convertvector(h | (sign >> 16), sl_generic_u16);
+}
+
+static inline sl_generic_u16 sl_generic_load16(const uint16_t *p) {
+  sl_generic_u16 h;
+  memcpy(&h, p, sizeof h);
+  return h;
+}
+
+static inline sl_generic_u16 sl_generic_load16_n(const uint16_t *p, int64_t n) {
+  sl_generic_u16 h = {0, 0, 0, 0};
+  for (int i = 0; i < SL_LANES; i++)
+    if (i < n) h[i] = p[i];
+  return h;
+}
+
+static inline void sl_generic_store16_n(uint16_t *p, sl_generic_u16 h, int64_t n) {
+  for (int i = 0; i < SL_LANES; i++)
+    if (i < n) p[i] = h[i];
+}
+
+// Lane i is the bf16 p[i].
+static inline sl_f32 sl_load_bf16(const uint16_t *p) {
+  return sl_generic_from_bf16(sl_generic_load16(p));
+}
+
+// Lane i is i < n ? the bf16 p[i] : 0.
+static inline sl_f32 sl_load_bf16_n(const uint16_t *p, int64_t n) {
+  return sl_generic_from_bf16(sl_generic_load16_n(p, n));
+}
+
+// p[i] = lane i as bf16.
+static inline void sl_store_bf16(uint16_t *p, sl_f32 v) {
+  sl_generic_u16 h = sl_generic_to_bf16(v);
+  memcpy(p, &h, sizeof h);
+}
+
+// p[i] = lane i as bf16 for i < n.
+static inline void sl_store_bf16_n(uint16_t *p, sl_f32 v, int64_t n) {
+  sl_generic_store16_n(p, sl_generic_to_bf16(v), n);
+}
+
+// Lane i is the f16 p[i], subnormals included.
+static inline sl_f32 sl_load_f16(const uint16_t *p) {
+  return sl_generic_from_f16(sl_generic_load16(p));
+}
+
+// Lane i is i < n ? the f16 p[i] : 0.
+static inline sl_f32 sl_load_f16_n(const uint16_t *p, int64_t n) {
+  return sl_generic_from_f16(sl_generic_load16_n(p, n));
+}
+
+// p[i] = lane i as f16, subnormals included.
+static inline void sl_store_f16(uint16_t *p, sl_f32 v) {
+  sl_generic_u16 h = sl_generic_to_f16(v);
+  memcpy(p, &h, sizeof h);
+}
+
+// p[i] = lane i as f16 for i < n.
+static inline void sl_store_f16_n(uint16_t *p, sl_f32 v, int64_t n) {
+  sl_generic_store16_n(p, sl_generic_to_f16(v), n);
+}
+
+#pragma GCC diagnostic pop
+#endif
+
+// ---- common.h ----------------------------------------------------------------------------------
+
+// Written once, on the words of any vocabulary: it follows generic.h, avx2.h,
+// avx512.h or neon.h in a translation unit. Scalar conversions, bf16 pairs
+// where the target has no instruction for them, hints and modes, mathematics.
+//
+// The errors stated are bounds of what the vocabulary's test measured on all
+// targets, in ulps of the float result; the test enforces them, or somewhat more.
+#ifndef SL_COMMON_H
+#define SL_COMMON_H
+
+// Pasted into a source, many words are unused.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+
+typedef int32_t sl_i32 __attribute__((vector_size(4 * SL_LANES)));
+typedef float sl_lanes __attribute__((vector_size(4 * SL_LANES)));
+typedef uint32_t sl_u32 __attribute__((vector_size(4 * SL_LANES)));
+
+// ---- Scalar bf16 and f16, with the roundings of the vector forms ----
+
+// The bits of x.
+static inline uint32_t sl_bits(float x) {
+  uint32_t u;
+  memcpy(&u, &x, sizeof u);
+  return u;
+}
+
+// The float of bits u.
+static inline float sl_from_bits(uint32_t u) {
+  float x;
+  memcpy(&x, &u, sizeof x);
+  return x;
+}
+
+// The value of a bf16.
+static inline float sl_bf16_to_f32(uint16_t h) { return sl_from_bits((uint32_t)h << 16); }
+
+// The nearest bf16, ties to even; NaN stays NaN and turns quiet.
+static inline uint16_t sl_f32_to_bf16(float x) {
+  uint32_t u = sl_bits(x);
+  if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40u);
+  return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
+// The value of an f16.
+static inline float sl_f16_to_f32(uint16_t h) {
+  uint32_t sign = (uint32_t)(h & 0x8000u) << 16, u = (uint32_t)(h & 0x7fffu) << 13;
+  uint32_t exponent = u & 0x0f800000u;
+  if (exponent == 0x0f800000u) return sl_from_bits((u + 0x70000000u) | sign);
+  if (exponent != 0) return sl_from_bits((u + 0x38000000u) | sign);
+  return sl_from_bits(sl_bits(sl_from_bits(u + 0x38800000u) - 6.103515625e-05f) | sign);
+}
+
+// The nearest f16, ties to even; NaN stays NaN and turns quiet.
+static inline uint16_t sl_f32_to_f16(float x) {
+  uint32_t sign = sl_bits(x) & 0x80000000u, u = sl_bits(x) ^ sign, h;
+  if (u > 0x7f800000u)
+    h = 0x7e00u;
+  else if (u >= 0x47800000u)
+    h = 0x7c00u;
+  else if (u < 0x38800000u)
+    h = sl_bits(sl_from_bits(u) + 0.5f) - sl_bits(0.5f);
+  else
+    h = (u + 0xc8000fffu + ((u >> 13) & 1u)) >> 13;
+  return (uint16_t)(h | (sign >> 16));
+}
+
+// ---- bf16 pairs: vectors of SL_LANES pairs (even, odd) ----
+// Every target has these words; SL_HAS_DOT2 is defined where they are fast.
+
+#ifndef SL_HAS_DOT2
+typedef sl_u32 sl_pairs;
+
+// Lane i holds the pair p[2i], p[2i + 1].
+static inline sl_pairs sl_pairs_load(const uint16_t *p) {
+  sl_pairs v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+// p[2i], p[2i + 1] = the pair in lane i.
+static inline void sl_pairs_store(uint16_t *p, sl_pairs v) { memcpy(p, &v, sizeof v); }
+
+// Every lane holds the pair two[0], two[1].
+static inline sl_pairs sl_pairs_set(const uint16_t two[2]) {
+  uint32_t both;
+  memcpy(&both, two, sizeof both);
+  return (sl_pairs)sl_set(sl_from_bits(both));
+}
+
+// The bits of v with a bf16, rounded as sl_store_bf16 does, in the upper half.
+static inline sl_u32 sl_round_bf16(sl_f32 v) {
+  sl_u32 u = (sl_u32)v, is_nan = (sl_u32)((u & 0x7fffffffu) > 0x7f800000u);
+  return ((u + 0x7fffu + ((u >> 16) & 1u)) & ~is_nan) | ((u | 0x00400000u) & is_nan);
+}
+
+// Lane i holds even[i] and odd[i], each rounded to bf16 as sl_store_bf16 does.
+static inline sl_pairs sl_pairs_zip(sl_f32 even, sl_f32 odd) {
+  return (sl_round_bf16(even) >> 16) | (sl_round_bf16(odd) & 0xffff0000u);
+}
+
+// acc + a.even * b.even + a.odd * b.odd: the odd product is added first, then
+// the even one; products are exact, each sum is rounded. Subnormal operands
+// and results may be taken for zero.
+static inline sl_f32 sl_dot2(sl_f32 acc, sl_pairs a, sl_pairs b) {
+  acc = sl_fma((sl_f32)(a & 0xffff0000u), (sl_f32)(b & 0xffff0000u), acc);
+  return sl_fma((sl_f32)(a << 16), (sl_f32)(b << 16), acc);
+}
+#endif
+
+// ---- Hints and modes ----
+
+// Asks for the cache line at p, to be read soon. Any p.
+static inline void sl_prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
+
+// Makes earlier sl_stream stores visible in order, as plain stores are.
+static inline void sl_stream_end(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+// Takes subnormal operands and results for zero in this thread, where the
+// machine can. Returns the mode before, for sl_flush_denormals_end.
+static inline uint64_t sl_flush_denormals_begin(void) {
+#if defined(__x86_64__)
+  uint32_t before = __builtin_ia32_stmxcsr();
+  __builtin_ia32_ldmxcsr(before | 0x8040u);  // FTZ and DAZ
+  return before;
+#elif defined(__aarch64__)
+  uint64_t before;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+  __asm__ volatile("msr fpcr, %0" : : "r"(before | (1u << 24)) : "memory");  // FZ
+  return before;
+#else
+  return 0;
+#endif
+}
+
+// Restores the mode that sl_flush_denormals_begin returned.
+static inline void sl_flush_denormals_end(uint64_t before) {
+#if defined(__x86_64__)
+  __builtin_ia32_ldmxcsr((uint32_t)before);
+#elif defined(__aarch64__)
+  __asm__ volatile("msr fpcr, %0" : : "r"(before) : "memory");
+#else
+  (void)before;
+#endif
+}
+
+// ---- Powers of two ----
+
+#define SL_INF __builtin_inff()
+
+// 1.5 * 2^23: a float of that size has no fraction, so x + SL_ROUNDER holds
+// round(x), ties to even, in its low bits, and less SL_ROUNDER is round(x), for
+// |x| < 2^22.
+#define SL_ROUNDER 0x1.8p23f
+
+// Adds the integer in the low bits of `rounder` to the exponent of x: x * 2^n
+// while both are normal, and no meaning otherwise.
+static inline sl_f32 sl_shift_exponent(sl_f32 x, sl_f32 rounder) {
+  return (sl_f32)((sl_u32)x + ((sl_u32)rounder << 23));
+}
+
+#ifndef SL_HAVE_SCALE2
+// x * 2^n for integral n in [-252, 252]. A result below 2^-126 may be rounded
+// twice, or be zero.
+static inline sl_f32 sl_scale2(sl_f32 x, sl_f32 n) {
+  sl_f32 half = sl_floor(sl_mul(n, sl_set(0.5f))), one = sl_set(1.0f);
+  sl_f32 rounder = sl_set(SL_ROUNDER), rest = sl_sub(n, half);
+  x = sl_mul(x, sl_shift_exponent(one, sl_add(half, rounder)));
+  return sl_mul(x, sl_shift_exponent(one, sl_add(rest, rounder)));
+}
+#endif
+
+#ifndef SL_HAVE_EXP2
+// 2^x, error below 1.1 ulp, exact at integers. 0 for x < -126; infinity
+// from 128 on; NaN of NaN.
+static inline sl_f32 sl_exp2(sl_f32 x) {
+  sl_f32 rounder = sl_add(x, sl_set(SL_ROUNDER));
+  sl_f32 f = sl_sub(x, sl_sub(rounder, sl_set(SL_ROUNDER)));
+  sl_f32 p = sl_set(0x1.416b52p-13f);
+  p = sl_fma(p, f, sl_set(0x1.5f082ep-10f));
+  p = sl_fma(p, f, sl_set(0x1.3b2de0p-7f));
+  p = sl_fma(p, f, sl_set(0x1.c6af7cp-5f));
+  p = sl_fma(p, f, sl_set(0x1.ebfbdcp-3f));
+  p = sl_fma(p, f, sl_set(0x1.62e430p-1f));
+  p = sl_fma(p, f, sl_set(1.0f));
+  p = sl_shift_exponent(p, rounder);
+  p = sl_less(x, sl_set(-126.0f), sl_zero(), p);
+  return sl_less(x, sl_set(128.0f), p, sl_add(x, sl_set(SL_INF)));
+}
+#endif
+
+// ---- Exponentials ----
+
+// The parts of e^x = 2^n (1 + t), |t| < 0.42: returns t, and n + SL_ROUNDER in
+// *rounder. ln 2 is subtracted in two parts, the first of sixteen bits.
+static inline sl_f32 sl_exp_parts(sl_f32 x, sl_f32 *rounder) {
+  *rounder = sl_fma(x, sl_set(0x1.715476p0f), sl_set(SL_ROUNDER));
+  sl_f32 n = sl_sub(*rounder, sl_set(SL_ROUNDER));
+  sl_f32 f = sl_nfma(n, sl_set(0x1.62e4p-1f), x);
+  f = sl_nfma(n, sl_set(0x1.7f7d1cp-20f), f);
+  sl_f32 p = sl_set(0x1.6b97a6p-10f);
+  p = sl_fma(p, f, sl_set(0x1.122538p-7f));
+  p = sl_fma(p, f, sl_set(0x1.5556f6p-5f));
+  p = sl_fma(p, f, sl_set(0x1.5554b4p-3f));
+  p = sl_fma(p, f, sl_set(0x1.fffffep-2f));
+  return sl_fma(p, sl_mul(f, f), f);
+}
+
+// e^x, error below 1.1 ulp. 0 for x below ln 2^-126 = -87.3365; infinity
+// above 88.7228; NaN of NaN.
+static inline sl_f32 sl_exp(sl_f32 x) {
+  sl_f32 rounder, t = sl_exp_parts(x, &rounder);
+  sl_f32 p = sl_shift_exponent(sl_add(t, sl_set(1.0f)), rounder);
+  p = sl_less(x, sl_set(-0x1.5d589ep6f), sl_zero(), p);
+  return sl_less(x, sl_set(0x1.62e430p6f), p, sl_add(x, sl_set(SL_INF)));
+}
+
+// 1 - e^x, error below 1.7 ulp, for x near 0 too, where it is -x.
+// 1 at minus infinity; minus infinity above 88.37; NaN of NaN.
+static inline sl_f32 sl_one_minus_exp(sl_f32 x) {
+  sl_f32 one = sl_set(1.0f), limit = sl_set(88.37f);
+  sl_f32 rounder, bound = sl_max(sl_set(-30.0f), sl_min(limit, x));
+  sl_f32 t = sl_exp_parts(bound, &rounder);
+  sl_f32 power = sl_shift_exponent(one, rounder);
+  sl_f32 r = sl_nfma(power, t, sl_sub(one, power));
+  return sl_less(limit, x, sl_set(-SL_INF), r);
+}
+
+// ---- Logarithms ----
+
+// ln(1 + t) = t + t^2 s(t) for t in [-0.293, 0.4143]: returns t^2 s(t).
+static inline sl_f32 sl_log_tail(sl_f32 t) {
+  sl_f32 s = sl_set(-0x1.39c1f4p-4f);
+  s = sl_fma(s, t, sl_set(0x1.08cee4p-3f));
+  s = sl_fma(s, t, sl_set(-0x1.0f2778p-3f));
+  s = sl_fma(s, t, sl_set(0x1.225a62p-3f));
+  s = sl_fma(s, t, sl_set(-0x1.542652p-3f));
+  s = sl_fma(s, t, sl_set(0x1.99a52cp-3f));
+  s = sl_fma(s, t, sl_set(-0x1.000434p-2f));
+  s = sl_fma(s, t, sl_set(0x1.55554ep-2f));
+  s = sl_fma(s, t, sl_set(-0x1.fffff8p-2f));
+  return sl_mul(sl_mul(t, t), s);
+}
+
+// x = 2^e (1 + t) with 1 + t in [sqrt 1/2, sqrt 2): returns t, and e in *e.
+static inline sl_f32 sl_log_parts(sl_f32 x, sl_f32 *e) {
+  const uint32_t root = 0x3f3504f3u;  // sqrt 1/2
+  sl_u32 u = (sl_u32)x - root;
+  *e = (sl_f32)__builtin_convertvector((sl_i32)u >> 23, sl_lanes);
+  return sl_sub((sl_f32)((u & 0x007fffffu) + root), sl_set(1.0f));
+}
+
+// r, but for the arguments that no logarithm's polynomial covers.
+static inline sl_f32 sl_log_limits(sl_f32 x, sl_f32 r) {
+  sl_f32 none = sl_less(x, sl_zero(), sl_set(__builtin_nanf("")), sl_set(-SL_INF));
+  r = sl_less(x, sl_set(0x1p-126f), none, r);
+  return sl_less(x, sl_set(SL_INF), r, x);
+}
+
+// log2 x, error below 1.8 ulp. Minus infinity for 0 and subnormals; NaN
+// below 0 and of NaN.
+static inline sl_f32 sl_log2(sl_f32 x) {
+  sl_f32 e, t = sl_log_parts(x, &e), log2e = sl_set(0x1.715476p0f);
+  return sl_log_limits(x, sl_fma(sl_add(t, sl_log_tail(t)), log2e, e));
+}
+
+// ln x, error below 1 ulp. Limits as sl_log2.
+static inline sl_f32 sl_log(sl_f32 x) {
+  sl_f32 e, t = sl_log_parts(x, &e);
+  sl_f32 low = sl_fma(e, sl_set(0x1.7f7d1cp-20f), sl_log_tail(t));
+  return sl_log_limits(x, sl_fma(e, sl_set(0x1.62e4p-1f), sl_add(t, low)));
+}
+
+// ---- Gates and activations ----
+
+// ln(1 + e^x), error below 1.8 ulp; e^x far below 0 (so 0 under
+// -87.3365), x far above; NaN of NaN.
+static inline sl_f32 sl_softplus(sl_f32 x) {
+  // u = e^-|x| in [0, 1]; 1 + u is itself below sqrt 2, or twice 1 + (u - 1) / 2.
+  sl_f32 one = sl_set(1.0f), root = sl_set(0.41421356f), u = sl_exp(sl_neg(sl_abs(x)));
+  sl_f32 t = sl_less(u, root, u, sl_mul(sl_sub(u, one), sl_set(0.5f)));
+  sl_f32 e = sl_less(u, root, sl_zero(), one);
+  sl_f32 low = sl_fma(e, sl_set(0x1.7f7d1cp-20f), sl_log_tail(t));
+  sl_f32 log1p = sl_fma(e, sl_set(0x1.62e4p-1f), sl_add(t, low));
+  return sl_add(sl_max(sl_zero(), x), log1p);
+}
+
+// ln(1 / (1 + e^-x)) = -sl_softplus(-x): never above 0.
+static inline sl_f32 sl_logsigmoid(sl_f32 x) { return sl_neg(sl_softplus(sl_neg(x))); }
+
+// 1 / (1 + e^-x), error below 2.5 ulp; 0 under -88.7228; NaN of NaN.
+static inline sl_f32 sl_sigmoid(sl_f32 x) {
+  sl_f32 one = sl_set(1.0f);
+  return sl_div(one, sl_add(one, sl_exp(sl_neg(x))));
+}
+
+// tanh x, error below 2.6 ulp, near 0 too; the sign of a zero stays.
+static inline sl_f32 sl_tanh(sl_f32 x) {
+  // With y = 1 - e^-2|x|: tanh |x| = y / (2 - y).
+  sl_f32 y = sl_one_minus_exp(sl_mul(sl_abs(x), sl_set(-2.0f)));
+  sl_f32 r = sl_div(y, sl_sub(sl_set(2.0f), y));
+  return (sl_f32)((sl_u32)sl_abs(r) | ((sl_u32)x & 0x80000000u));
+}
+
+// x above 0, else 0; NaN of NaN.
+static inline sl_f32 sl_relu(sl_f32 x) { return sl_max(sl_zero(), x); }
+
+// 1 / x, correctly rounded.
+static inline sl_f32 sl_recip(sl_f32 x) { return sl_div(sl_set(1.0f), x); }
+
+// 1 / sqrt x, error below 1.5 ulp; infinity at 0; NaN below 0.
+static inline sl_f32 sl_rsqrt(sl_f32 x) { return sl_div(sl_set(1.0f), sl_sqrt(x)); }
+
+// ---- Scalar twins: the bits that any lane of the vector form would give ----
+
+static inline float sl_exp2_1(float x) { return sl_first(sl_exp2(sl_set(x))); }
+static inline float sl_exp_1(float x) { return sl_first(sl_exp(sl_set(x))); }
+static inline float sl_one_minus_exp_1(float x) { return sl_first(sl_one_minus_exp(sl_set(x))); }
+static inline float sl_log2_1(float x) { return sl_first(sl_log2(sl_set(x))); }
+static inline float sl_log_1(float x) { return sl_first(sl_log(sl_set(x))); }
+static inline float sl_softplus_1(float x) { return sl_first(sl_softplus(sl_set(x))); }
+static inline float sl_logsigmoid_1(float x) { return sl_first(sl_logsigmoid(sl_set(x))); }
+static inline float sl_sigmoid_1(float x) { return sl_first(sl_sigmoid(sl_set(x))); }
+static inline float sl_tanh_1(float x) { return sl_first(sl_tanh(sl_set(x))); }
+static inline float sl_relu_1(float x) { return sl_first(sl_relu(sl_set(x))); }
+static inline float sl_recip_1(float x) { return sl_first(sl_recip(sl_set(x))); }
+static inline float sl_rsqrt_1(float x) { return sl_first(sl_rsqrt(sl_set(x))); }
+static inline float sl_scale2_1(float x, float n) { return sl_first(sl_scale2(sl_set(x), sl_set(n))); }
+
+#pragma GCC diagnostic pop
+#endif
+
+// ---- tiles.h -----------------------------------------------------------------------------------
+
+// Tile operations, written once on the words of any vocabulary. A tile is a
+// matrix in scratch memory: rows lie `_row` elements apart, each padded with
+// finite numbers to whole vectors. Sizes are constants where they are called,
+// so every function here is inlined and its loops have constant bounds.
+#ifndef SL_TILES_H
+#define SL_TILES_H
+
+#define SL_INLINE static inline __attribute__((always_inline))
+#define SL_UNROLL _Pragma("clang loop unroll(full)")
+
+// Whole vectors that hold n columns.
+#define SL_VECTORS(n) (((n) + SL_LANES - 1) / SL_LANES)
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+
+SL_INLINE int64_t sl_least(int64_t a, int64_t b) { return a < b ? a : b; }
+SL_INLINE int64_t sl_greatest(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// ---- Products ----
+
+// What a product does to its target before it adds: nothing is kept, or the
+// target is kept, scaled by a number a row and by a number a column.
+typedef struct {
+  int keep;
+  const float *row_scale;     // one a row, or NULL
+  const float *column_scale;  // one a column, or NULL
+} sl_before;
+
+// The start of a register block: zero, or the target's own values, scaled.
+SL_INLINE sl_f32 sl_block_start(
+    const float *t, const sl_before before, int64_t row, int64_t column) {
+  if (!before.keep) return sl_zero();
+  sl_f32 x = sl_load(t);
+  if (before.row_scale) x = sl_mul(x, sl_set(before.row_scale[row]));
+  if (before.column_scale) x = sl_mul(x, sl_load(before.column_scale + column));
+  return x;
+}
+
+// The end of a register block; `part` is how many lanes of a partial vector
+// belong to the target, 0 for whole vectors.
+SL_INLINE void sl_block_end(float *t, sl_f32 sum, const int part) {
+  if (part)
+    sl_store_n(t, sum, part);
+  else
+    sl_store(t, sum);
+}
+
+// t[i][j] (+)= sum over p < depth of a[i][p] b[p][j], for `rows` rows and
+// `vectors` vectors of columns, all sums in registers. Entry (i, p) of the left
+// operand lies at i * a_row + p * a_step.
+SL_INLINE void sl_multiply_block(
+    const int rows, const int vectors, const int part, float *t, int64_t t_row, const float *a, int64_t a_row,
+    int64_t a_step, const float *b, int64_t b_row, int64_t depth, const sl_before before,
+    int64_t row, int64_t column) {
+  sl_f32 sum[16][4];
+  SL_UNROLL for (int i = 0; i < rows; ++i)
+    SL_UNROLL for (int j = 0; j < vectors; ++j)
+      sum[i][j] = sl_block_start(
+          t + i * t_row + j * SL_LANES, before, row + i, column + j * SL_LANES);
+  for (int64_t p = 0; p < depth; ++p) {
+    sl_f32 right[4];
+    SL_UNROLL for (int j = 0; j < vectors; ++j) right[j] = sl_load(b + p * b_row + j * SL_LANES);
+    SL_UNROLL for (int i = 0; i < rows; ++i) {
+      const sl_f32 left = sl_set(a[i * a_row + p * a_step]);
+      SL_UNROLL for (int j = 0; j < vectors; ++j) sum[i][j] = sl_fma(left, right[j], sum[i][j]);
+    }
+  }
+  SL_UNROLL for (int i = 0; i < rows; ++i)
+    SL_UNROLL for (int j = 0; j < vectors; ++j)
+      sl_block_end(t + i * t_row + j * SL_LANES, sum[i][j], part);
+}
+
+// The same on bf16 operands, two p at a time, sums in f32: b holds rows 2p and
+// 2p + 1 interleaved, and a pair of the left operand lies at i * a_row + p * a_step.
+SL_INLINE void sl_multiply_block_pairs(
+    const int rows, const int vectors, const int part, float *t, int64_t t_row, const uint16_t *a, int64_t a_row,
+    int64_t a_step, const uint16_t *b, int64_t b_row, int64_t depth, const sl_before before,
+    int64_t row, int64_t column) {
+  sl_f32 sum[16][4];
+  SL_UNROLL for (int i = 0; i < rows; ++i)
+    SL_UNROLL for (int j = 0; j < vectors; ++j)
+      sum[i][j] = sl_block_start(
+          t + i * t_row + j * SL_LANES, before, row + i, column + j * SL_LANES);
+  for (int64_t p = 0; p < (depth + 1) / 2; ++p) {
+    sl_pairs right[4];
+    SL_UNROLL for (int j = 0; j < vectors; ++j)
+      right[j] = sl_pairs_load(b + p * b_row + 2 * j * SL_LANES);
+    SL_UNROLL for (int i = 0; i < rows; ++i) {
+      const sl_pairs left = sl_pairs_set(a + i * a_row + p * a_step);
+      SL_UNROLL for (int j = 0; j < vectors; ++j) sum[i][j] = sl_dot2(sum[i][j], left, right[j]);
+    }
+  }
+  SL_UNROLL for (int i = 0; i < rows; ++i)
+    SL_UNROLL for (int j = 0; j < vectors; ++j)
+      sl_block_end(t + i * t_row + j * SL_LANES, sum[i][j], part);
+}
+
+// One panel of columns for all rows, `block_rows` rows at a time.
+#define SL_MULTIPLY_PANEL(block, vectors, part)                                                  \
+  do {                                                                                           \
+    int64_t i = 0;                                                                               \
+    for (; i + block_rows <= rows; i += block_rows)                                              \
+      block(block_rows, vectors, part, t + i * t_row + j, t_row, a + i * a_row, a_row, a_step,   \
+            b + j * per_column, b_row, depth, before, i, j);                                     \
+    const int rest = rows % block_rows;                                                          \
+    if (rest)                                                                                    \
+      block(rest, vectors, part, t + i * t_row + j, t_row, a + i * a_row, a_row, a_step,         \
+            b + j * per_column, b_row, depth, before, i, j);                                     \
+  } while (0)
+
+// Panels of `block_vectors` vectors, then the whole vectors that are left, then
+// the columns that are left: of those, only the target's own are written.
+#define SL_MULTIPLY_PANELS(block)                                                                \
+  do {                                                                                           \
+    const int vectors = columns / SL_LANES;                                                      \
+    int64_t j = 0;                                                                               \
+    for (int64_t panel = 0; panel < vectors / block_vectors; ++panel) {                          \
+      SL_MULTIPLY_PANEL(block, block_vectors, 0);                                                \
+      j += block_vectors * SL_LANES;                                                             \
+    }                                                                                            \
+    const int rest_vectors = vectors % block_vectors;                                            \
+    if (rest_vectors) SL_MULTIPLY_PANEL(block, rest_vectors, 0);                                 \
+    j += rest_vectors * SL_LANES;                                                                \
+    if (columns % SL_LANES) SL_MULTIPLY_PANEL(block, 1, columns % SL_LANES);                     \
+  } while (0)
+
+// t (+)= a b for `rows` x `columns`, in register blocks of `block_rows` rows
+// (at most 16) and `block_vectors` vectors (at most 4).
+SL_INLINE void sl_multiply(
+    const int rows, const int columns, const int block_rows, const int block_vectors, float *t,
+    int64_t t_row, const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_row,
+    int64_t depth, const sl_before before) {
+  const int per_column = 1;
+  SL_MULTIPLY_PANELS(sl_multiply_block);
+}
+
+// The same on bf16 operands; `depth` counts single p.
+SL_INLINE void sl_multiply_pairs(
+    const int rows, const int columns, const int block_rows, const int block_vectors, float *t,
+    int64_t t_row, const uint16_t *a, int64_t a_row, int64_t a_step, const uint16_t *b,
+    int64_t b_row, int64_t depth, const sl_before before) {
+  const int per_column = 2;
+  SL_MULTIPLY_PANELS(sl_multiply_block_pairs);
+}
+
+// t[i] (+)= sum over p < depth of a[i][p] x[p]: a matrix times a column.
+SL_INLINE void sl_multiply_column(
+    const int rows, float *t, const float *a, int64_t a_row, int64_t a_step, const float *x,
+    int64_t depth, const sl_before before) {
+  for (int i = 0; i < rows; ++i) {
+    float sum = 0;
+    if (before.keep) sum = before.row_scale ? t[i] * before.row_scale[i] : t[i];
+    for (int64_t p = 0; p < depth; ++p) sum = __builtin_fmaf(a[i * a_row + p * a_step], x[p], sum);
+    t[i] = sum;
+  }
+}
+
+// ---- Decays ----
+
+// Running products down each column, forward from row 0 or backward from the
+// last; `exclusive` leaves a row's own factor out.
+SL_INLINE void sl_scan(
+    const int rows, const int columns, const int backward, const int exclusive, float *t,
+    int64_t t_row, const float *d, int64_t d_row) {
+  for (int j = 0; j < columns; j += SL_LANES) {
+    sl_f32 product = sl_set(1.0f);
+    for (int step = 0; step < rows; ++step) {
+      const int i = backward ? rows - 1 - step : step;
+      const sl_f32 next = sl_mul(product, sl_load(d + i * d_row + j));
+      sl_store(t + i * t_row + j, exclusive ? product : next);
+      product = next;
+    }
+  }
+}
+
+// The same for one column, whose entries lie side by side.
+SL_INLINE void sl_scan_column(
+    const int rows, const int backward, const int exclusive, float *t, const float *d) {
+  float product = 1.0f;
+  for (int step = 0; step < rows; ++step) {
+    const int i = backward ? rows - 1 - step : step;
+    const float next = product * d[i];
+    t[i] = exclusive ? product : next;
+    product = next;
+  }
+}
+
+// One row: the sum (or product) of each column.
+SL_INLINE void sl_reduce_rows(
+    const int rows, const int columns, const int product, float *t, const float *x,
+    int64_t x_row) {
+  for (int j = 0; j < columns; j += SL_LANES) {
+    sl_f32 result = product ? sl_set(1.0f) : sl_zero();
+    for (int i = 0; i < rows; ++i) {
+      const sl_f32 next = sl_load(x + i * x_row + j);
+      result = product ? sl_mul(result, next) : sl_add(result, next);
+    }
+    sl_store(t + j, result);
+  }
+}
+
+// One column: the sum of each row, whose padding is left out.
+SL_INLINE void sl_sum_columns(
+    const int rows, const int columns, float *t, const float *x, int64_t x_row) {
+  for (int i = 0; i < rows; ++i) {
+    sl_f32 sum = sl_zero();
+    for (int j = 0; j < columns; j += SL_LANES)
+      sum = sl_add(sum, sl_load_n(x + i * x_row + j, columns - j));
+    t[i] = sl_sum(sum);
+  }
+}
+
+// The sum of one column.
+SL_INLINE float sl_sum_column(const int rows, const float *x) {
+  float sum = 0.0f;
+  for (int i = 0; i < rows; ++i) sum += x[i];
+  return sum;
+}
+
+// The product of one column.
+SL_INLINE float sl_product_column(const int rows, const float *x) {
+  float product = 1.0f;
+  for (int i = 0; i < rows; ++i) product *= x[i];
+  return product;
+}
+
+// t[i][j] = d[j + 1] ... d[i] below the diagonal, one on it, zero above; when
+// `before`, d[j + 1] ... d[i - 1], and zero on it. Without d all decays are one.
+SL_INLINE void sl_decay_matrix(
+    const int size, const int before, float *t, int64_t t_row, const float *d) {
+  for (int i = 0; i < size; ++i) {
+    float *row = t + i * t_row;
+    for (int j = i; j < size; ++j) row[j] = 0.0f;
+    if (i > 0) {
+      // A row is the one above, decayed once more, and begins anew beside the diagonal.
+      const float *above = row - t_row;
+      const float once = !d ? 1.0f : before ? d[i - 1] : d[i];
+      const int fresh = before ? i - 1 : i;
+      for (int j = 0; j < fresh; ++j) row[j] = above[j] * once;
+      if (before) row[i - 1] = 1.0f;
+    }
+    if (!before) row[i] = 1.0f;
+  }
+}
+
+// t[i][j] *= w[i][j], and zero where w is, whatever stood there.
+SL_INLINE void sl_weigh(
+    const int rows, const int columns, float *t, int64_t t_row, const float *w, int64_t w_row) {
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; j += SL_LANES) {
+      const sl_f32 weight = sl_load(w + i * w_row + j);
+      const sl_f32 product = sl_mul(weight, sl_load(t + i * t_row + j));
+      sl_store(t + i * t_row + j, sl_less(sl_zero(), weight, product, sl_zero()));
+    }
+}
+
+// t[i][j] = sum over k of q[i][k] x[j][k] d[j + 1][k] ... d[i][k] for j <= i, zero
+// above the diagonal; when `before`, d[j + 1] ... d[i - 1], and zero on it. Row i
+// starts from q[i] and picks up one decay a step on its way to the left: one
+// multiplication a factor, no exponent, nothing that could overflow.
+SL_INLINE void sl_decayed_scores(
+    const int size, const int depth, const int before, float *t, int64_t t_row, const float *q,
+    int64_t q_row, const float *x, int64_t x_row, const float *d, int64_t d_row) {
+  // The row under decay stays in registers: at most eight vectors at a time.
+  enum { most = 8 };
+  for (int i = 0; i < size; ++i)
+    for (int j = 0; j < size; j += SL_LANES)
+      sl_store_n(t + i * t_row + j, sl_zero(), size - j);
+  for (int from = 0; from < depth; from += most * SL_LANES) {
+    const int left = SL_VECTORS(depth - from);
+    const int vectors = left < most ? left : most;
+    for (int i = 0; i < size; ++i) {
+      sl_f32 w[most];
+      for (int v = 0; v < vectors; ++v) w[v] = sl_load(q + i * q_row + from + v * SL_LANES);
+      for (int last = i; last >= 0; last -= SL_LANES) {
+        // Up to one vector of dot products is finished together.
+        const int first = last - SL_LANES + 1 > 0 ? last - SL_LANES + 1 : 0;
+        sl_f32 dots[SL_LANES];
+        for (int j = 0; j < SL_LANES; ++j) dots[j] = sl_zero();
+        for (int j = last; j >= first; --j) {
+          sl_f32 dot = sl_zero();
+          for (int v = 0; v < vectors; ++v) {
+            if (!(before && j == i))
+              dot = sl_fma(w[v], sl_load(x + j * x_row + from + v * SL_LANES), dot);
+            if (!(before && j == i))
+              w[v] = sl_mul(w[v], sl_load(d + j * d_row + from + v * SL_LANES));
+          }
+          dots[j - first] = dot;
+        }
+        const int count = last - first + 1;
+        float *place = t + i * t_row + first;
+        sl_store_n(place, sl_add(sl_load_n(place, count), sl_sum_rows(dots)), count);
+      }
+    }
+  }
+}
+
+// Each row i of t goes through x = d[j] x + p[i][j] v[j] for j = 0 ... i in turn;
+// when `before`, without d[i].
+SL_INLINE void sl_decayed_values(
+    const int size, const int columns, const int before, float *t, int64_t t_row, const float *p,
+    int64_t p_row, const float *v, int64_t v_row, const float *d, int64_t d_row) {
+  for (int i = 0; i < size; ++i)
+    for (int column = 0; column < columns; column += SL_LANES) {
+      sl_f32 x = sl_load(t + i * t_row + column);
+      for (int j = 0; j <= i; ++j) {
+        if (!(before && j == i)) x = sl_mul(x, sl_load(d + j * d_row + column));
+        x = sl_fma(sl_set(p[i * p_row + j]), sl_load(v + j * v_row + column), x);
+      }
+      sl_store(t + i * t_row + column, x);
+    }
+}
+
+// ---- The recurrence itself ----
+
+// Rows in memory that will be read soon.
+typedef struct {
+  const char *first;  // the first row
+  int64_t step;       // bytes from one row to the next
+  int64_t rows;       // how many there are; may be negative
+  int64_t bytes;      // bytes of a row
+} sl_ahead;
+
+// Asks for one of `parts` equal parts of the rows, so that the memory has
+// something to do all the while that the arithmetic goes on.
+SL_INLINE void sl_ask(const sl_ahead ahead, const int most_rows, int64_t part, int64_t parts) {
+  const int64_t lines = (ahead.bytes + 63) / 64;
+  const int64_t last = (part + 1) * lines * most_rows / parts;
+  for (int64_t n = part * lines * most_rows / parts; n < last; ++n)
+    if (n / lines < ahead.rows)
+      sl_prefetch(ahead.first + (n / lines) * ahead.step + (n % lines) * 64);
+}
+
+// The operands of a recurrence over a block of tokens. A decay of NULL is one.
+typedef struct {
+  float *o;           // output: tokens x columns
+  int64_t o_row;
+  const float *s_in;  // state: keys x columns
+  float *s_out;
+  int64_t s_row;
+  const float *q;  // tokens x keys
+  int64_t q_row;
+  const float *k;  // tokens x keys
+  int64_t k_row;
+  const float *v;  // tokens x columns
+  int64_t v_row;
+  const float *d;  // decay of token t and key i at t * d_row + i * d_step
+  int64_t d_row;
+  int64_t d_step;
+  const float *dv;  // decay of token t and column j
+  int64_t dv_row;
+  const float *end;  // scale of key i at the end, at i * end_step
+  int64_t end_step;
+} sl_recurrence;
+
+// A piece of the state, `keys` rows (at most 8) by `vectors` vectors (at most 4)
+// from row i and column j on, stays in registers over all tokens:
+//   S = d S dv + k v^T;  o (+)= S^T q        (in the other order when `before`)
+SL_INLINE void sl_recur_piece(
+    const int tokens, const int keys, const int vectors, const int before, const int first,
+    const sl_recurrence x, int64_t i, int64_t j) {
+  sl_f32 s[8][4];
+  SL_UNROLL for (int a = 0; a < keys; ++a)
+    SL_UNROLL for (int b = 0; b < vectors; ++b)
+      s[a][b] = sl_load(x.s_in + (i + a) * x.s_row + j + b * SL_LANES);
+  for (int t = 0; t < tokens; ++t) {
+    sl_f32 value[4], column_decay[4], sum[4];
+    float *o = x.o + t * x.o_row + j;
+    SL_UNROLL for (int b = 0; b < vectors; ++b) {
+      value[b] = sl_load(x.v + t * x.v_row + j + b * SL_LANES);
+      column_decay[b] = x.dv ? sl_load(x.dv + t * x.dv_row + j + b * SL_LANES) : sl_zero();
+      sum[b] = first ? sl_zero() : sl_load(o + b * SL_LANES);
+    }
+    SL_UNROLL for (int a = 0; a < keys; ++a) {
+      const sl_f32 query = sl_set(x.q[t * x.q_row + i + a]);
+      const sl_f32 key = sl_set(x.k[t * x.k_row + i + a]);
+      const sl_f32 decay = x.d ? sl_set(x.d[t * x.d_row + (i + a) * x.d_step]) : sl_zero();
+      SL_UNROLL for (int b = 0; b < vectors; ++b) {
+        if (before) sum[b] = sl_fma(query, s[a][b], sum[b]);
+        if (x.d) s[a][b] = sl_mul(decay, s[a][b]);
+        if (x.dv) s[a][b] = sl_mul(column_decay[b], s[a][b]);
+        s[a][b] = sl_fma(key, value[b], s[a][b]);
+        if (!before) sum[b] = sl_fma(query, s[a][b], sum[b]);
+      }
+    }
+    SL_UNROLL for (int b = 0; b < vectors; ++b) sl_store(o + b * SL_LANES, sum[b]);
+  }
+  SL_UNROLL for (int a = 0; a < keys; ++a) {
+    const sl_f32 end = x.end ? sl_set(x.end[(i + a) * x.end_step]) : sl_zero();
+    SL_UNROLL for (int b = 0; b < vectors; ++b) {
+      if (x.end) s[a][b] = sl_mul(end, s[a][b]);
+      sl_store(x.s_out + (i + a) * x.s_row + j + b * SL_LANES, s[a][b]);
+    }
+  }
+}
+
+// All pieces of a panel of `vectors` vectors from column j on.
+SL_INLINE void sl_recur_panel(
+    const int tokens, const int keys, const int piece_keys, const int vectors, const int before,
+    const sl_recurrence x, int64_t j, const sl_ahead *ahead, const int aheads,
+    int64_t first_part, int64_t parts) {
+  const int rest = keys % piece_keys;
+  sl_recur_piece(tokens, rest ? rest : piece_keys, vectors, before, 1, x, 0, j);
+  int64_t part = first_part;
+  for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
+  for (int64_t i = rest ? rest : piece_keys; i < keys; i += piece_keys) {
+    ++part;
+    for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
+    sl_recur_piece(tokens, piece_keys, vectors, before, 0, x, i, j);
+  }
+}
+
+// The recurrence over `tokens` tokens, in pieces of `piece_keys` keys by
+// `piece_vectors` vectors.
+SL_INLINE void sl_recur(
+    const int tokens, const int keys, const int columns, const int piece_keys,
+    const int piece_vectors, const int before, const sl_recurrence x, const sl_ahead *ahead,
+    const int aheads) {
+  const int vectors = SL_VECTORS(columns);
+  const int rest = vectors % piece_vectors;
+  const int64_t pieces = (keys + piece_keys - 1) / piece_keys;
+  const int64_t parts = pieces * ((vectors + piece_vectors - 1) / piece_vectors);
+  int64_t part = 0;
+  int64_t j = 0;
+  for (; j + piece_vectors * SL_LANES <= vectors * SL_LANES; j += piece_vectors * SL_LANES) {
+    sl_recur_panel(
+        tokens, keys, piece_keys, piece_vectors, before, x, j, ahead, aheads, part, parts);
+    part += pieces;
+  }
+  if (rest)
+    sl_recur_panel(tokens, keys, piece_keys, rest, before, x, j, ahead, aheads, part, parts);
+}
+
+static const float sl_ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+// Whether every entry, or every entry's magnitude, lies beyond or below a limit;
+// an entry that is NaN does not.
+#define SL_TEST(name, lower, upper)                                                             \
+  SL_INLINE int name(                                                                            \
+      const int rows, const int columns, const float *x, int64_t x_row, float limit) {           \
+    sl_f32 failures = sl_zero();                                                                 \
+    for (int i = 0; i < rows; ++i)                                                               \
+      for (int j = 0; j < columns; j += SL_LANES) {                                              \
+        const sl_f32 entry = sl_load_n(x + i * x_row + j, columns - j);                          \
+        const sl_f32 failure = sl_load_n(sl_ones, columns - j);                                  \
+        failures = sl_add(failures, sl_less(lower, upper, sl_zero(), failure));                  \
+      }                                                                                          \
+    return sl_sum(failures) == 0.0f;                                                             \
+  }
+SL_TEST(sl_all_above, sl_set(limit), entry)
+SL_TEST(sl_all_magnitudes_below, sl_abs(entry), sl_set(limit))
+
+// ---- Layout ----
+
+// t[j][i] = x[i][j]; t has room for whole blocks of vectors both ways.
+SL_INLINE void sl_transpose_tile(
+    const int rows, const int columns, float *t, int64_t t_row, const float *x, int64_t x_row) {
+  for (int i = 0; i < rows; i += SL_LANES)
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_transpose(x + i * x_row + j, x_row, t + j * t_row + i, t_row);
+}
+
+// The transpose in bf16, rows 2p and 2p + 1 of it interleaved.
+SL_INLINE void sl_transpose_pairs(
+    const int rows, const int columns, uint16_t *t, int64_t t_row, const float *x,
+    int64_t x_row) {
+  float block[SL_LANES * SL_LANES];
+  for (int i = 0; i < rows; i += SL_LANES)
+    for (int j = 0; j < columns; j += SL_LANES) {
+      sl_transpose(x + i * x_row + j, x_row, block, SL_LANES);
+      for (int p = 0; p < SL_LANES / 2; ++p)
+        sl_pairs_store(
+            t + (j / 2 + p) * t_row + 2 * i,
+            sl_pairs_zip(
+                sl_load(block + 2 * p * SL_LANES), sl_load(block + (2 * p + 1) * SL_LANES)));
+    }
+}
+
+// Rows 2p and 2p + 1 of x in bf16, interleaved; an odd last row is paired with zeros.
+SL_INLINE void sl_to_pairs(
+    const int rows, const int columns, uint16_t *t, int64_t t_row, const float *x,
+    int64_t x_row) {
+  for (int i = 0; i < rows; i += 2)
+    for (int j = 0; j < columns; j += SL_LANES) {
+      const sl_f32 odd = i + 1 < rows ? sl_load(x + (i + 1) * x_row + j) : sl_zero();
+      sl_pairs_store(t + (i / 2) * t_row + 2 * j, sl_pairs_zip(sl_load(x + i * x_row + j), odd));
+    }
+}
+
+// The first `valid` of `columns` columns of a matrix in memory; zero beyond, and
+// everywhere when there is no matrix.
+SL_INLINE void sl_load_matrix(
+    const int rows, const int columns, float *t, int64_t t_row, const float *x, int64_t x_row,
+    int64_t valid) {
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_store(t + i * t_row + j, x ? sl_load_n(x + i * x_row + j, valid - j) : sl_zero());
+}
+
+// The first `valid` of `columns` columns to a matrix in memory, if there is one.
+SL_INLINE void sl_store_matrix(
+    const int rows, const int columns, float *x, int64_t x_row, const float *t, int64_t t_row,
+    int64_t valid) {
+  if (!x) return;
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_store_n(x + i * x_row + j, sl_load(t + i * t_row + j), valid - j);
+}
+
+// One column of a matrix in memory, from or to entries that lie side by side.
+SL_INLINE void sl_load_column(const int rows, float *t, const float *x, int64_t x_row) {
+  for (int i = 0; i < rows; ++i) t[i] = x ? x[i * x_row] : 0.0f;
+}
+SL_INLINE void sl_store_column(const int rows, float *x, int64_t x_row, const float *t) {
+  if (!x) return;
+  for (int i = 0; i < rows; ++i) x[i * x_row] = t[i];
+}
+
+// Rows of a tile to tokens in memory, rounded to their type; `streams` goes past
+// the caches where the machine can.
+#define SL_STORE_ROWS(name, type, store, stream)                                                 \
+  SL_INLINE void name(                                                                           \
+      int64_t rows, const int columns, type *x, int64_t x_row, const float *t, int64_t t_row,    \
+      int64_t valid, int streams) {                                                              \
+    for (int64_t i = 0; i < rows; ++i)                                                           \
+      for (int j = 0; j < columns; j += SL_LANES) {                                              \
+        const sl_f32 value = sl_load(t + i * t_row + j);                                         \
+        if (streams && j + SL_LANES <= valid)                                                    \
+          stream(x + i * x_row + j, value);                                                      \
+        else                                                                                     \
+          store(x + i * x_row + j, value, valid - j);                                            \
+      }                                                                                          \
+  }
+SL_STORE_ROWS(sl_store_rows_f32, float, sl_store_n, sl_stream)
+SL_STORE_ROWS(sl_store_rows_bf16, uint16_t, sl_store_bf16_n, sl_store_bf16)
+SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n, sl_store_f16)
+
+#pragma GCC diagnostic pop
+#endif
+
+// ---- The interface -----------------------------------------------------------------------------
+
+#define SL_EXPORT __attribute__((visibility("default")))
+
+// Arguments of the kernel. Token tensors are dense, [B, T, H, D] or [B, H, T, D];
+// docs/abi.md of Sluice says the rest.
+struct rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_args {
+  uint32_t abi;   // 1
+  uint32_t size;  // sizeof(struct rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_args)
+  int64_t batch;
+  int64_t length;       // tokens a batch row; of all packed sequences together
+  int64_t query_heads;  // heads of q and o: a multiple of heads
+  int64_t heads;        // heads of everything else
+  int64_t sequences;    // packed sequences; 0 when there are none
+  const int64_t *cu_seqlens;  // sequences + 1 offsets, or NULL
+  int32_t threads;            // 0: 1
+  int32_t layout;             // 0: [B, T, H, D]; 1: [B, H, T, D]
+  float scale;
+  uint32_t reserved;
+  void *workspace;  // aligned to 64 bytes
+  uint64_t workspace_size;
+  const float *initial_state;  // [B or sequences, heads, 64, 64], or NULL for zero
+  float *final_state;          // likewise, or NULL
+  float *o;  // f32 [B, T, query heads, 64]
+  const float *q;  // f32 [B, T, query heads, 64]: receptance
+  const float *k;  // f32 [B, T, heads, 64]: where a token writes
+  const float *v;  // f32 [B, T, heads, 64]: what a token writes
+  const float *w;  // f32 [B, T, heads, 64]: log of the negated log decay
+  const float *u;  // f32 [heads, 64]: weight of the present token
+};
+
+typedef struct rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_args arguments;
+int32_t rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_forward(const arguments *args);
+int64_t rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args);
+const char *rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_manifest(void);
+
+// ---- The workspace -----------------------------------------------------------------------------
+
+// Bytes of scratch memory a thread.
+enum { scratch_bytes = 99968 };
+
+static int64_t sequences_of(const arguments *args) {
+  return args->cu_seqlens ? args->sequences : args->batch;
+}
+
+// Threads that the caller asks for.
+static int64_t threads_of(const arguments *args) {
+  return args->threads ? args->threads : 1;
+}
+
+// An output that outgrows the caches goes past them.
+static int streams_output(const arguments *args) {
+  const int64_t rows = args->batch * args->length * args->query_heads;
+  return rows * 256 > 4194304;
+}
+
+// ---- The kernel --------------------------------------------------------------------------------
+
+// walk: one worker's share.
+//
+//   S = the state before the whole sequence
+//   for each chunk of 32 tokens:
+//     E_i = d_start ... d_i         from the start of i's sub-block of 16 tokens
+//     F_j = d_{j+1} ... d_end       to the end of j's sub-block
+//     T_r = product of d over sub-block r
+//     for each query head of the group:
+//       for each sub-block r:  Q = q E
+//         P_rr = sum_k q_ik k_jk d_{j+1,k} ... d_ik      exact, by running products
+//         for s = r-1 ... 0:  P_rs = Q (k F)_s^T;  Q = Q T_s
+//         O = Q S + P v
+//     S = diag(T) S + (k F)^T v
+static void walk(const arguments *args, int64_t item, char *scratch) {
+  const int64_t heads = args->heads;
+  const int64_t sequence = item / (heads);
+  const int64_t head = item % heads;
+  const int64_t valueTile = item % 1;
+  const int64_t group = args->query_heads / args->heads;
+  const int64_t batch_row = args->cu_seqlens ? 0 : sequence;
+  const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
+  const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
+  const int64_t length = end - begin;
+  const int64_t chunks = (length + 31) / 32;
+  const int64_t first_chunk = 0;
+  const int64_t last_chunk = chunks;
+  const int64_t value_begin = 64 * valueTile;
+  const int64_t streams = streams_output(args);
+  const float scale = args->scale;
+  const int64_t q_token = args->layout ? 64 : args->query_heads * 64;
+  const int64_t q_head = args->layout ? args->length * 64 : 64;
+  const float *q_in = (const float *)args->q + batch_row * args->length * args->query_heads * 64 + begin * q_token + head * group * q_head;
+  const int64_t k_token = args->layout ? 64 : heads * 64;
+  const int64_t k_head = args->layout ? args->length * 64 : 64;
+  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 64 + begin * k_token + head * k_head;
+  const int64_t v_token = args->layout ? 64 : heads * 64;
+  const int64_t v_head = args->layout ? args->length * 64 : 64;
+  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64 + begin * v_token + head * v_head;
+  const int64_t w_token = args->layout ? 64 : heads * 64;
+  const int64_t w_head = args->layout ? args->length * 64 : 64;
+  const float *w_in = (const float *)args->w + batch_row * args->length * heads * 64 + begin * w_token + head * w_head;
+  const float *u_in = args->u + head * 64;
+  const int64_t o_token = args->layout ? 64 : args->query_heads * 64;
+  const int64_t o_head = args->layout ? args->length * 64 : 64;
+  float *o_in = (float *)args->o + batch_row * args->length * args->query_heads * 64 + begin * o_token + head * group * o_head;
+  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
+  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096 : NULL;
+  float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
+  float *const k = (float *)(scratch + 16384);  // 32 x 64: keys of the chunk
+  float *const v = (float *)(scratch + 24576);  // 32 x 64: values of the chunk
+  float *const d = (float *)(scratch + 32768);  // 32 x 64: decays of the chunk
+  float *const kF = (float *)(scratch + 40960);  // 32 x 64: keys decayed to the end of their sub-block
+  float *const T = (float *)(scratch + 49152);  // 2 x 64: product of the decays of each sub-block
+  float *const E = (float *)(scratch + 50176);  // 32 x 64: running products from a sub-block's start
+  float *const kT = (float *)(scratch + 58368);  // 64 x 32: the same keys, transposed: the right operand of the scores
+  float *const q = (float *)(scratch + 66560);  // 32 x 64: queries of the chunk, scaled
+  float *const bonus_terms = (float *)(scratch + 74752);  // 32 x 64: summands of the bonus
+  float *const bonus = (float *)(scratch + 82944);  // 32 x 1: weight of each token's own value
+  float *const P = (float *)(scratch + 83072);  // 32 x 32: scores of the chunk's tokens on each other
+  float *const qE = (float *)(scratch + 87168);  // 32 x 64: queries under the decay since their sub-block's start
+  float *const O = (float *)(scratch + 95360);  // 16 x 64: outputs of a sub-block
+  float *const w = (float *)(scratch + 99456);  // 1 x 64: decay from a sub-block's end to the chunk's
+
+  sl_load_matrix(64, 64, S, 64, initial_state_in ? initial_state_in + value_begin : NULL, 64, 64);
+  for (int64_t c = first_chunk; c < last_chunk; ++c) {
+    const int64_t tokens = sl_least(32, length - 32 * c);
+    // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
+    // k = k
+    for (int64_t row = 0; row < tokens; ++row) {
+      const float *k_row = k_in + (32 * c + row) * k_token;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((k + row * 64) + column, sl_load(k_row + column));
+      }
+    }
+    for (int64_t row = tokens; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((k + row * 64) + column, sl_set(0.0f));
+      }
+    }
+    // v = v
+    for (int64_t row = 0; row < tokens; ++row) {
+      const float *v_row = v_in + (32 * c + row) * v_token + value_begin;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((v + row * 64) + column, sl_load(v_row + column));
+      }
+    }
+    for (int64_t row = tokens; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((v + row * 64) + column, sl_set(0.0f));
+      }
+    }
+    // decays as factors in [0, 1]
+    // d = exp(-exp(w))
+    for (int64_t row = 0; row < tokens; ++row) {
+      const float *w_row = w_in + (32 * c + row) * w_token;
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((d + row * 64) + column, sl_exp(sl_neg(sl_exp(sl_load(w_row + column)))));
+      }
+    }
+    for (int64_t row = tokens; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store((d + row * 64) + column, sl_set(1.0f));
+      }
+    }
+    for (int64_t r = 0; r < 2; ++r) {
+      sl_scan(16, 64, 0, 1, E + (16 * r) * 64, 64, d + (16 * r) * 64, 64);
+      sl_scan(16, 64, 1, 1, kF + (16 * r) * 64, 64, d + (16 * r) * 64, 64);
+      sl_reduce_rows(16, 64, 1, T + r * 64, d + (16 * r) * 64, 64);
+    }
+    // kF = kF * k
+    for (int64_t row = 0; row < 32; ++row) {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(
+            (kF + row * 64) + column,
+            sl_mul(sl_load((kF + row * 64) + column), sl_load((k + row * 64) + column)));
+      }
+    }
+    sl_transpose_tile(32, 64, kT, 32, kF, 64);
+    for (int64_t g = 0; g < group; ++g) {
+      // q = scale * q
+      for (int64_t row = 0; row < tokens; ++row) {
+        const sl_f32 scale_all = sl_set(scale);
+        const float *q_row = q_in + (32 * c + row) * q_token + g * q_head;
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store((q + row * 64) + column, sl_mul(scale_all, sl_load(q_row + column)));
+        }
+      }
+      for (int64_t row = tokens; row < 32; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store((q + row * 64) + column, sl_set(0.0f));
+        }
+      }
+      // bonus_terms = scale * q * u * k
+      for (int64_t row = 0; row < tokens; ++row) {
+        const sl_f32 scale_all = sl_set(scale);
+        const float *q_row = q_in + (32 * c + row) * q_token + g * q_head;
+        const float *k_row = k_in + (32 * c + row) * k_token;
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(
+              (bonus_terms + row * 64) + column,
+              sl_mul(sl_mul(sl_mul(scale_all, sl_load(q_row + column)), sl_load(u_in + column)), sl_load(k_row + column)));
+        }
+      }
+      for (int64_t row = tokens; row < 32; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store((bonus_terms + row * 64) + column, sl_set(0.0f));
+        }
+      }
+      sl_sum_columns(32, 64, bonus, bonus_terms, 64);
+      // qE = q * E
+      for (int64_t row = 0; row < 32; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(
+              (qE + row * 64) + column,
+              sl_mul(sl_load((q + row * 64) + column), sl_load((E + row * 64) + column)));
+        }
+      }
+      for (int64_t r = 0; r < 2; ++r) {
+        sl_decayed_scores(
+            16, 64, 1, P + (16 * r) * 32 + 16 * r, 32, q + (16 * r) * 64, 64, k + (16 * r) * 64, 64,
+            d + (16 * r) * 64, 64);
+        for (int64_t i = 0; i < 16; ++i) {
+          // P = bonus
+          {
+            (P + (16 * r + i) * 32 + 16 * r + i)[0] = (bonus + (16 * r + i))[0];
+          }
+        }
+        for (int64_t s = r - 1; s >= 0; --s) {
+          sl_multiply(
+              16, 16, 6, 2, P + (16 * r) * 32 + 16 * s, 32, qE + (16 * r) * 64, 64, 1, kT + 16 * s, 32, 64,
+              (sl_before){0, NULL, NULL});
+          // qE = qE * T
+          for (int64_t row = 0; row < 16; ++row) {
+            for (int64_t column = 0; column < 64; column += SL_LANES) {
+              sl_store(
+                  (qE + (16 * r) * 64 + row * 64) + column,
+                  sl_mul(sl_load((qE + (16 * r) * 64 + row * 64) + column), sl_load(T + s * 64 + column)));
+            }
+          }
+        }
+        // O = q S + P v
+        sl_multiply(16, 64, 4, 3, O, 64, qE + (16 * r) * 64, 64, 1, S, 64, 64, (sl_before){0, NULL, NULL});
+        sl_multiply(
+            16, 64, 4, 3, O, 64, P + (16 * r) * 32, 32, 1, v, 64, 16 * r + 16, (sl_before){1, NULL, NULL});
+        sl_store_rows_f32(
+            sl_least(16, length - (32 * c + 16 * r)), 64,
+            o_in + (32 * c + 16 * r) * o_token + g * o_head + value_begin, o_token, O, 64, 64, streams);
+      }
+    }
+    // S = diag(decay of the chunk) S + k^T v
+    // w = T
+    {
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(w + column, sl_load((T + 1 * 64) + column));
+      }
+    }
+    for (int64_t s = 1 - 1; s >= 0; --s) {
+      // kF = kF * w
+      for (int64_t row = 0; row < 16; ++row) {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(
+              (kF + (16 * s) * 64 + row * 64) + column,
+              sl_mul(sl_load((kF + (16 * s) * 64 + row * 64) + column), sl_load(w + column)));
+        }
+      }
+      // w = w * T
+      {
+        for (int64_t column = 0; column < 64; column += SL_LANES) {
+          sl_store(w + column, sl_mul(sl_load(w + column), sl_load((T + s * 64) + column)));
+        }
+      }
+    }
+    sl_multiply(64, 64, 4, 3, S, 64, kF, 1, 64, v, 64, 32, (sl_before){1, w, NULL});
+  }
+  sl_store_matrix(64, 64, final_state_in ? final_state_in + value_begin : NULL, 64, S, 64, 64);
+}
+
+// ---- The entries -------------------------------------------------------------------------------
+
+// 0, or what is wrong with the sizes.
+static int32_t check_sizes(const arguments *args) {
+  if (!args) return 2;
+  if (args->abi != 1 || args->size != sizeof *args) return 1;
+  if (args->batch < 0 || args->length < 0 || args->heads < 1) return 3;
+  if (args->query_heads < 1 || args->query_heads % args->heads) return 3;
+  int64_t elements = args->batch;
+  if (__builtin_mul_overflow(elements, args->length + 1, &elements) ||
+      __builtin_mul_overflow(elements, args->query_heads, &elements) ||
+      __builtin_mul_overflow(elements, 4160, &elements))
+    return 3;
+  if (args->layout < 0 || args->layout > 1 || args->threads < 0) return 7;
+  if (args->cu_seqlens) {
+    if (args->batch != 1 || args->sequences < 1) return 4;
+    if (args->cu_seqlens[0] || args->cu_seqlens[args->sequences] != args->length) return 4;
+    for (int64_t n = 0; n < args->sequences; ++n)
+      if (args->cu_seqlens[n] > args->cu_seqlens[n + 1]) return 4;
+  }
+  return 0;
+}
+
+SL_EXPORT int64_t rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_workspace_size(const arguments *args) {
+  const int32_t problem = check_sizes(args);
+  if (problem) return -problem;
+  return threads_of(args) * scratch_bytes;
+}
+
+// 0, or what is wrong with the pointers.
+static int32_t check_pointers(const arguments *args) {
+  if (args->batch * args->length > 0 && (!args->q || !args->k || !args->v || !args->w || !args->o)) return 2;
+  if (!args->u) return 2;
+  if (!args->workspace) return 2;
+  if ((int64_t)args->workspace_size < rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_workspace_size(args)) return 5;
+  uintptr_t halves = 0, words = (uintptr_t)args->initial_state;
+  words |= (uintptr_t)args->final_state;
+  words |= (uintptr_t)args->q;
+  words |= (uintptr_t)args->k;
+  words |= (uintptr_t)args->v;
+  words |= (uintptr_t)args->w;
+  words |= (uintptr_t)args->u;
+  words |= (uintptr_t)args->o;
+  if (words % 4 || halves % 2 || (uintptr_t)args->workspace % 64) return 6;
+  return 0;
+}
+
+// One thread's part: of every phase the items that it is dealt. Workers of one phase do
+// not see each other, so which thread takes an item changes no bit.
+static void run(const arguments *args, int64_t thread, int is_team) {
+  char *scratch = (char *)args->workspace + thread * scratch_bytes;
+  // Padding is read with the rest: it must hold numbers.
+  memset(scratch, 0, scratch_bytes);
+  const uint64_t mode = sl_flush_denormals_begin();
+  const int64_t walk_items = sequences_of(args) * args->heads;
+#ifdef _OPENMP
+  if (is_team) {
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t item = 0; item < walk_items; ++item) walk(args, item, scratch);
+  } else
+#endif
+    for (int64_t item = 0; item < walk_items; ++item) walk(args, item, scratch);
+  sl_stream_end();
+  (void)is_team;
+  sl_flush_denormals_end(mode);
+}
+
+SL_EXPORT int32_t rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_forward(const arguments *args) {
+  int32_t problem = check_sizes(args);
+  if (!problem) problem = check_pointers(args);
+  if (problem) return problem;
+#ifdef _OPENMP
+  const int64_t threads = threads_of(args);
+  if (threads > 1) {
+#pragma omp parallel num_threads((int)threads)
+    run(args, omp_get_thread_num(), 1);
+    return 0;
+  }
+#endif
+  run(args, 0, 0);
+  return 0;
+}
+
+SL_EXPORT const char *rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_manifest(void) {
+  return
+      "{\"abi\":1,\"gateClass\":\"vector along key\",\"gateType\":\"f32\",\"inputs\":[{\"axes\":1,"
+      "\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"size\":64,\"summary\":\"re"
+      "ceptance\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role"
+      "\":\"operand\",\"size\":64,\"summary\":\"where a token writes\",\"type\":\"f32\"},{\"axes\":"
+      "2,\"domain\":[\"-inf\",\"inf\"],\"name\":\"v\",\"role\":\"operand\",\"size\":64,\"summary\":"
+      "\"what a token writes\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-1.7976931348623157e+308"
+      "\",\"1.7976931348623157e+308\"],\"name\":\"w\",\"role\":\"gate\",\"size\":64,\"summary\":\"l"
+      "og of the negated log decay\",\"type\":\"f32\"},{\"axes\":1,\"domain\":[\"-1.797693134862315"
+      "7e+308\",\"1.7976931348623157e+308\"],\"name\":\"u\",\"role\":\"parameter\",\"size\":64,\"su"
+      "mmary\":\"weight of the present token\",\"type\":\"f32\"}],\"key\":64,\"name\":\"rwkv6_k64_v"
+      "64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1\",\"plan\":{\"chunk\":32,\"keyTile\":"
+      "64,\"materialization\":{\"none\":{}},\"products\":\"f32\",\"schedule\":\"chunk-fused\",\"sub"
+      "Block\":16,\"threads\":1,\"valueTile\":64},\"recurrence\":{\"defaultScale\":\"one\",\"inputs"
+      "\":[{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"q\",\"role\":\"query\",\"summary\":"
+      "\"receptance\"},{\"axes\":1,\"domain\":[\"-inf\",\"inf\"],\"name\":\"k\",\"role\":\"operand"
+      "\",\"summary\":\"where a token writes\"},{\"axes\":2,\"domain\":[\"-inf\",\"inf\"],\"name\":"
+      "\"v\",\"role\":\"operand\",\"summary\":\"what a token writes\"},{\"axes\":1,\"domain\":[\"-1"
+      ".7976931348623157e+308\",\"1.7976931348623157e+308\"],\"name\":\"w\",\"role\":\"gate\",\"sum"
+      "mary\":\"log of the negated log decay\"},{\"axes\":1,\"domain\":[\"-1.7976931348623157e+308"
+      "\",\"1.7976931348623157e+308\"],\"name\":\"u\",\"role\":\"parameter\",\"summary\":\"weight o"
+      "f the present token\"}],\"name\":\"rwkv6\",\"output\":{\"binary\":{\"_0\":\"multiply\",\"_1"
+      "\":{\"input\":{\"_0\":\"scale\",\"_1\":0}},\"_2\":{\"sum\":{\"_0\":1,\"_1\":{\"binary\":{\"_"
+      "0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"q\",\"_1\":1}},\"_2\":{\"binary\":{\"_0\":\"add"
+      "\",\"_1\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}},\"_2\":{\"binary\":{\"_0\":"
+      "\"multiply\",\"_1\":{\"input\":{\"_0\":\"u\",\"_1\":1}},\"_2\":{\"binary\":{\"_0\":\"multipl"
+      "y\",\"_1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":{\"input\":{\"_0\":\"v\",\"_1\":2}}}}}"
+      "}}}}}}}}},\"problems\":[],\"states\":[{\"axes\":3,\"name\":\"S\",\"update\":{\"binary\":{\"_"
+      "0\":\"add\",\"_1\":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\""
+      ":{\"unary\":{\"_0\":\"negate\",\"_1\":{\"unary\":{\"_0\":\"exp\",\"_1\":{\"input\":{\"_0\":"
+      "\"w\",\"_1\":1}}}}}}}},\"_2\":{\"state\":{\"_0\":\"S\",\"_1\":3,\"previous\":true}}}},\"_2\""
+      ":{\"binary\":{\"_0\":\"multiply\",\"_1\":{\"input\":{\"_0\":\"k\",\"_1\":1}},\"_2\":{\"input"
+      "\":{\"_0\":\"v\",\"_1\":2}}}}}}}],\"summary\":\"RWKV-6: decay exp(-exp(w)) per key, read bef"
+      "ore write, bonus u\"},\"sluice\":\"0.1.0\",\"stateColumns\":64,\"target\":\"generic\",\"type"
+      "\":\"f32\",\"value\":64}";
+}
+
+// For programs that load one library at a time.
+SL_EXPORT int32_t sluice_forward(const arguments *args)
+    __attribute__((weak, alias("rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_forward")));
+SL_EXPORT int64_t sluice_workspace_size(const arguments *args)
+    __attribute__((weak, alias("rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_workspace_size")));
+SL_EXPORT const char *sluice_manifest(void)
+    __attribute__((weak, alias("rwkv6_k64_v64_f32_gf32_generic_fused_c32_s16_kt64_vt64_m0_pf32_n1_manifest")));
