@@ -56,6 +56,8 @@ extension Plan {
   /// Sub-blocks, key tiles and value tiles that leave a rest: everything that can be forgotten.
   static let faultyFused = Plan(
     schedule: "chunk-fused", chunk: 16, subBlock: 4, keyTile: 10, valueTile: 16)
+  static let faultyRegister = Plan(
+    schedule: "register-recurrent", chunk: 16, subBlock: 16, keyTile: 20, valueTile: 16)
   static let faultySegmented = Plan(
     schedule: "segmented", chunk: 8, subBlock: 8, keyTile: 20, valueTile: 16,
     materialization: .segments(3))

@@ -53,9 +53,8 @@ extension PlantedFault {
       "sl_block_end(t + i * t_row + j * SL_LANES, sum[i][j], part)",
       "sl_block_end(t + i * t_row + j * SL_LANES, sl_mul(sum[i][j], sl_set(1.0001f)), part)"),
     source(
-      "an output in the wrong place of its vector",
-      "store(x + i * x_row + j, sl_load(t + i * t_row + j)",
-      "store(x + i * x_row + j, sl_load(t + (i ? i - 1 : 0) * t_row + j)"),
+      "outputs of the token before", "sl_f32 value = sl_load(t + i * t_row + j)",
+      "sl_f32 value = sl_load(t + (i ? i - 1 : 0) * t_row + j)"),
     // Conduct.
     source(
       "scratch memory shared by threads", "thread * scratch_bytes", "0 * thread * scratch_bytes"),

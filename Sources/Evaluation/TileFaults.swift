@@ -136,6 +136,13 @@ extension PlantedFault {
     statements("a normalizer that is not stored", in: "linear-attention-normalized") {
       if case .firstValueTile = $0 { [] } else { nil }
     },
+    statements("a test that is never asked", plan: .faultyRegister) {
+      guard case .when(_, let folded, otherwise: _) = $0 else { return nil }
+      return folded
+    },
+    statements("a state that is not handed on", plan: .faultyRegister) {
+      if case .exchange = $0 { [] } else { nil }
+    },
     operations("segments added without their decay", plan: .faultySegmented) {
       guard case .map(var map) = $0, map.operands["u"] != nil else { return nil }
       map.expression = .input("s", .scalar) + .input("u", .scalar)

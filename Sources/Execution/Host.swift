@@ -71,10 +71,16 @@ public struct Host: Hashable, Codable, Sendable {
     ].joined(separator: ", ")
   }
 
+  /// Processors that have one unit for `vdpbf16ps` and two for multiply-adds.
+  private static let slowPairs: Set<String> = [
+    "cooperlake", "sapphirerapids", "emeraldrapids", "graniterapids", "graniterapids-d",
+  ]
+
   private func withCaches(_ target: Target) -> Target {
     var target = target
     target.firstLevelCache = cacheSizes[1] ?? target.firstLevelCache
     target.secondLevelCache = cacheSizes[2] ?? target.secondLevelCache
+    if Self.slowPairs.contains(cpuName) { target.bfloat16ProductRate = 1 }
     if target.architecture == architecture || target.architecture == nil {
       target.emulator = []
       target.compilerArguments.removeAll { $0.hasPrefix("--target=") }

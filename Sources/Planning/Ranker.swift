@@ -19,8 +19,7 @@ public struct CostModel: Ranker {
     let V = Double(specification.value)
     let C = Double(plan.chunk)
     let c = Double(plan.subBlock)
-    // A product in bf16 pairs does two steps in one instruction.
-    let step = plan.products == .bf16 ? 0.5 : 1.0
+    let step = plan.products == .bf16 ? 1 / specification.target.bfloat16ProductRate : 1.0
     let valueTiles = (V / Double(plan.valueTile)).rounded(.up)
     var cost = 2 * K * V / lanes * step
     if plan.schedule == "register-recurrent" {
@@ -35,7 +34,7 @@ public struct CostModel: Ranker {
       // Every token takes the whole state from the cache and puts it back.
       cost = 3 * K * V / lanes + stateTraffic(plan, specification) + 200
     } else {
-      cost += (C + c) / 2 * V / lanes * step
+      cost += (C + c) / 2 * V / lanes
       cost += stateTraffic(plan, specification) * 3 / C
       cost += valueTiles * scores(plan, specification)
       if specification.normalForm.diagonal?.valueGate != nil { cost += c * V / lanes }

@@ -10,6 +10,9 @@ public struct Target: Hashable, Codable, Sendable {
   public var vectorRegisters: Int
   /// Whether the machine multiplies pairs of bf16 into f32 (`vdpbf16ps`).
   public var hasBFloat16Products: Bool
+  /// How many multiplications of bf16 pairs the machine does in the time of one in f32: two where
+  /// `vdpbf16ps` runs as often as a multiply-add, one where it has half the units.
+  public var bfloat16ProductRate: Double
   /// Bytes of first-level data cache and second-level cache of one core.
   public var firstLevelCache: Int
   public var secondLevelCache: Int
@@ -20,7 +23,8 @@ public struct Target: Hashable, Codable, Sendable {
 
   public init(
     name: String, vocabulary: String, lanes: Int, vectorRegisters: Int,
-    hasBFloat16Products: Bool = false, firstLevelCache: Int = 32 << 10,
+    hasBFloat16Products: Bool = false, bfloat16ProductRate: Double = 2,
+    firstLevelCache: Int = 32 << 10,
     secondLevelCache: Int = 512 << 10, compilerArguments: [String], emulator: [String] = []
   ) {
     self.name = name
@@ -28,6 +32,7 @@ public struct Target: Hashable, Codable, Sendable {
     self.lanes = lanes
     self.vectorRegisters = vectorRegisters
     self.hasBFloat16Products = hasBFloat16Products
+    self.bfloat16ProductRate = bfloat16ProductRate
     self.firstLevelCache = firstLevelCache
     self.secondLevelCache = secondLevelCache
     self.compilerArguments = compilerArguments

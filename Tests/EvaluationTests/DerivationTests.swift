@@ -48,6 +48,14 @@ struct DerivationTests {
             valueTile: valueTile))
       }
     }
+    for chunk in [2, 6, 8] {
+      for valueTile in [value, 3] {
+        plans.append(
+          Plan(
+            schedule: "register-recurrent", chunk: chunk, subBlock: chunk, keyTile: key,
+            valueTile: valueTile))
+      }
+    }
     return plans
       + [value, 3, 1].map {
         Plan(schedule: "token-recurrent", chunk: 1, subBlock: 1, keyTile: key, valueTile: $0)
