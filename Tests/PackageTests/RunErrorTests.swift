@@ -117,10 +117,13 @@ import Testing
     #expect(throws: SluiceError.self) {
       try call.forward(inputs: inputs, shape: ProblemShape(length: 1, key: 16, value: 8))
     }
-    #expect(throws: SluiceError.self) {
-      try call.forward(
-        inputs: inputs, shape: ProblemShape(batch: 1 << 40, length: 1 << 40, key: 8, value: 8))
+    // A shape that was checked when it was made, and then changed.
+    var beyond = shape
+    (beyond.batch, beyond.length) = (1 << 40, 1 << 40)
+    #expect(throws: ShapeError.self) {
+      try ProblemShape(batch: 1 << 40, length: 1 << 40, key: 8, value: 8)
     }
+    #expect(throws: SluiceError.self) { try call.forward(inputs: inputs, shape: beyond) }
     #expect(throws: SluiceError.self) {
       try call.forward(inputs: inputs, shape: shape, initialState: [1])
     }
