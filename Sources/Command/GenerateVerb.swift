@@ -15,7 +15,7 @@ struct GenerateVerb: AsyncParsableCommand {
 
   @OptionGroup var kernel: KernelOptions
   @OptionGroup var tools: ToolOptions
-  @Option(help: "normal-form, plan, tile, source, header, asm or manifest (default source).")
+  @Option(help: "The stage to print; source if none is named.")
   var emit: Stage?
   @Option(
     name: .shortAndLong,

@@ -15,7 +15,7 @@ struct VerifyVerb: AsyncParsableCommand {
       "Verify the whole grid: every recurrence, target, schedule, f32 and bf16, and sizes.",
       discussion: "What is given of these narrows it."))
   var all = false
-  @Option(help: "quick or full.") var effort: VerifyOptions.Effort = .quick
+  @Option(help: "How much is tried.") var effort: VerifyOptions.Effort = .quick
   @Option(help: "Draws the problems.") var seed: UInt64 = 1
   @Option(
     name: .shortAndLong, help: "Try the numbers of this safetensors file too, before drawn ones.")

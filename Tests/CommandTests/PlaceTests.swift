@@ -32,10 +32,9 @@ import Testing
       "mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]
     ).run()
     guard mount.succeeded else {
-      print("left out: a full disk needs the right to mount one: \(mount.errors)")
-      return
+      try Test.cancel("A full disk needs the right to mount one: \(mount.errors)")
     }
-    defer { _ = umount2(disk, Int32(MNT_DETACH.rawValue)) }
+    defer { _ = umount2(disk, Int32(MNT_DETACH)) }
     let package = try await scene.package()
     let shape = try ProblemShape(length: 2000, queryHeads: 2, heads: 2, key: 8, value: 8)
     try SafeTensors.write(

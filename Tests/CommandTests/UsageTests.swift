@@ -72,7 +72,7 @@ import Testing
     (["verify", "gla", "--package", "package"], "Give one of"),
     (["verify", "gla", "--effort", "most"], "'most' is invalid"),
     (["verify", "gla", "--seed", "-1"], "--seed"),
-    (["verify", "--all", "--package", "package"], "--all verifies no package"),
+    (["verify", "--all", "--package", "package"], "--all takes neither --package"),
     (["bench"], "Give one of"),
     (["bench", "gla", "--calls", "0"], "--calls must be from 1 to 10000"),
     (["bench", "gla", "--calls", "-1"], "--calls must be from 1 to 10000"),

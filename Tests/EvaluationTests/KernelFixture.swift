@@ -28,6 +28,17 @@ final class KernelFixture: Sendable {
       gateType: gateType, target: target)
   }
 
+  /// A right kernel, built.
+  func build(_ specification: KernelSpecification, _ plan: Plan) async throws -> BuiltKernel {
+    let kernel = try Emitter.emit(specification, plan)
+    var job = builder.job(kernel.source, for: specification.target)
+    job.optimisation = ["-O1"]
+    let library = "\(folder)/\(kernel.name).so"
+    try await builder.build(job, to: library)
+    return BuiltKernel(
+      library: library, manifest: kernel.manifest, target: specification.target)
+  }
+
   /// Compiles a source and verifies what comes out.
   func assess(
     _ source: SourceFile, _ manifest: KernelManifest, for target: Target, openMP: Bool = true,

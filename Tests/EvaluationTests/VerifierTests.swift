@@ -1,5 +1,7 @@
 import Emission
 import Evaluation
+import Execution
+import Foundation
 import Recurrences
 import Schedules
 import Targets
@@ -44,6 +46,60 @@ struct VerifierTests {
     }
   }
 
+  @Test("Two plans give one answer, and two recurrences do not")
+  func agreement() async throws {
+    let fixture = try await KernelFixture()
+    let options = VerifyOptions(
+      seed: Self.seed, builder: fixture.builder, cache: fixture.cache)
+    let gla = try KernelFixture.specification("gla")
+    let one = try await fixture.build(gla, Self.plan(gla, "chunk-fused"))
+    for schedule in ["segmented", "register-recurrent", "token-recurrent"] {
+      let other = try await fixture.build(gla, Self.plan(gla, schedule))
+      let assessment = try await verifyAgreement(one, other, options: options)
+      #expect(assessment.passed, "\(assessment)")
+      #expect(assessment.checks.count > 20)
+    }
+    let simple = try KernelFixture.specification("simple-gla")
+    let stranger = try await fixture.build(simple, Self.plan(simple, "chunk-fused"))
+    await #expect(throws: SluiceError.self) {
+      try await verifyAgreement(one, stranger, options: options)
+    }
+    // A library under another's manifest: the answers differ, and are reported.
+    var wrong = stranger
+    wrong.manifest = one.manifest
+    await #expect(throws: SluiceError.self) {
+      let assessment = try await verifyAgreement(one, wrong, options: options)
+      if !assessment.passed { throw SluiceError(.verification, "it differs") }
+    }
+  }
+
+  @Test("A library that is none is refused with a sentence")
+  func noLibrary() async throws {
+    let fixture = try await KernelFixture()
+    let gla = try KernelFixture.specification("gla")
+    let kernel = try Emitter.emit(gla, Self.plan(gla, "chunk-fused"))
+    try Files.write("no library", to: "\(fixture.folder)/none.so")
+    for name in ["none.so", "absent.so"] {
+      await #expect(throws: SluiceError.self) {
+        try await verify(
+          library: "\(fixture.folder)/\(name)", manifest: kernel.manifest, target: .generic,
+          options: VerifyOptions(seed: 1, builder: fixture.builder, cache: fixture.cache))
+      }
+    }
+  }
+
+  @Test("An assessment travels as JSON")
+  func json() async throws {
+    let fixture = try await KernelFixture()
+    let fault = try #require(PlantedFault.all.first { $0.name == "the last row dropped" })
+    let kernel = try fault.emit(for: .generic)
+    let assessment = try await fixture.assess(
+      kernel.source, kernel.manifest, for: .generic, seed: Self.seed, stopsEarly: true)
+    #expect(!assessment.passed)
+    let data = try JSONEncoder().encode(assessment)
+    #expect(try JSONDecoder().decode(Assessment.self, from: data) == assessment)
+  }
+
   @Test("Element types pass", arguments: [ElementType.bf16, .f16])
   func types(_ type: ElementType) async throws {
     let fixture = try await KernelFixture()
@@ -54,7 +110,6 @@ struct VerifierTests {
       let assessment = try await fixture.assess(
         kernel.source, kernel.manifest, for: specification.target, seed: Self.seed)
       #expect(assessment.passed, "\(assessment)")
-      if name == "gla" { print(assessment) }
     }
   }
 }
