@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import Targets
 
 /// A kernel library mapped into this process; unmapped when the last reference goes.
@@ -16,18 +17,28 @@ public final class LoadedLibrary: Sendable {
         .badInput,
         "\(path) was built for \(header.architecture.title), and this machine is \(host.title).")
     }
-    for dependency in dependencies {
-      guard dlopen(dependency, RTLD_NOW | RTLD_GLOBAL) != nil else {
-        throw SluiceError(.badInput, "Cannot load \(dependency): \(Self.lastError()).")
-      }
-    }
-    // A bare name would be searched for; a path is opened as it is.
-    guard let handle = dlopen(path.contains("/") ? path : "./\(path)", RTLD_NOW | RTLD_LOCAL)
-    else {
-      throw SluiceError(.badInput, "Cannot load \(path): \(Self.lastError()).")
-    }
     self.path = path
-    self.handle = handle
+    handle = try Self.loading.withLock { _ -> UnsafeMutableRawPointer in
+      for dependency in dependencies { try Self.load(dependency: dependency) }
+      // A bare name would be searched for; a path is opened as it is.
+      guard let handle = dlopen(path.contains("/") ? path : "./\(path)", RTLD_NOW | RTLD_LOCAL)
+      else {
+        throw SluiceError(.badInput, "Cannot load \(path): \(Self.lastError()).")
+      }
+      return handle
+    }
+  }
+
+  /// One load at a time, so that no other comes between looking for a dependency and loading it.
+  private static let loading = Mutex(())
+
+  /// A runtime that is there already, from whatever folder, is taken: a second OpenMP ends the process.
+  private static func load(dependency: String) throws {
+    let name = dependency.split(separator: "/").last.map(String.init) ?? dependency
+    if dlopen(name, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL) != nil { return }
+    guard dlopen(dependency, RTLD_NOW | RTLD_GLOBAL) != nil else {
+      throw SluiceError(.badInput, "Cannot load \(dependency): \(lastError()).")
+    }
   }
 
   deinit { dlclose(handle) }
