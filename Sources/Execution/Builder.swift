@@ -36,10 +36,11 @@ public struct Builder: Sendable {
   /// Writes the source into an empty folder, compiles it there and returns the product's path.
   func compile(_ job: BuildJob, in folder: String) async throws -> String {
     try Files.write(job.source.text, to: "\(folder)/\(job.source.name)")
-    // Messages in English, and no dates, whatever the user's environment says.
+    // Messages in English, and no dates, whatever the user's environment says; and clang's own
+    // temporary files in the folder that goes, should it be stopped.
     let program = Program(
       toolchain.path, job.arguments, folder: folder,
-      environment: ["LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"])
+      environment: ["LC_ALL": "C", "SOURCE_DATE_EPOCH": "0", "TMPDIR": "."])
     let outcome = try await program.run(limit: limit)
     let product = "\(folder)/\(job.output.fileName)"
     guard outcome.succeeded, Files.isRegular(product) else {
