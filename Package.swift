@@ -88,6 +88,10 @@ let package = Package(
     .testTarget(
       name: "EvaluationTests", dependencies: ["Evaluation"],
       swiftSettings: settings),
+    // Runs the built command: needs a compiler, and this CPU.
+    .testTarget(
+      name: "CommandTests", dependencies: ["Sluice", "SluiceExecutable", "TestSupport"],
+      swiftSettings: settings),
     // Needs clang, and qemu for the targets that this CPU is not.
     .testTarget(
       name: "VocabularyTests",

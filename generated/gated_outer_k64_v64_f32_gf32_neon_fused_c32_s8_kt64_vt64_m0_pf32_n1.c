@@ -1043,6 +1043,14 @@ SL_TEST(sl_all_magnitudes_below, sl_abs(entry), sl_set(limit))
 
 // ---- Layout ----
 
+// Rows from `from` on hold one number.
+SL_INLINE void sl_fill_rows(
+    int64_t from, const int rows, const int columns, float *t, int64_t t_row, float value) {
+  for (int64_t i = from; i < rows; ++i)
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_store_n(t + i * t_row + j, sl_set(value), columns - j);
+}
+
 // t[j][i] = x[i][j]; t has room for whole blocks of vectors both ways.
 SL_INLINE void sl_transpose_tile(
     const int rows, const int columns, float *t, int64_t t_row, const float *x, int64_t x_row) {
@@ -1203,9 +1211,8 @@ static int streams_output(const arguments *args) {
 //     S = diag(T) S diag(Tv) + (k F)^T v
 static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t heads = args->heads;
-  const int64_t sequence = item / (heads);
+  const int64_t sequence = item / heads;
   const int64_t head = item % heads;
-  const int64_t valueTile = item % 1;
   const int64_t group = args->query_heads / args->heads;
   const int64_t batch_row = args->cu_seqlens ? 0 : sequence;
   const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
@@ -1214,29 +1221,36 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t chunks = (length + 31) / 32;
   const int64_t first_chunk = 0;
   const int64_t last_chunk = chunks;
-  const int64_t value_begin = 64 * valueTile;
   const int64_t streams = streams_output(args);
   const float scale = args->scale;
   const int64_t q_token = args->layout ? 64 : args->query_heads * 64;
   const int64_t q_head = args->layout ? args->length * 64 : 64;
-  const float *q_in = (const float *)args->q + batch_row * args->length * args->query_heads * 64 + begin * q_token + head * group * q_head;
+  const float *q_in = (const float *)args->q + batch_row * args->length * args->query_heads * 64
+      + begin * q_token + head * group * q_head;
   const int64_t k_token = args->layout ? 64 : heads * 64;
   const int64_t k_head = args->layout ? args->length * 64 : 64;
-  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 64 + begin * k_token + head * k_head;
+  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 64
+      + begin * k_token + head * k_head;
   const int64_t v_token = args->layout ? 64 : heads * 64;
   const int64_t v_head = args->layout ? args->length * 64 : 64;
-  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64 + begin * v_token + head * v_head;
+  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64
+      + begin * v_token + head * v_head;
   const int64_t g_token = args->layout ? 64 : heads * 64;
   const int64_t g_head = args->layout ? args->length * 64 : 64;
-  const float *g_in = (const float *)args->g + batch_row * args->length * heads * 64 + begin * g_token + head * g_head;
+  const float *g_in = (const float *)args->g + batch_row * args->length * heads * 64
+      + begin * g_token + head * g_head;
   const int64_t gv_token = args->layout ? 64 : heads * 64;
   const int64_t gv_head = args->layout ? args->length * 64 : 64;
-  const float *gv_in = (const float *)args->gv + batch_row * args->length * heads * 64 + begin * gv_token + head * gv_head;
+  const float *gv_in = (const float *)args->gv + batch_row * args->length * heads * 64
+      + begin * gv_token + head * gv_head;
   const int64_t o_token = args->layout ? 64 : args->query_heads * 64;
   const int64_t o_head = args->layout ? args->length * 64 : 64;
-  float *o_in = (float *)args->o + batch_row * args->length * args->query_heads * 64 + begin * o_token + head * group * o_head;
-  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
-  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096 : NULL;
+  float *o_in = (float *)args->o + batch_row * args->length * args->query_heads * 64
+      + begin * o_token + head * group * o_head;
+  const float *initial_state_in = args->initial_state
+      ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
+  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096
+      : NULL;
   float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
   float *const k = (float *)(scratch + 16384);  // 32 x 64: keys of the chunk
   float *const v = (float *)(scratch + 24576);  // 32 x 64: values of the chunk
@@ -1255,47 +1269,35 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   float *const w = (float *)(scratch + 106496);  // 1 x 64: decay from a sub-block's end to the chunk's
   float *const wv = (float *)(scratch + 106752);  // 1 x 64: decay from a sub-block's end to the chunk's
 
-  sl_load_matrix(64, 64, S, 64, initial_state_in ? initial_state_in + value_begin : NULL, 64, 64);
+  sl_load_matrix(64, 64, S, 64, initial_state_in, 64, 64);
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
     const int64_t tokens = sl_least(32, length - 32 * c);
     // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
-    // k = k
+    // k = k_in
     for (int64_t row = 0; row < tokens; ++row) {
       const float *k_row = k_in + (32 * c + row) * k_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((k + row * 64) + column, sl_load(k_row + column));
+        sl_store(k + row * 64 + column, sl_load(k_row + column));
       }
     }
-    for (int64_t row = tokens; row < 32; ++row) {
-      for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((k + row * 64) + column, sl_set(0.0f));
-      }
-    }
-    // v = v
+    sl_fill_rows(tokens, 32, 64, k, 64, 0.0f);
+    // v = v_in
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *v_row = v_in + (32 * c + row) * v_token + value_begin;
+      const float *v_row = v_in + (32 * c + row) * v_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((v + row * 64) + column, sl_load(v_row + column));
+        sl_store(v + row * 64 + column, sl_load(v_row + column));
       }
     }
-    for (int64_t row = tokens; row < 32; ++row) {
-      for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((v + row * 64) + column, sl_set(0.0f));
-      }
-    }
+    sl_fill_rows(tokens, 32, 64, v, 64, 0.0f);
     // decays as factors in [0, 1]
-    // d = exp(g)
+    // d = exp(g_in)
     for (int64_t row = 0; row < tokens; ++row) {
       const float *g_row = g_in + (32 * c + row) * g_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((d + row * 64) + column, sl_exp(sl_load(g_row + column)));
+        sl_store(d + row * 64 + column, sl_exp(sl_load(g_row + column)));
       }
     }
-    for (int64_t row = tokens; row < 32; ++row) {
-      for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((d + row * 64) + column, sl_set(1.0f));
-      }
-    }
+    sl_fill_rows(tokens, 32, 64, d, 64, 1.0f);
     for (int64_t r = 0; r < 4; ++r) {
       sl_scan(8, 64, 0, 0, E + (8 * r) * 64, 64, d + (8 * r) * 64, 64);
       sl_scan(8, 64, 1, 1, kF + (8 * r) * 64, 64, d + (8 * r) * 64, 64);
@@ -1305,23 +1307,19 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
     for (int64_t row = 0; row < 32; ++row) {
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store(
-            (kF + row * 64) + column,
-            sl_mul(sl_load((kF + row * 64) + column), sl_load((k + row * 64) + column)));
+            kF + row * 64 + column,
+            sl_mul(sl_load(kF + row * 64 + column), sl_load(k + row * 64 + column)));
       }
     }
     sl_transpose_tile(32, 64, kT, 32, kF, 64);
-    // dv = exp(gv)
+    // dv = exp(gv_in)
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *gv_row = gv_in + (32 * c + row) * gv_token + value_begin;
+      const float *gv_row = gv_in + (32 * c + row) * gv_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((dv + row * 64) + column, sl_exp(sl_load(gv_row + column)));
+        sl_store(dv + row * 64 + column, sl_exp(sl_load(gv_row + column)));
       }
     }
-    for (int64_t row = tokens; row < 32; ++row) {
-      for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((dv + row * 64) + column, sl_set(1.0f));
-      }
-    }
+    sl_fill_rows(tokens, 32, 64, dv, 64, 1.0f);
     for (int64_t r = 0; r < 4; ++r) {
       sl_scan(8, 64, 1, 1, vF + (8 * r) * 64, 64, dv + (8 * r) * 64, 64);
       sl_reduce_rows(8, 64, 1, Tv + r * 64, dv + (8 * r) * 64, 64);
@@ -1330,30 +1328,26 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
     for (int64_t row = 0; row < 32; ++row) {
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store(
-            (vF + row * 64) + column,
-            sl_mul(sl_load((vF + row * 64) + column), sl_load((v + row * 64) + column)));
+            vF + row * 64 + column,
+            sl_mul(sl_load(vF + row * 64 + column), sl_load(v + row * 64 + column)));
       }
     }
     for (int64_t g = 0; g < group; ++g) {
-      // q = scale * q
+      // q = scale * q_in
       for (int64_t row = 0; row < tokens; ++row) {
         const sl_f32 scale_all = sl_set(scale);
         const float *q_row = q_in + (32 * c + row) * q_token + g * q_head;
         for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store((q + row * 64) + column, sl_mul(scale_all, sl_load(q_row + column)));
+          sl_store(q + row * 64 + column, sl_mul(scale_all, sl_load(q_row + column)));
         }
       }
-      for (int64_t row = tokens; row < 32; ++row) {
-        for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store((q + row * 64) + column, sl_set(0.0f));
-        }
-      }
+      sl_fill_rows(tokens, 32, 64, q, 64, 0.0f);
       // qE = q * E
       for (int64_t row = 0; row < 32; ++row) {
         for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store(
-              (qE + row * 64) + column,
-              sl_mul(sl_load((q + row * 64) + column), sl_load((E + row * 64) + column)));
+              qE + row * 64 + column,
+              sl_mul(sl_load(q + row * 64 + column), sl_load(E + row * 64 + column)));
         }
       }
       for (int64_t r = 0; r < 4; ++r) {
@@ -1368,8 +1362,8 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
           for (int64_t row = 0; row < 8; ++row) {
             for (int64_t column = 0; column < 64; column += SL_LANES) {
               sl_store(
-                  (qE + (8 * r) * 64 + row * 64) + column,
-                  sl_mul(sl_load((qE + (8 * r) * 64 + row * 64) + column), sl_load(T + s * 64 + column)));
+                  qE + (8 * r) * 64 + row * 64 + column,
+                  sl_mul(sl_load(qE + (8 * r) * 64 + row * 64 + column), sl_load(T + s * 64 + column)));
             }
           }
         }
@@ -1383,15 +1377,15 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
         sl_decayed_values(
             8, 64, 0, O, 64, P + (8 * r) * 32 + 8 * r, 32, v + (8 * r) * 64, 64, dv + (8 * r) * 64, 64);
         sl_store_rows_f32(
-            sl_least(8, length - (32 * c + 8 * r)), 64,
-            o_in + (32 * c + 8 * r) * o_token + g * o_head + value_begin, o_token, O, 64, 64, streams);
+            sl_least(8, length - (32 * c + 8 * r)), 64, o_in + (32 * c + 8 * r) * o_token + g * o_head,
+            o_token, O, 64, 64, streams);
       }
     }
     // S = diag(decay of the chunk) S + k^T v
     // w = T
     {
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store(w + column, sl_load((T + 3 * 64) + column));
+        sl_store(w + column, sl_load(T + 3 * 64 + column));
       }
     }
     for (int64_t s = 3 - 1; s >= 0; --s) {
@@ -1399,21 +1393,21 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
       for (int64_t row = 0; row < 8; ++row) {
         for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store(
-              (kF + (8 * s) * 64 + row * 64) + column,
-              sl_mul(sl_load((kF + (8 * s) * 64 + row * 64) + column), sl_load(w + column)));
+              kF + (8 * s) * 64 + row * 64 + column,
+              sl_mul(sl_load(kF + (8 * s) * 64 + row * 64 + column), sl_load(w + column)));
         }
       }
       // w = w * T
       {
         for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store(w + column, sl_mul(sl_load(w + column), sl_load((T + s * 64) + column)));
+          sl_store(w + column, sl_mul(sl_load(w + column), sl_load(T + s * 64 + column)));
         }
       }
     }
     // wv = Tv
     {
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store(wv + column, sl_load((Tv + 3 * 64) + column));
+        sl_store(wv + column, sl_load(Tv + 3 * 64 + column));
       }
     }
     for (int64_t s = 3 - 1; s >= 0; --s) {
@@ -1421,20 +1415,20 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
       for (int64_t row = 0; row < 8; ++row) {
         for (int64_t column = 0; column < 64; column += SL_LANES) {
           sl_store(
-              (vF + (8 * s) * 64 + row * 64) + column,
-              sl_mul(sl_load((vF + (8 * s) * 64 + row * 64) + column), sl_load(wv + column)));
+              vF + (8 * s) * 64 + row * 64 + column,
+              sl_mul(sl_load(vF + (8 * s) * 64 + row * 64 + column), sl_load(wv + column)));
         }
       }
       // wv = wv * Tv
       {
         for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store(wv + column, sl_mul(sl_load(wv + column), sl_load((Tv + s * 64) + column)));
+          sl_store(wv + column, sl_mul(sl_load(wv + column), sl_load(Tv + s * 64 + column)));
         }
       }
     }
     sl_multiply(64, 64, 6, 4, S, 64, kF, 1, 64, vF, 64, 32, (sl_before){1, w, wv});
   }
-  sl_store_matrix(64, 64, final_state_in ? final_state_in + value_begin : NULL, 64, S, 64, 64);
+  sl_store_matrix(64, 64, final_state_in, 64, S, 64, 64);
 }
 
 // ---- The entries -------------------------------------------------------------------------------

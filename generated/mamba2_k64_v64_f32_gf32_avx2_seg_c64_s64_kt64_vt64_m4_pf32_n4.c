@@ -1062,6 +1062,14 @@ SL_TEST(sl_all_magnitudes_below, sl_abs(entry), sl_set(limit))
 
 // ---- Layout ----
 
+// Rows from `from` on hold one number.
+SL_INLINE void sl_fill_rows(
+    int64_t from, const int rows, const int columns, float *t, int64_t t_row, float value) {
+  for (int64_t i = from; i < rows; ++i)
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_store_n(t + i * t_row + j, sl_set(value), columns - j);
+}
+
 // t[j][i] = x[i][j]; t has room for whole blocks of vectors both ways.
 SL_INLINE void sl_transpose_tile(
     const int rows, const int columns, float *t, int64_t t_row, const float *x, int64_t x_row) {
@@ -1227,9 +1235,8 @@ static float *segment_decay_of(const arguments *args) {
 //   for each chunk: S = diag(decay) S + k^T v
 static void summarize(const arguments *args, int64_t item, char *scratch) {
   const int64_t heads = args->heads;
-  const int64_t sequence = item / (4 * 1 * heads);
-  const int64_t head = item / (4 * 1) % heads;
-  const int64_t valueTile = item / (4) % 1;
+  const int64_t sequence = item / (4 * heads);
+  const int64_t head = item / 4 % heads;
   const int64_t segment = item % 4;
   const int64_t batch_row = args->cu_seqlens ? 0 : sequence;
   const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
@@ -1241,16 +1248,18 @@ static void summarize(const arguments *args, int64_t item, char *scratch) {
   const int64_t first_chunk = sl_least(segment * segment_chunks, chunks);
   const int64_t last_chunk = sl_least(first_chunk + segment_chunks, chunks);
   const int64_t slot = 4 * sequence;
-  const int64_t value_begin = 64 * valueTile;
   const int64_t k_token = args->layout ? 64 : heads * 64;
   const int64_t k_head = args->layout ? args->length * 64 : 64;
-  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 64 + begin * k_token + head * k_head;
+  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 64
+      + begin * k_token + head * k_head;
   const int64_t v_token = args->layout ? 64 : heads * 64;
   const int64_t v_head = args->layout ? args->length * 64 : 64;
-  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64 + begin * v_token + head * v_head;
+  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64
+      + begin * v_token + head * v_head;
   const int64_t dt_token = args->layout ? 1 : heads;
   const int64_t dt_head = args->layout ? args->length : 1;
-  const float *dt_in = (const float *)args->dt + batch_row * args->length * heads + begin * dt_token + head * dt_head;
+  const float *dt_in = (const float *)args->dt + batch_row * args->length * heads + begin * dt_token
+      + head * dt_head;
   const float *A_log_in = args->A_log + head;
   const float *dt_bias_in = args->dt_bias + head;
   float *segment_state_in = segment_state_of(args) + (slot * heads + head) * 4096;
@@ -1269,7 +1278,7 @@ static void summarize(const arguments *args, int64_t item, char *scratch) {
   if (segment >= segments) return;
   for (int64_t row = 0; row < 64; ++row) {
     for (int64_t column = 0; column < 64; column += SL_LANES) {
-      sl_store((S + row * 64) + column, sl_set(0.0f));
+      sl_store(S + row * 64 + column, sl_set(0.0f));
     }
   }
   {
@@ -1280,49 +1289,39 @@ static void summarize(const arguments *args, int64_t item, char *scratch) {
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
     const int64_t tokens = sl_least(64, length - 64 * c);
     // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
-    // k = softplus(dt + dt_bias) * k
+    // k = softplus(dt_in + dt_bias_in) * k_in
     for (int64_t row = 0; row < tokens; ++row) {
       const sl_f32 dt_all = sl_set((dt_in + (64 * c + row) * dt_token)[0]);
       const sl_f32 dt_bias_all = sl_set(dt_bias_in[0]);
       const float *k_row = k_in + (64 * c + row) * k_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store(
-            (k + row * 64) + column,
+            k + row * 64 + column,
             sl_mul(sl_softplus(sl_add(dt_all, dt_bias_all)), sl_load(k_row + column)));
       }
     }
-    for (int64_t row = tokens; row < 64; ++row) {
-      for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((k + row * 64) + column, sl_set(0.0f));
-      }
-    }
-    // v = v
+    sl_fill_rows(tokens, 64, 64, k, 64, 0.0f);
+    // v = v_in
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *v_row = v_in + (64 * c + row) * v_token + value_begin;
+      const float *v_row = v_in + (64 * c + row) * v_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((v + row * 64) + column, sl_load(v_row + column));
+        sl_store(v + row * 64 + column, sl_load(v_row + column));
       }
     }
-    for (int64_t row = tokens; row < 64; ++row) {
-      for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((v + row * 64) + column, sl_set(0.0f));
-      }
-    }
+    sl_fill_rows(tokens, 64, 64, v, 64, 0.0f);
     // decays as factors in [0, 1]
-    // d = exp(-exp(A_log) * softplus(dt + dt_bias))
+    // d = exp(-exp(A_log_in) * softplus(dt_in + dt_bias_in))
     for (int64_t row = 0; row < tokens; ++row) {
-      (d + row)[0] = sl_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (64 * c + row) * dt_token)[0] + dt_bias_in[0]))));
+      *(d + row) = sl_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (64 * c + row) * dt_token)[0] + dt_bias_in[0]))));
     }
-    for (int64_t row = tokens; row < 64; ++row) {
-      (d + row)[0] = 1.0f;
-    }
+    sl_fill_rows(tokens, 64, 1, d, 1, 1.0f);
     sl_scan_column(64, 1, 1, F, d);
     *(T) = sl_product_column(64, d);
     // kF = k * F
     for (int64_t row = 0; row < 64; ++row) {
-      const sl_f32 F_all = sl_set((F + row)[0]);
+      const sl_f32 F_all = sl_set(*(F + row));
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((kF + row * 64) + column, sl_mul(sl_load((k + row * 64) + column), F_all));
+        sl_store(kF + row * 64 + column, sl_mul(sl_load(k + row * 64 + column), F_all));
       }
     }
     // S = diag(decay of the chunk) S + k^T v
@@ -1341,7 +1340,7 @@ static void summarize(const arguments *args, int64_t item, char *scratch) {
       }
     }
   }
-  sl_store_matrix(64, 64, segment_state_in + segment * heads * 4096 + value_begin, 64, S, 64, 64);
+  sl_store_matrix(64, 64, segment_state_in + segment * heads * 4096, 64, S, 64, 64);
   sl_store_matrix(1, 64, segment_decay_in + segment * heads * 64, 64, A, 64, 64);
 }
 
@@ -1350,9 +1349,8 @@ static void summarize(const arguments *args, int64_t item, char *scratch) {
 //   for each segment: U = its summary;  its place = S;  S = diag(A) S diag(B) + U
 static void combine(const arguments *args, int64_t item, char *scratch) {
   const int64_t heads = args->heads;
-  const int64_t sequence = item / (heads);
+  const int64_t sequence = item / heads;
   const int64_t head = item % heads;
-  const int64_t valueTile = item % 1;
   const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;
   const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
   const int64_t length = end - begin;
@@ -1360,31 +1358,32 @@ static void combine(const arguments *args, int64_t item, char *scratch) {
   const int64_t segment_chunks = (chunks + 3) / 4;
   const int64_t segments = segment_chunks ? (chunks + segment_chunks - 1) / segment_chunks : 0;
   const int64_t slot = 4 * sequence;
-  const int64_t value_begin = 64 * valueTile;
-  const float *initial_state_in = args->initial_state ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
-  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096 : NULL;
+  const float *initial_state_in = args->initial_state
+      ? args->initial_state + (sequence * heads + head) * 4096 : NULL;
+  float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 4096
+      : NULL;
   float *segment_state_in = segment_state_of(args) + (slot * heads + head) * 4096;
   float *segment_decay_in = segment_decay_of(args) + (slot * heads + head) * 64;
   float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
   float *const U = (float *)(scratch + 16384);  // 64 x 64: what a segment adds
   float *const A = (float *)(scratch + 32768);  // 1 x 64: decay of the segment, for every key
 
-  sl_load_matrix(64, 64, S, 64, initial_state_in ? initial_state_in + value_begin : NULL, 64, 64);
+  sl_load_matrix(64, 64, S, 64, initial_state_in, 64, 64);
   for (int64_t j = 0; j < segments; ++j) {
-    sl_load_matrix(64, 64, U, 64, segment_state_in + j * heads * 4096 + value_begin, 64, 64);
-    sl_store_matrix(64, 64, segment_state_in + j * heads * 4096 + value_begin, 64, S, 64, 64);
+    sl_load_matrix(64, 64, U, 64, segment_state_in + j * heads * 4096, 64, 64);
+    sl_store_matrix(64, 64, segment_state_in + j * heads * 4096, 64, S, 64, 64);
     sl_load_matrix(1, 64, A, 64, segment_decay_in + j * heads * 64, 64, 64);
     // S = s * a + u
     for (int64_t row = 0; row < 64; ++row) {
       const sl_f32 a_all = sl_set((A)[row]);
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store(
-            (S + row * 64) + column,
-            sl_add(sl_mul(sl_load((S + row * 64) + column), a_all), sl_load((U + row * 64) + column)));
+            S + row * 64 + column,
+            sl_add(sl_mul(sl_load(S + row * 64 + column), a_all), sl_load(U + row * 64 + column)));
       }
     }
   }
-  sl_store_matrix(64, 64, final_state_in ? final_state_in + value_begin : NULL, 64, S, 64, 64);
+  sl_store_matrix(64, 64, final_state_in, 64, S, 64, 64);
 }
 
 // walk: one worker's share.
@@ -1400,9 +1399,8 @@ static void combine(const arguments *args, int64_t item, char *scratch) {
 //     S = diag(T) S + (k F)^T v
 static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t heads = args->heads;
-  const int64_t sequence = item / (4 * 1 * heads);
-  const int64_t head = item / (4 * 1) % heads;
-  const int64_t valueTile = item / (4) % 1;
+  const int64_t sequence = item / (4 * heads);
+  const int64_t head = item / 4 % heads;
   const int64_t segment = item % 4;
   const int64_t group = args->query_heads / args->heads;
   const int64_t batch_row = args->cu_seqlens ? 0 : sequence;
@@ -1415,27 +1413,31 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t first_chunk = sl_least(segment * segment_chunks, chunks);
   const int64_t last_chunk = sl_least(first_chunk + segment_chunks, chunks);
   const int64_t slot = 4 * sequence;
-  const int64_t value_begin = 64 * valueTile;
   const int64_t streams = streams_output(args);
   const float scale = args->scale;
   const int64_t q_token = args->layout ? 64 : args->query_heads * 64;
   const int64_t q_head = args->layout ? args->length * 64 : 64;
-  const float *q_in = (const float *)args->q + batch_row * args->length * args->query_heads * 64 + begin * q_token + head * group * q_head;
+  const float *q_in = (const float *)args->q + batch_row * args->length * args->query_heads * 64
+      + begin * q_token + head * group * q_head;
   const int64_t k_token = args->layout ? 64 : heads * 64;
   const int64_t k_head = args->layout ? args->length * 64 : 64;
-  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 64 + begin * k_token + head * k_head;
+  const float *k_in = (const float *)args->k + batch_row * args->length * heads * 64
+      + begin * k_token + head * k_head;
   const int64_t v_token = args->layout ? 64 : heads * 64;
   const int64_t v_head = args->layout ? args->length * 64 : 64;
-  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64 + begin * v_token + head * v_head;
+  const float *v_in = (const float *)args->v + batch_row * args->length * heads * 64
+      + begin * v_token + head * v_head;
   const int64_t dt_token = args->layout ? 1 : heads;
   const int64_t dt_head = args->layout ? args->length : 1;
-  const float *dt_in = (const float *)args->dt + batch_row * args->length * heads + begin * dt_token + head * dt_head;
+  const float *dt_in = (const float *)args->dt + batch_row * args->length * heads + begin * dt_token
+      + head * dt_head;
   const float *A_log_in = args->A_log + head;
   const float *dt_bias_in = args->dt_bias + head;
   const float *D_in = args->D + head;
   const int64_t o_token = args->layout ? 64 : args->query_heads * 64;
   const int64_t o_head = args->layout ? args->length * 64 : 64;
-  float *o_in = (float *)args->o + batch_row * args->length * args->query_heads * 64 + begin * o_token + head * group * o_head;
+  float *o_in = (float *)args->o + batch_row * args->length * args->query_heads * 64
+      + begin * o_token + head * group * o_head;
   float *segment_state_in = segment_state_of(args) + (slot * heads + head) * 4096;
   float *const S = (float *)(scratch + 0);  // 64 x 64: state of one head
   float *const k = (float *)(scratch + 16384);  // 64 x 64: keys of the chunk
@@ -1455,80 +1457,66 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
 
   // A segment without chunks has no work, and no slot of its own.
   if (segment >= segments) return;
-  sl_load_matrix(64, 64, S, 64, segment_state_in + segment * heads * 4096 + value_begin, 64, 64);
+  sl_load_matrix(64, 64, S, 64, segment_state_in + segment * heads * 4096, 64, 64);
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
     const int64_t tokens = sl_least(64, length - 64 * c);
     // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
-    // k = softplus(dt + dt_bias) * k
+    // k = softplus(dt_in + dt_bias_in) * k_in
     for (int64_t row = 0; row < tokens; ++row) {
       const sl_f32 dt_all = sl_set((dt_in + (64 * c + row) * dt_token)[0]);
       const sl_f32 dt_bias_all = sl_set(dt_bias_in[0]);
       const float *k_row = k_in + (64 * c + row) * k_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
         sl_store(
-            (k + row * 64) + column,
+            k + row * 64 + column,
             sl_mul(sl_softplus(sl_add(dt_all, dt_bias_all)), sl_load(k_row + column)));
       }
     }
-    for (int64_t row = tokens; row < 64; ++row) {
-      for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((k + row * 64) + column, sl_set(0.0f));
-      }
-    }
-    // v = v
+    sl_fill_rows(tokens, 64, 64, k, 64, 0.0f);
+    // v = v_in
     for (int64_t row = 0; row < tokens; ++row) {
-      const float *v_row = v_in + (64 * c + row) * v_token + value_begin;
+      const float *v_row = v_in + (64 * c + row) * v_token;
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((v + row * 64) + column, sl_load(v_row + column));
+        sl_store(v + row * 64 + column, sl_load(v_row + column));
       }
     }
-    for (int64_t row = tokens; row < 64; ++row) {
-      for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((v + row * 64) + column, sl_set(0.0f));
-      }
-    }
+    sl_fill_rows(tokens, 64, 64, v, 64, 0.0f);
     // decays as factors in [0, 1]
-    // d = exp(-exp(A_log) * softplus(dt + dt_bias))
+    // d = exp(-exp(A_log_in) * softplus(dt_in + dt_bias_in))
     for (int64_t row = 0; row < tokens; ++row) {
-      (d + row)[0] = sl_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (64 * c + row) * dt_token)[0] + dt_bias_in[0]))));
+      *(d + row) = sl_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (64 * c + row) * dt_token)[0] + dt_bias_in[0]))));
     }
-    for (int64_t row = tokens; row < 64; ++row) {
-      (d + row)[0] = 1.0f;
-    }
+    sl_fill_rows(tokens, 64, 1, d, 1, 1.0f);
     sl_scan_column(64, 1, 1, F, d);
     *(T) = sl_product_column(64, d);
     // kF = k * F
     for (int64_t row = 0; row < 64; ++row) {
-      const sl_f32 F_all = sl_set((F + row)[0]);
+      const sl_f32 F_all = sl_set(*(F + row));
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store((kF + row * 64) + column, sl_mul(sl_load((k + row * 64) + column), F_all));
+        sl_store(kF + row * 64 + column, sl_mul(sl_load(k + row * 64 + column), F_all));
       }
     }
     sl_scan_column(64, 0, 0, E, d);
     sl_decay_matrix(64, 0, W, 64, d);
     sl_transpose_tile(64, 64, kT, 64, k, 64);
     for (int64_t g = 0; g < group; ++g) {
-      // q = scale * q
+      // q = scale * q_in
       for (int64_t row = 0; row < tokens; ++row) {
         const sl_f32 scale_all = sl_set(scale);
         const float *q_row = q_in + (64 * c + row) * q_token + g * q_head;
         for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store((q + row * 64) + column, sl_mul(scale_all, sl_load(q_row + column)));
+          sl_store(q + row * 64 + column, sl_mul(scale_all, sl_load(q_row + column)));
         }
       }
-      for (int64_t row = tokens; row < 64; ++row) {
-        for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store((q + row * 64) + column, sl_set(0.0f));
-        }
-      }
+      sl_fill_rows(tokens, 64, 64, q, 64, 0.0f);
       // P = (q k^T) * W
       sl_multiply(64, 64, 4, 3, P, 64, q, 64, 1, kT, 64, 64, (sl_before){0, NULL, NULL});
       sl_weigh(64, 64, P, 64, W, 64);
       // q = q * E
       for (int64_t row = 0; row < 64; ++row) {
-        const sl_f32 E_all = sl_set((E + row)[0]);
+        const sl_f32 E_all = sl_set(*(E + row));
         for (int64_t column = 0; column < 64; column += SL_LANES) {
-          sl_store((q + row * 64) + column, sl_mul(sl_load((q + row * 64) + column), E_all));
+          sl_store(q + row * 64 + column, sl_mul(sl_load(q + row * 64 + column), E_all));
         }
       }
       for (int64_t r = 0; r < 1; ++r) {
@@ -1536,33 +1524,29 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
         sl_multiply(64, 64, 4, 3, O, 64, q + (64 * r) * 64, 64, 1, S, 64, 64, (sl_before){0, NULL, NULL});
         sl_multiply(
             64, 64, 4, 3, O, 64, P + (64 * r) * 64, 64, 1, v, 64, 64 * r + 64, (sl_before){1, NULL, NULL});
-        // skip = D * v
+        // skip = D_in * v_in
         {
           const int64_t rows = sl_greatest(0, sl_least(64, length - (64 * c + 64 * r)));
           for (int64_t row = 0; row < rows; ++row) {
             const sl_f32 D_all = sl_set(D_in[0]);
-            const float *v_row = v_in + (64 * c + 64 * r + row) * v_token + value_begin;
+            const float *v_row = v_in + (64 * c + 64 * r + row) * v_token;
             for (int64_t column = 0; column < 64; column += SL_LANES) {
-              sl_store((skip + row * 64) + column, sl_mul(D_all, sl_load(v_row + column)));
+              sl_store(skip + row * 64 + column, sl_mul(D_all, sl_load(v_row + column)));
             }
           }
-          for (int64_t row = rows; row < 64; ++row) {
-            for (int64_t column = 0; column < 64; column += SL_LANES) {
-              sl_store((skip + row * 64) + column, sl_set(0.0f));
-            }
-          }
+          sl_fill_rows(rows, 64, 64, skip, 64, 0.0f);
         }
         // O = O + skip
         for (int64_t row = 0; row < 64; ++row) {
           for (int64_t column = 0; column < 64; column += SL_LANES) {
             sl_store(
-                (O + row * 64) + column,
-                sl_add(sl_load((O + row * 64) + column), sl_load((skip + row * 64) + column)));
+                O + row * 64 + column,
+                sl_add(sl_load(O + row * 64 + column), sl_load(skip + row * 64 + column)));
           }
         }
         sl_store_rows_f32(
-            sl_least(64, length - (64 * c + 64 * r)), 64,
-            o_in + (64 * c + 64 * r) * o_token + g * o_head + value_begin, o_token, O, 64, 64, streams);
+            sl_least(64, length - (64 * c + 64 * r)), 64, o_in + (64 * c + 64 * r) * o_token + g * o_head,
+            o_token, O, 64, 64, streams);
       }
     }
     // S = diag(decay of the chunk) S + k^T v

@@ -14,6 +14,8 @@ typedef struct LLVMOpaqueSectionIterator *LLVMSectionIteratorRef;
 typedef struct LLVMOpaqueSymbolIterator *LLVMSymbolIteratorRef;
 typedef void *LLVMDisasmContextRef;
 
+void LLVMGetVersion(unsigned *major, unsigned *minor, unsigned *patch);
+
 // The host. Both strings are released with LLVMDisposeMessage.
 char *LLVMGetHostCPUName(void);
 char *LLVMGetHostCPUFeatures(void);

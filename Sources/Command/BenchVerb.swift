@@ -10,54 +10,53 @@ struct BenchVerb: AsyncParsableCommand {
     commandName: "bench",
     abstract: "Verifies a kernel, then times it beside the floor that this machine allows.")
 
-  @Argument(help: "The recurrence; left out with --package.") var recurrence: String?
-  @Option(help: "Time the library of this package folder.") var package: String?
-  @Option(help: "Counted calls for each number of threads.") var calls: Int = 15
-  @OptionGroup var choices: KernelChoices
-  @OptionGroup var tools: ToolOptions
-  @OptionGroup var output: OutputOptions
+  @OptionGroup var subject: SubjectOptions
+  @Option(parsing: .unconditional, help: "Counted calls for each number of threads.")
+  var calls: Int = 15
+  @OptionGroup var format: FormatOptions
 
   func run() async throws {
-    guard (recurrence == nil) != (package == nil) else {
-      throw SluiceError(.usage, "Give a recurrence or --package DIR.")
-    }
     guard (1...10_000).contains(calls) else {
       throw SluiceError(.usage, "--calls must be from 1 to 10000, not \(calls).")
     }
-    let subject = try await self.subject()
-    let builder = subject.builder
-    progress("verifying \(subject.manifest.name)")
-    let assessment = try await verify(
-      library: subject.library, manifest: subject.manifest, target: subject.target,
-      options: VerifyOptions(builder: builder))
+    if let threads = subject.choices.threads, !(1...4096).contains(threads) {
+      throw SluiceError(.usage, "--threads must be from 1 to 4096, not \(threads).")
+    }
+    // Sizes that no call can have are refused before anything is built for them.
+    _ = try KernelRequest(recurrence: "", choices: subject.choices).shape()
+    let builder = try await subject.tools.builder()
+    let kernel = try await subject.open(builder)
+    try checkRuns(kernel)
+    let name = kernel.manifest.name
+    let assessment = try await withProgress("verifying \(name)") {
+      try await verify(
+        library: kernel.library, manifest: kernel.manifest, target: kernel.target,
+        options: VerifyOptions(builder: builder))
+    }
     guard assessment.passed else {
       throw SluiceError(
-        .verification,
-        "\(subject.manifest.name) is wrong, so it is not timed; 'sluice verify' shows where.")
+        .verification, "\(name) is wrong, so it is not timed; 'sluice verify' shows where.")
     }
-    var shape = try choices.kernel(subject.manifest.recurrence.name).shape()
-    (shape.key, shape.value) = (subject.manifest.key, subject.manifest.value)
-    let cores = subject.target.isCross ? 1 : Host.detect().cores
-    let threads = choices.threads.map { [$0] } ?? Array(Set([1, cores])).sorted()
-    progress("timing")
-    let timings = try await time(
-      library: subject.library, manifest: subject.manifest, target: subject.target, shape: shape,
-      threads: threads, calls: calls, builder: builder)
-    if output.json { try printJSON(timings) } else { show(timings) }
+    let timings = try await withProgress("timing \(name)") {
+      try await time(
+        library: kernel.library, manifest: kernel.manifest, target: kernel.target,
+        shape: try shape(kernel.manifest), threads: threads(kernel.target), calls: calls,
+        builder: builder)
+    }
+    if format.json { try printJSON(timings) } else { show(timings) }
   }
 
-  private func subject() async throws -> (
-    library: String, manifest: KernelManifest, target: Target, builder: Builder
-  ) {
-    if let package {
-      let opened = try KernelPackage.open(package)
-      return (
-        opened.library, opened.manifest, try Host.detect().target(named: opened.manifest.target),
-        try await tools.builder()
-      )
-    }
-    let built = try await choices.kernel(recurrence ?? "").build(tools)
-    return (built.library, built.kernel.manifest, built.target, built.builder)
+  /// The options' sizes, but for those that the kernel was made for.
+  private func shape(_ manifest: KernelManifest) throws -> ProblemShape {
+    var shape = try KernelRequest(recurrence: manifest.recurrence.name, choices: subject.choices)
+      .shape()
+    (shape.key, shape.value) = (manifest.key, manifest.value)
+    return shape
+  }
+
+  private func threads(_ target: Target) -> [Int] {
+    if let given = subject.choices.threads { return [given] }
+    return target.isCross ? [1] : Set([1, Host.detect().cores]).sorted()
   }
 
   private func show(_ timings: [Timing]) {

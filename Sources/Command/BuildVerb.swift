@@ -9,22 +9,28 @@ struct BuildVerb: AsyncParsableCommand {
 
   @OptionGroup var kernel: KernelOptions
   @OptionGroup var tools: ToolOptions
-  @OptionGroup var output: OutputOptions
-  @Option(
-    name: [.customShort("o"), .customLong("output")],
-    help: "The package's folder (default: the kernel's name).")
-  var folder: String?
+  @OptionGroup var format: FormatOptions
+  @Option(name: .shortAndLong, help: "The package's folder (default: the kernel's name).")
+  var output: String?
 
   func run() async throws {
-    let built = try await kernel.request.build(tools)
-    let package = try await KernelPackage.write(
-      kernel: built.kernel, library: built.library,
-      to: folder ?? built.kernel.name.description, toolchain: built.builder.toolchain)
-    if output.json {
+    let (specification, kernel) = try self.kernel.request.emit(Host.detect())
+    let builder = try await tools.builder()
+    let (package, notice) = try await withProgress("building \(kernel.name)") {
+      try await KernelPackage.build(
+        kernel: kernel, for: specification.target, to: output ?? kernel.name.description,
+        builder: builder)
+    }
+    if let notice { progress(notice) }
+    if format.json {
       try printJSON(package.manifest)
       return
     }
-    print("\(package.folder)")
-    for name in Files.names(in: package.folder).sorted() { print("  \(name)") }
+    print(package.folder)
+    print(
+      table(
+        try Files.names(in: package.folder).map { name in
+          ["  \(name)", "\(try Files.size("\(package.folder)/\(name)")) bytes"]
+        }))
   }
 }

@@ -1,41 +1,60 @@
 import ArgumentParser
+import Emission
 import Execution
 import Recurrences
 import Schedules
+import Targets
 
 struct DescribeVerb: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "describe",
     abstract: "Shows a recurrence: inputs, normal form, and the schedules that can run it.")
 
-  @Argument(help: "The recurrence.") var recurrence: String
-  @OptionGroup var output: OutputOptions
+  @OptionGroup var kernel: KernelOptions
+  @OptionGroup var format: FormatOptions
+
+  private struct Description: Encodable {
+    var normalForm: NormalForm
+    var inputs: [KernelManifest.Input]
+    var schedules: [Applicability]
+    var plan: Plan
+  }
+
+  private struct Applicability: Encodable {
+    var name: String
+    var obstacle: String?
+  }
 
   func run() throws {
-    let recurrence = try Registry.named(recurrence)
-    let form = try recurrence.normalForm()
-    if output.json {
-      try printJSON(form)
+    let specification = try kernel.request.specification(Host.detect())
+    let plan = try kernel.request.plan(specification)
+    let schedules = Schedules.all.map {
+      Applicability(name: $0.name, obstacle: $0.obstacle(to: specification))
+    }
+    let form = specification.normalForm
+    let manifest = KernelManifest(specification, plan)
+    let inputs = manifest.inputs
+    if format.json {
+      try printJSON(
+        Description(normalForm: form, inputs: inputs, schedules: schedules, plan: plan))
       return
     }
+    let recurrence = specification.recurrence
     print("\(recurrence.name): \(recurrence.summary)\n")
     for state in recurrence.states { print("  \(state.name)[t] = \(state.update)") }
-    print("  o[t] = \(recurrence.output)\n")
+    print("  o[t] = \(recurrence.output)")
+    print("  scale is \(recurrence.defaultScale == .one ? "1" : "1 / sqrt(K)") if none is given\n")
     print(
       table(
-        [["INPUT", "ROLE", "AXES", "DOMAIN", ""]]
-          + recurrence.inputs.map {
-            [$0.name, $0.role.rawValue, "\($0.axes)", "\($0.domain)", $0.summary]
+        [["INPUT", "SHAPE", "TYPE", "DOMAIN", ""]]
+          + inputs.map {
+            [$0.name, manifest.shape(of: $0), $0.type.rawValue, $0.domain.words, $0.summary]
           }))
     print("\n\(form)\n")
-    let specification = try KernelSpecification(
-      normalForm: form, key: 128, value: 128, type: .f32, gateType: .f32,
-      target: Host.detect().bestTarget)
     print(
       table(
         [["SCHEDULE", "APPLIES"]]
-          + Schedules.all.map {
-            [$0.name, $0.obstacle(to: specification).map { "no: \($0)" } ?? "yes"]
-          }))
+          + schedules.map { [$0.name, $0.obstacle.map { "no: \($0)" } ?? "yes"] }))
+    print("\nplan on \(specification.target.name)\n\(plan)")
   }
 }

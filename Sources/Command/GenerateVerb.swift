@@ -1,7 +1,6 @@
 import ArgumentParser
 import Emission
 import Execution
-import Recurrences
 import Targets
 
 struct GenerateVerb: AsyncParsableCommand {
@@ -11,39 +10,50 @@ struct GenerateVerb: AsyncParsableCommand {
 
   enum Stage: String, ExpressibleByArgument, CaseIterable {
     case normalForm = "normal-form"
-    case plan, tile, source, header, manifest, asm
+    case plan, tile, source, header, asm, manifest
   }
 
   @OptionGroup var kernel: KernelOptions
   @OptionGroup var tools: ToolOptions
-  @Option(help: "normal-form, plan, tile, source, header, manifest or asm.")
-  var emit: Stage = .source
-  @Option(name: [.customShort("o"), .long], help: "Write source and header into this folder.")
+  @Option(help: "The stage to print; source if none is named.")
+  var emit: Stage?
+  @Option(
+    name: .shortAndLong,
+    help: "Write source and header, or what --emit names, into this folder instead.")
   var output: String?
 
   func run() async throws {
     let (specification, kernel) = try self.kernel.request.emit(Host.detect())
-    if let output {
-      for file in [kernel.source, kernel.header] {
-        try Files.makeFolder(output)
-        try Files.write(file.text, to: "\(output)/\(file.name)")
-        print("\(output)/\(file.name)")
-      }
+    if output == "" { throw SluiceError(.usage, "--output needs a folder's name.") }
+    guard let output else {
+      print(
+        try await file(emit ?? .source, kernel, specification.target).text, terminator: "")
       return
     }
-    switch emit {
-    case .normalForm: print(specification.normalForm)
-    case .plan: print(kernel.name.plan)
-    case .tile: print(kernel.program, terminator: "")
-    case .source: print(kernel.source.text, terminator: "")
-    case .header: print(kernel.header.text, terminator: "")
-    case .manifest: try printJSON(kernel.manifest)
+    var files = [kernel.source, kernel.header]
+    if let emit { files = [try await file(emit, kernel, specification.target)] }
+    try Files.install(files.map { ($0.name, $0.text) }, in: output)
+    for file in files { print("\(output)/\(file.name)") }
+  }
+
+  private func file(
+    _ stage: Stage, _ kernel: EmittedKernel, _ target: Target
+  ) async throws -> SourceFile {
+    func file(_ suffix: String, _ text: String) -> SourceFile {
+      SourceFile(name: "\(kernel.name).\(suffix)", text: text)
+    }
+    switch stage {
+    case .normalForm:
+      return file("normal-form.txt", "\(try kernel.manifest.recurrence.normalForm())\n")
+    case .plan: return file("plan.txt", "\(kernel.name.plan)\n")
+    case .tile: return file("tile.txt", "\(kernel.program)")
+    case .source: return kernel.source
+    case .header: return kernel.header
+    case .manifest: return file("json", try Emitter.json(kernel.manifest, pretty: true) + "\n")
     case .asm:
-      let builder = try await tools.builder()
-      let job = builder.job(kernel.source, for: specification.target, output: .assembly)
-      let entry = try await KernelCache().entry(
-        for: job, description: kernel.name.description, builder: builder)
-      print(String(decoding: try Files.read(entry.product), as: UTF8.self), terminator: "")
+      let entry = try await build(
+        kernel, for: target, with: try await tools.builder(), output: .assembly)
+      return file("s", String(decoding: try Files.read(entry.product), as: UTF8.self))
     }
   }
 }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Emission
 import Execution
 
 struct InspectVerb: AsyncParsableCommand {
@@ -7,14 +6,13 @@ struct InspectVerb: AsyncParsableCommand {
     commandName: "inspect",
     abstract: "Shows a built library's instructions: mix, vector widths, spills.")
 
-  @Argument(help: "A library, or a package folder.") var path: String
-  @OptionGroup var output: OutputOptions
+  @Argument(help: "A library, or a package's folder.") var path: String
+  @OptionGroup var format: FormatOptions
 
   func run() async throws {
-    var library = path
-    if Files.isFolder(path) { library = try KernelPackage.open(path).library }
+    let library = Files.isFolder(path) ? try KernelPackage.open(path).library : path
     let report = try ObjectReader.report(on: library)
-    if output.json {
+    if format.json {
       try printJSON(report)
       return
     }

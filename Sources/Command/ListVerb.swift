@@ -5,14 +5,15 @@ import Targets
 
 struct ListVerb: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "list", abstract: "Shows the recurrences, targets and schedules.")
+    commandName: "list", abstract: "Shows the recurrences, schedules and targets.")
 
-  @OptionGroup var output: OutputOptions
+  @OptionGroup var format: FormatOptions
 
   private struct Row: Encodable {
     var name: String
     var gates: String
     var inputs: [String]
+    var schedules: [String]
     var summary: String
   }
 
@@ -23,13 +24,8 @@ struct ListVerb: ParsableCommand {
   }
 
   func run() throws {
-    let rows = Registry.recurrences.map { recurrence in
-      let form = try? recurrence.normalForm()
-      return Row(
-        name: recurrence.name, gates: form?.gateClass ?? "cannot be compiled",
-        inputs: recurrence.inputs.map(\.name), summary: recurrence.summary)
-    }
-    if output.json {
+    let rows = Registry.recurrences.map(row)
+    if format.json {
       let schedules = Dictionary(uniqueKeysWithValues: Schedules.all.map { ($0.name, $0.summary) })
       try printJSON(
         Everything(recurrences: rows, targets: Target.all.map(\.name), schedules: schedules))
@@ -37,11 +33,32 @@ struct ListVerb: ParsableCommand {
     }
     print(
       table(
-        [["RECURRENCE", "GATES", "INPUTS", ""]]
-          + rows.map { [$0.name, $0.gates, $0.inputs.joined(separator: " "), $0.summary] }))
+        [["RECURRENCE", "GATES", "SCHEDULES", ""]]
+          + rows.map { [$0.name, $0.gates, words($0.schedules), $0.summary] }))
     print()
     print(table([["SCHEDULE", ""]] + Schedules.all.map { [$0.name, $0.summary] }))
     print()
     print("targets: native, " + Target.all.map(\.name).joined(separator: ", "))
+  }
+
+  private func words(_ schedules: [String]) -> String {
+    let missing = Schedules.all.map(\.name).filter { !schedules.contains($0) }
+    return missing.isEmpty
+      ? "all" : missing.count == 1 ? "all but \(missing[0])" : schedules.joined(separator: " ")
+  }
+
+  private func row(_ recurrence: Recurrence) -> Row {
+    let form = try? recurrence.normalForm()
+    let specification = form.flatMap {
+      try? KernelSpecification(
+        normalForm: $0, key: 128, value: 128, type: .f32, gateType: .f32, target: .generic)
+    }
+    return Row(
+      name: recurrence.name, gates: form?.gateClass ?? "cannot be compiled",
+      inputs: recurrence.inputs.map(\.name),
+      schedules: specification.map { own in
+        Schedules.all.filter { $0.obstacle(to: own) == nil }.map(\.name)
+      } ?? [],
+      summary: recurrence.summary)
   }
 }

@@ -21,9 +21,21 @@ func printJSON(_ value: some Encodable) throws {
   print(try Emitter.json(value, pretty: true))
 }
 
-/// A line on standard error about something that takes its time.
+/// A line on standard error, beside the answer on standard output.
 func progress(_ line: String) {
   FileHandle.standardError.write(Data("\(line)\n".utf8))
+}
+
+/// Does the work, and says so on standard error when it takes more than a second.
+func withProgress<T: Sendable>(
+  _ line: String, _ work: () async throws -> T
+) async rethrows -> T {
+  let notice = Task {
+    do { try await Task.sleep(for: .seconds(1)) } catch { return }
+    progress("\(line) ...")
+  }
+  defer { notice.cancel() }
+  return try await work()
 }
 
 /// A number with so many places.

@@ -1,33 +1,73 @@
 import Emission
+import Evaluation
 import Execution
 import Schedules
 import Targets
 
-/// A kernel that was built for this session, with what it was made from.
-struct BuiltKernel {
-  var kernel: EmittedKernel
+/// A library to work on: just built, or opened from a package.
+struct OpenedKernel {
+  var manifest: KernelManifest
   var target: Target
   var library: String
-  var builder: Builder
 }
 
-extension KernelRequest {
-  /// Emits and builds, through the cache.
-  func build(_ tools: ToolOptions) async throws -> BuiltKernel {
-    let (specification, kernel) = try emit(Host.detect())
-    let builder = try await tools.builder()
-    return try await buildLibrary(kernel, for: specification.target, with: builder)
+extension SubjectOptions {
+  /// The package's library, which needs no compiler, or a newly built one.
+  func open(_ given: Builder? = nil) async throws -> OpenedKernel {
+    guard (recurrence == nil) != (package == nil) else {
+      throw SluiceError(.usage, "Give one of: a recurrence, or --package DIR.")
+    }
+    if let folder = package ?? recurrence.flatMap(folder) { return try open(package: folder) }
+    let (specification, kernel) = try KernelRequest(
+      recurrence: recurrence ?? "", choices: choices
+    ).emit(Host.detect())
+    let builder = if let given { given } else { try await tools.builder() }
+    let entry = try await build(kernel, for: specification.target, with: builder)
+    return OpenedKernel(
+      manifest: kernel.manifest, target: specification.target, library: entry.product)
+  }
+
+  private func open(package folder: String) throws -> OpenedKernel {
+    let package = try KernelPackage.open(folder)
+    let target = try Host.detect().target(named: package.manifest.target)
+    return OpenedKernel(manifest: package.manifest, target: target, library: package.library)
+  }
+
+  /// The argument, if it is a folder and no recurrence.
+  private func folder(_ argument: String) -> String? {
+    let isKnown = Registry.recurrences.contains { $0.name == argument }
+    return !isKnown && (argument.contains("/") || Files.isFolder(argument)) ? argument : nil
   }
 }
 
-/// Builds a kernel's library, through the cache.
-func buildLibrary(
-  _ kernel: EmittedKernel, for target: Target, with builder: Builder
-) async throws -> BuiltKernel {
-  progress("building \(kernel.name)")
-  let job = builder.job(kernel.source, for: target)
-  let entry = try await KernelCache().entry(
-    for: job, description: kernel.name.description, builder: builder)
+extension ToolOptions {
+  func builder() async throws -> Builder {
+    Builder(toolchain: try await Toolchain.find(clang: clang))
+  }
+}
+
+/// Builds a kernel's product, through the cache.
+func build(
+  _ kernel: EmittedKernel, for target: Target, with builder: Builder,
+  output: BuildJob.Output = .library
+) async throws -> KernelCache.Entry {
+  let description = try Emitter.json(kernel.manifest)
+  let entry = try await withProgress("building \(kernel.name)") {
+    try await KernelCache().entry(
+      for: builder.job(kernel.source, for: target, output: output), description: description,
+      builder: builder)
+  }
   if let notice = entry.notice { progress(notice) }
-  return BuiltKernel(kernel: kernel, target: target, library: entry.product, builder: builder)
+  return entry
+}
+
+/// Refuses what neither this machine nor an emulator runs.
+func checkRuns(_ kernel: OpenedKernel) throws {
+  let host = Host.detect()
+  guard host.runs(kernel.target) || kernel.target.isCross else {
+    throw SluiceError(
+      .unsupported,
+      "\(kernel.manifest.name) is for \(kernel.target.name), and this machine "
+        + "(\(host.cpuName)) has not its instructions.")
+  }
 }

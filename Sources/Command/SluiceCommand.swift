@@ -12,8 +12,7 @@ public struct SluiceCommand: AsyncParsableCommand {
     version: "sluice \(sluiceVersion)",
     subcommands: [
       ListVerb.self, DescribeVerb.self, DoctorVerb.self, GenerateVerb.self, BuildVerb.self,
-      BenchVerb.self, RunVerb.self,
-      VerifyVerb.self, InspectVerb.self,
+      VerifyVerb.self, RunVerb.self, BenchVerb.self, InspectVerb.self,
     ])
 
   public init() {}
@@ -23,7 +22,9 @@ public struct SluiceCommand: AsyncParsableCommand {
     let shipped = Recurrence.variants.filter { variant in
       !own.contains { $0.name == variant.name }
     }
-    await Registry.$recurrences.withValue(own + shipped) { await runVerb() }
+    await Interruption.guarding {
+      await Registry.$recurrences.withValue(own + shipped) { await runVerb() }
+    }
     Foundation.exit(0)
   }
 
@@ -35,24 +36,28 @@ public struct SluiceCommand: AsyncParsableCommand {
       } else {
         try verb.run()
       }
+    } catch _ where Task.isCancelled {
+      // A signal's consequences are no errors of their own.
+      return
     } catch let error as SluiceError {
-      fail(error.description, error.exitCode)
+      fail(error.description, error.kind)
     } catch let error as RecurrenceError {
-      fail(error.description, SluiceError.Kind.usage.rawValue)
+      fail(error.description, .usage)
     } catch let error as ShapeError {
-      fail(error.description, SluiceError.Kind.usage.rawValue)
+      fail(error.description, .usage)
     } catch let error as ReferenceError {
-      fail(error.description, SluiceError.Kind.badInput.rawValue)
+      fail(error.description, .badInput)
     } catch {
-      // Help, the version, and what the parser itself refuses.
-      SluiceCommand.exit(withError: error)
+      // Help, the version, and what the parser itself refuses, have their own ways out.
+      guard exitCode(for: error) == .failure else { SluiceCommand.exit(withError: error) }
+      fail("\(error)", .internal)
     }
   }
 
   /// Prints a sentence on standard error and exits.
-  private static func fail(_ sentence: String, _ code: Int32) -> Never {
+  private static func fail(_ sentence: String, _ kind: SluiceError.Kind) -> Never {
     FileHandle.standardError.write(Data("sluice: \(sentence)\n".utf8))
-    Foundation.exit(code)
+    Foundation.exit(kind.rawValue)
   }
 }
 

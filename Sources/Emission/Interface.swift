@@ -55,17 +55,7 @@ struct Interface {
   private func type(_ type: ElementType) -> String { type.rawValue }
 
   private func shape(of input: KernelManifest.Input) -> String {
-    switch input.role {
-    case .query: "\(input.type.rawValue) [B, T, query heads, \(input.size)]"
-    case .operand, .gate:
-      input.size == 1 && input.axes == .scalar
-        ? "\(input.type.rawValue) [B, T, heads]"
-        : "\(input.type.rawValue) [B, T, heads, \(input.size)]"
-    case .parameter:
-      input.axes == .keyValue
-        ? "f32 [heads, \(manifest.key), \(manifest.value)]"
-        : input.axes == .scalar ? "f32 [heads]" : "f32 [heads, \(input.size)]"
-    }
+    "\(input.type.rawValue) \(manifest.shape(of: input))"
   }
 
   /// The header for callers.

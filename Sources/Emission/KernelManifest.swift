@@ -68,3 +68,18 @@ public struct KernelManifest: Hashable, Codable, Sendable {
     }
   }
 }
+
+extension KernelManifest {
+  /// The shape that an input's tensor has, for people: `[B, T, heads, 128]`.
+  public func shape(of input: Input) -> String {
+    var sizes: [String] =
+      switch input.role {
+      case .query: ["B", "T", "query heads"]
+      case .operand, .gate: ["B", "T", "heads"]
+      case .parameter: ["heads"]
+      }
+    if input.axes.contains(.key) { sizes.append(String(key)) }
+    if input.axes.contains(.value) { sizes.append(String(value)) }
+    return "[" + sizes.joined(separator: ", ") + "]"
+  }
+}

@@ -33,6 +33,7 @@ public func time(
   library: String, manifest: KernelManifest, target: Target, shape: ProblemShape, threads: [Int],
   calls: Int = 15, builder: Builder, cache: KernelCache = KernelCache()
 ) async throws -> [Timing] {
+  try checkMemory(manifest, shape)
   let subject = try Subject(manifest)
   var recipe = ProblemRecipe("timing", [shape.length])
   recipe.batch = shape.batch
@@ -76,6 +77,21 @@ public func time(
   }
   return timings
 }
+
+/// Refuses what would end in the middle for want of memory.
+private func checkMemory(_ manifest: KernelManifest, _ shape: ProblemShape) throws {
+  // The numbers as drawn, in the kernel's types, in a file, and twice in the runner.
+  let needed = 12 * usefulWork(manifest, shape, wantsState: true).bytes
+  let present = Double(ProcessInfo.processInfo.physicalMemory)
+  guard needed <= present else {
+    throw SluiceError(
+      .unsupported,
+      "Timing this takes about \(gibibytes(needed)) of memory, and this machine has "
+        + "\(gibibytes(present)); choose a smaller --batch, --length or --heads.")
+  }
+}
+
+private func gibibytes(_ bytes: Double) -> String { String(format: "%.0f GiB", bytes / 0x1p30) }
 
 /// Operations and bytes that no schedule can do without.
 private func usefulWork(

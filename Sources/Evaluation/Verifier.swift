@@ -25,7 +25,10 @@ public func verify(
   verifier.assessment = Assessment(
     kernel: manifest.name, target: manifest.target, seed: options.seed, effort: options.effort,
     checks: [], leftOut: [], calls: 0)
-  try await verifier.run(try AccuracyTrials(subject: subject, options: options).all)
+  let accuracy = AccuracyTrials(subject: subject, options: options)
+  try await verifier.run(
+    try options.inputs.map { accuracy.trial(try DrawnProblem(file: $0, for: manifest, subject)) })
+  try await verifier.run(try accuracy.all)
   try await verifier.run(try LawTrials(subject, options).all)
   try await verifier.run(try ABITrials(subject: subject, options: options).all)
   try await verifier.runFarOffsets(subject, target)

@@ -53,6 +53,13 @@ public enum Files {
     try write(Array(text.utf8), to: path)
   }
 
+  /// Bytes of a file.
+  public static func size(_ path: String) throws -> Int {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw failure("read", path, .io) }
+    return Int(status.st_size)
+  }
+
   /// Makes a folder and those above it; one that is there already is no error.
   public static func makeFolder(_ path: String, mode: mode_t = 0o777) throws {
     if isFolder(path) { return }

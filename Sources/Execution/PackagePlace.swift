@@ -23,7 +23,7 @@ struct PackagePlace {
   func install(_ fill: (String) throws -> Void) throws(SluiceError) {
     try asSentence {
       let parent = Files.parent(of: real)
-      let made = Self.missingFolders(above: parent)
+      let made = Files.missingFolders(upTo: parent)
       do {
         try Files.makeFolder(parent)
         let aside = try Files.makeUniqueFolder(in: parent, prefix: ".sluice-")
@@ -32,8 +32,7 @@ struct PackagePlace {
         try fill("\(aside)/new")
         try exchange("\(aside)/new", "\(aside)/old")
       } catch {
-        // Folders made on the way go too, as far as nobody else has put something there.
-        for folder in made { rmdir(folder) }
+        Files.removeEmpty(made)
         throw error
       }
     }
@@ -96,17 +95,6 @@ struct PackagePlace {
     }
     guard let bytes = try? Files.read("\(folder)/\(KernelPackage.manifestFile)") else { return nil }
     return (try? JSONDecoder().decode(Sign.self, from: Data(bytes)))?.name
-  }
-
-  /// Folders at and above `path` that are not there, the innermost first.
-  private static func missingFolders(above path: String) -> [String] {
-    var missing: [String] = []
-    var path = path
-    while !Files.isFolder(path), path != Files.parent(of: path) {
-      missing.append(path)
-      path = Files.parent(of: path)
-    }
-    return missing
   }
 
   private static func resolved(_ path: String) -> String {

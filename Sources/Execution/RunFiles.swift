@@ -25,29 +25,22 @@ public enum RunFiles {
     _ package: KernelPackage, input: String, output: String, threads: Int? = nil,
     scale: Double? = nil
   ) throws(SluiceError) -> Report {
-    let manifest = package.manifest
-    let call = try KernelCall(package)
-    let tensors = try SafeTensors.read(input)
-    try checkNames(tensors, manifest, input)
-    for known in manifest.inputs {
-      try checkType(tensors[known.name]!, SafeTensor.ElementKind(known.type), known.name, input)
-    }
-    let shape = try RunShape.infer(tensors, manifest, input)
-    for known in manifest.inputs where known.role == .gate || known.role == .parameter {
-      try Domain.check(tensors[known.name]!, known, input)
-    }
-    var initial: [Float]?
-    if let given = tensors[initialState] {
-      try checkType(given, .F32, initialState, input)
-      initial = given.floats
-    }
-    let bytes = Dictionary(
-      uniqueKeysWithValues: manifest.inputs.map { ($0.name, tensors[$0.name]!.bytes) })
+    try run(KernelCall(package), input: input, output: output, threads: threads, scale: scale)
+  }
+
+  /// As above, with a library that is loaded already.
+  @discardableResult
+  public static func run(
+    _ call: KernelCall, input: String, output: String, threads: Int? = nil, scale: Double? = nil
+  ) throws(SluiceError) -> Report {
+    let manifest = call.manifest
+    let inputs = try read(input, for: manifest)
+    let shape = inputs.shape
     let clock = ContinuousClock()
     let start = clock.now
     let outcome = try call.forward(
-      inputs: bytes, shape: shape, scale: scale, initialState: initial, wantsFinalState: true,
-      threads: threads)
+      inputs: inputs.bytes, shape: shape, scale: scale, initialState: inputs.initialState,
+      wantsFinalState: true, threads: threads)
     let duration = start.duration(to: clock.now)
     let stateShape = RunShape.state(shape, manifest)
     try SafeTensors.write(
@@ -59,6 +52,36 @@ public enum RunFiles {
         "final_state": SafeTensor(outcome.finalState ?? [], shape: stateShape),
       ], to: output)
     return Report(shape: shape, seconds: duration / .seconds(1))
+  }
+
+  /// What a file brings to a call.
+  public struct Inputs: Hashable, Sendable {
+    /// By name, in the manifest's types.
+    public var bytes: [String: [UInt8]]
+    public var shape: ProblemShape
+    /// [sequences, heads, K, state columns]; zero when nil.
+    public var initialState: [Float]?
+  }
+
+  /// Reads and checks a file: names, types, shapes, and that gates and parameters are in their
+  /// domains.
+  public static func read(
+    _ file: String, for manifest: KernelManifest
+  ) throws(SluiceError) -> Inputs {
+    let tensors = try SafeTensors.read(file)
+    try checkNames(tensors, manifest, file)
+    for known in manifest.inputs {
+      try checkType(tensors[known.name]!, SafeTensor.ElementKind(known.type), known.name, file)
+    }
+    let shape = try RunShape.infer(tensors, manifest, file)
+    for known in manifest.inputs where known.role == .gate || known.role == .parameter {
+      try Domain.check(tensors[known.name]!, known, file)
+    }
+    if let given = tensors[initialState] { try checkType(given, .F32, initialState, file) }
+    return Inputs(
+      bytes: Dictionary(
+        uniqueKeysWithValues: manifest.inputs.map { ($0.name, tensors[$0.name]!.bytes) }),
+      shape: shape, initialState: tensors[initialState]?.floats)
   }
 
   private static func checkNames(

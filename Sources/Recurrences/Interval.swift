@@ -18,6 +18,21 @@ public struct Interval: Hashable, Codable, Sendable, CustomStringConvertible {
   public func contains(_ other: Interval) -> Bool { lower <= other.lower && other.upper <= upper }
 
   public var description: String { "[\(lower), \(upper)]" }
+
+  /// The interval as people say it: `any`, `finite`, `<= 0`, `0 to 1`.
+  public var words: String {
+    switch self {
+    case .all: "any"
+    case .finite: "finite"
+    case _ where lower == -.infinity: "<= \(Self.short(upper))"
+    case _ where upper == .infinity: ">= \(Self.short(lower))"
+    default: "\(Self.short(lower)) to \(Self.short(upper))"
+    }
+  }
+
+  private static func short(_ x: Double) -> String {
+    x == x.rounded() && abs(x) < 1e6 ? String(Int(x)) : "\(x)"
+  }
 }
 
 // Infinity is not representable in JSON, so bounds travel as text.

@@ -57,6 +57,9 @@ public struct ProblemShape: Hashable, Codable, Sendable {
     if heads > 0, queryHeads < 1 || queryHeads % heads != 0 {
       found.append("query heads (\(queryHeads)) must be a multiple of key/value heads (\(heads)).")
     }
+    if found.isEmpty, !isCountable {
+      found.append("batch, length, heads and sizes together are more than 64 bits count.")
+    }
     if let ends = cumulativeLengths {
       if batch != 1 { found.append("packed sequences need batch 1, not \(batch).") }
       if ends.count < 2 || ends.first != 0 || ends.last != length
@@ -66,6 +69,20 @@ public struct ProblemShape: Hashable, Codable, Sendable {
       }
     }
     return found
+  }
+
+  /// Whether the bytes of every tensor, and of the states with a normalizer, fit an `Int`.
+  private var isCountable: Bool {
+    let tokens = [batch, max(length, 1), queryHeads, max(key, value)]
+    let rows = max(batch, (cumulativeLengths?.count ?? 1) - 1)
+    return [tokens, [rows, heads, key, value, 2]].allSatisfy { sizes in
+      var bytes = 8
+      return sizes.allSatisfy { size in
+        let (product, overflows) = bytes.multipliedReportingOverflow(by: size)
+        bytes = product
+        return !overflows
+      }
+    }
   }
 
   /// One sequence of tokens with a state of its own.

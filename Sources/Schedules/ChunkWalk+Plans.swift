@@ -74,6 +74,7 @@ extension ChunkWalk {
     if plan.subBlock < 1 || plan.chunk % plan.subBlock != 0 {
       found.append("sub-block \(plan.subBlock) does not divide chunk \(plan.chunk).")
     }
+    if plan.products == .f16 { found.append("products must be f32 or bf16, not f16.") }
     if plan.products == .bf16, plan.subBlock % 2 != 0 {
       found.append("sub-block \(plan.subBlock) must be even, as bf16 products take pairs of rows.")
     }

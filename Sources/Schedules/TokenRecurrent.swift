@@ -30,7 +30,9 @@ public struct TokenRecurrent: Schedule {
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
     var found: [String] = []
     if plan.chunk != 1 || plan.subBlock != 1 {
-      found.append("\(name) has no chunks; chunk and sub-block must be 1, not \(plan.chunk).")
+      found.append(
+        "\(name) has no chunks; chunk and sub-block must be 1, not \(plan.chunk) and "
+          + "\(plan.subBlock).")
     }
     if plan.keyTile != specification.key {
       found.append("\(name) takes the whole key; key-tile must be K = \(specification.key).")

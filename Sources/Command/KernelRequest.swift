@@ -1,0 +1,88 @@
+import Emission
+import Execution
+import Planning
+import Recurrences
+import Schedules
+import Targets
+
+/// A recurrence with the choices for it: what the verbs turn into kernels.
+struct KernelRequest {
+  var recurrence: String
+  var choices: KernelChoices
+
+  /// The specification that the options describe.
+  func specification(_ host: Host) throws -> KernelSpecification {
+    // Sizes that no call could have are refused before anything is made for them.
+    let shape = try shape()
+    return try KernelSpecification(
+      normalForm: try Registry.named(recurrence).normalForm(), key: shape.key, value: shape.value,
+      type: try elementType(choices.dtype ?? "f32", "--dtype"),
+      gateType: try elementType(choices.gateDtype, "--gate-dtype"),
+      target: try host.target(named: choices.target ?? "native"))
+  }
+
+  /// The sizes of a call, for verbs that run one.
+  func shape() throws -> ProblemShape {
+    let preset = try preset()
+    let queryHeads = choices.heads ?? 4
+    return try ProblemShape(
+      batch: choices.batch, length: choices.length, queryHeads: queryHeads,
+      heads: choices.kvHeads ?? queryHeads, key: choices.keyDim ?? preset.key,
+      value: choices.valueDim ?? preset.value)
+  }
+
+  /// The planner's choice with everything that is pinned.
+  func plan(_ specification: KernelSpecification) throws -> Plan {
+    try Planner().plan(specification, try planRequest())
+  }
+
+  /// What of the plan is pinned.
+  func planRequest() throws -> PlanRequest {
+    PlanRequest(
+      schedule: choices.schedule, chunk: choices.chunk, subBlock: choices.subBlock,
+      keyTile: choices.keyTile, valueTile: choices.valueTile,
+      materialization: try materialization(), threads: choices.threads,
+      products: try choices.products.map(products))
+  }
+
+  /// The kernel, printed.
+  func emit(_ host: Host) throws -> (specification: KernelSpecification, kernel: EmittedKernel) {
+    let specification = try specification(host)
+    return (specification, try Emitter.emit(specification, try plan(specification)))
+  }
+
+  private func preset() throws -> (key: Int, value: Int) {
+    switch choices.preset {
+    case nil: return (128, 128)
+    case "gla-340m": return (128, 256)
+    case "gla-1.3b": return (256, 512)
+    case let name?:
+      throw SluiceError(.usage, "There is no preset '\(name)'; known are gla-340m and gla-1.3b.")
+    }
+  }
+
+  private func products(_ name: String) throws -> ElementType {
+    guard let type = ElementType(rawValue: name), type != .f16 else {
+      throw SluiceError(.usage, "--products must be f32 or bf16, not '\(name)'.")
+    }
+    return type
+  }
+
+  private func materialization() throws -> Materialization? {
+    guard let text = choices.materialization else { return nil }
+    guard let value = Materialization(text) else {
+      throw SluiceError(
+        .usage,
+        "--materialization must be none, segments:N (N from 1 to 4096) or chunks, not '\(text)'.")
+    }
+    return value
+  }
+}
+
+/// The element type that an option names.
+func elementType(_ name: String, _ option: String) throws -> ElementType {
+  guard let type = ElementType(rawValue: name) else {
+    throw SluiceError(.usage, "\(option) must be f32, bf16 or f16, not '\(name)'.")
+  }
+  return type
+}
