@@ -33,14 +33,14 @@ extension LawTrials {
       list.append(("all at once", { gates[$0.name] ?? ($0.role == .parameter ? nil : huge) }))
     }
     let changes = list
-    return [(packed, 0, 1), (rows, 1, 0)].map { problem, sequence, head in
+    return [(packed, 0, 1), (rows, 1, 1)].map { problem, sequence, head in
       let places = [C + C / 2, C + 1, 2]
       let subject = subject
       let changed = zip(changes, places).map { change, place in
         problem.changing(
           head: head, ofSequence: sequence, from: place, subject, change.1)
       }
-      return Trial(.law, problem.name, ([problem] + changed).map(call)) { [bounds] results in
+      return Trial(.law, problem.name, ([problem] + changed).map(alone)) { [bounds] results in
         let judge = ReachJudge(
           subject: subject, problem: problem, sequence: sequence, head: head)
         return zip(zip(changes, places), results.dropFirst()).flatMap { change, result in
@@ -52,9 +52,15 @@ extension LawTrials {
     }
   }
 
+  /// On one thread, where every head's work comes after another's in the same memory: what is left
+  /// there must not matter.
+  private func alone(_ problem: DrawnProblem) -> KernelCall {
+    KernelCall(problem: problem, threads: 1)
+  }
+
   /// NaN in an input of one head reaches no other head, row or sequence, nor earlier chunks.
   func notANumber() throws -> Trial {
-    let recipe = ProblemRecipe("NaN", [3 * chunk - 2, chunk + 1]).with {
+    let recipe = ProblemRecipe("NaN", [3 * chunk - 2, 2 * chunk]).with {
       $0.gates = .mild
       $0.hasInitialState = true
       $0.group = 2
@@ -65,15 +71,19 @@ extension LawTrials {
     let place = chunk + chunk / 2
     let subject = subject
     let chunkStart = place / subject.plan.chunk * subject.plan.chunk
-    let changed = names.map { name in
-      problem.changing(head: 0, ofSequence: 0, from: place, count: 1, subject) {
+    // The first of all heads, before which nothing runs, and the last, after which the next phase's
+    // first comes.
+    let changes = names.flatMap { name in [(name, 0, 0), (name, 1, 1)] }
+    let changed = changes.map { name, sequence, head in
+      problem.changing(head: head, ofSequence: sequence, from: place, count: 1, subject) {
         $0.name == name ? .nan : nil
       }
     }
-    return Trial(.law, "NaN", ([problem] + changed).map(call)) { results in
-      let judge = ReachJudge(subject: subject, problem: problem, sequence: 0, head: 0)
-      return zip(names, results.dropFirst()).flatMap { name, result in
-        judge.checks("NaN in \(name)", results[0], result, before: chunkStart, atMost: 0)
+    return Trial(.law, "NaN", ([problem] + changed).map(alone)) { results in
+      zip(changes, results.dropFirst()).flatMap { change, result in
+        ReachJudge(subject: subject, problem: problem, sequence: change.1, head: change.2).checks(
+          "NaN in \(change.0) of the \(change.1 == 0 ? "first" : "last") head", results[0], result,
+          before: chunkStart, atMost: 0)
       }
     }
   }
