@@ -58,6 +58,8 @@ import Testing
     #expect(outcome.ending == .exited(1), "\(outcome.description) \(outcome.errors)")
     #expect(outcome.output.contains("FAIL") && outcome.errors.contains("sluice: "))
     let failed = try await failures(scene)
-    #expect(failed.contains { $0.detail.contains("crashed with a segmentation fault") }, "\(failed.map(\.detail))")
+    #expect(
+      failed.contains { $0.detail.contains("crashed with a segmentation fault") },
+      "\(failed.map(\.detail))")
   }
 }
