@@ -22,7 +22,9 @@ public struct SluiceCommand: AsyncParsableCommand {
     let shipped = Recurrence.variants.filter { variant in
       !own.contains { $0.name == variant.name }
     }
-    await Registry.$recurrences.withValue(own + shipped) { await runVerb() }
+    await Interruption.guarding {
+      await Registry.$recurrences.withValue(own + shipped) { await runVerb() }
+    }
     Foundation.exit(0)
   }
 
@@ -34,6 +36,9 @@ public struct SluiceCommand: AsyncParsableCommand {
       } else {
         try verb.run()
       }
+    } catch _ where Task.isCancelled {
+      // A signal's consequences are no errors of their own.
+      return
     } catch let error as SluiceError {
       fail(error.description, error.kind)
     } catch let error as RecurrenceError {

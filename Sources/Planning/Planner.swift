@@ -29,11 +29,11 @@ public struct Planner: Sendable {
   public func legalPlans(
     _ specification: KernelSpecification, _ request: PlanRequest
   ) throws(SluiceError) -> [Plan] {
-    var reasons: [String] = []
+    var reasons: [(schedule: String, reason: String)] = []
     var legal: [Plan] = []
     for schedule in try schedules(request) {
       if let obstacle = schedule.obstacle(to: specification) {
-        reasons.append("\(schedule.name): \(obstacle)")
+        reasons.append((schedule.name, obstacle))
         continue
       }
       var refused: [String] = []
@@ -46,14 +46,22 @@ public struct Planner: Sendable {
           refused = objections
         }
       }
-      reasons += refused.map { "\(schedule.name): \($0)" }
+      reasons += refused.map { (schedule.name, $0) }
     }
     guard !legal.isEmpty else {
       throw SluiceError(
-        .usage, "No plan fits '\(specification.recurrence.name)'.",
-        details: reasons)
+        .usage, "No plan fits '\(specification.recurrence.name)'.", details: lines(reasons))
     }
     return legal
+  }
+
+  /// One line a reason, with every schedule that has it.
+  private func lines(_ reasons: [(schedule: String, reason: String)]) -> [String] {
+    var schedules: [String: [String]] = [:]
+    for (schedule, reason) in reasons { schedules[reason, default: []].append(schedule) }
+    return reasons.compactMap { _, reason in
+      schedules.removeValue(forKey: reason).map { "\($0.joined(separator: ", ")): \(reason)" }
+    }
   }
 
   private func schedules(_ request: PlanRequest) throws(SluiceError) -> [any Schedule] {
