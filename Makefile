@@ -32,7 +32,7 @@ test-deps:
 # Derivations, emission, the shelf of generated kernels, verification with its planted faults, ...
 swift-test: test-deps
 	swift build -c release --build-tests
-	PATH="$(CURDIR)/.build/venv/bin:$$PATH" swift test -c release --skip-build
+	PATH="$(CURDIR)/.build/venv/bin:$$PATH" swift test -c release --skip-build --no-parallel
 	@scripts/verify-generated
 
 # A user's own package: built against this one, its recurrence verified. In this one's scratch folder

@@ -1481,9 +1481,9 @@ static int32_t check_pointers(const arguments *args) {
 // not see each other, so which thread takes an item changes no bit.
 static void run(const arguments *args, int64_t thread, int is_team) {
   char *scratch = (char *)args->workspace + thread * scratch_bytes;
+  const uint64_t mode = sl_flush_denormals_begin();
   // Padding is read with the rest: it must hold numbers.
   memset(scratch, 0, scratch_bytes);
-  const uint64_t mode = sl_flush_denormals_begin();
   const int64_t walk_items = sequences_of(args) * args->heads;
 #ifdef _OPENMP
   if (is_team) {

@@ -1615,9 +1615,9 @@ static int32_t check_pointers(const arguments *args) {
 // not see each other, so which thread takes an item changes no bit.
 static void run(const arguments *args, int64_t thread, int is_team) {
   char *scratch = (char *)args->workspace + thread * scratch_bytes;
+  const uint64_t mode = sl_flush_denormals_begin();
   // Padding is read with the rest: it must hold numbers.
   memset(scratch, 0, scratch_bytes);
-  const uint64_t mode = sl_flush_denormals_begin();
   const int64_t summarize_items = sequences_of(args) * args->heads * 4;
 #ifdef _OPENMP
   if (is_team) {
@@ -1626,6 +1626,8 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   } else
 #endif
     for (int64_t item = 0; item < summarize_items; ++item) summarize(args, item, scratch);
+  // What is padding now held the last phase's tiles, of any head.
+  memset(scratch, 0, scratch_bytes);
   const int64_t combine_items = sequences_of(args) * args->heads;
 #ifdef _OPENMP
   if (is_team) {
@@ -1634,6 +1636,8 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   } else
 #endif
     for (int64_t item = 0; item < combine_items; ++item) combine(args, item, scratch);
+  // What is padding now held the last phase's tiles, of any head.
+  memset(scratch, 0, scratch_bytes);
   const int64_t walk_items = sequences_of(args) * args->heads * 4;
 #ifdef _OPENMP
   if (is_team) {

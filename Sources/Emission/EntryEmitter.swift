@@ -161,10 +161,13 @@ struct EntryEmitter {
       "static void run(const arguments *args, int64_t thread, int is_team)"
     ) { out in
       out.line("char *scratch = (char *)args->workspace + thread * scratch_bytes;")
-      out.line("// Padding is read with the rest: it must hold numbers.")
-      out.line("memset(scratch, 0, scratch_bytes);")
       out.line("const uint64_t mode = sl_flush_denormals_begin();")
-      for phase in program.phases {
+      for (index, phase) in program.phases.enumerated() {
+        out.line(
+          index == 0
+            ? "// Padding is read with the rest: it must hold numbers."
+            : "// What is padding now held the last phase's tiles, of any head.")
+        out.line("memset(scratch, 0, scratch_bytes);")
         let extents = phase.grid.map { axis -> String in
           switch axis {
           case .sequence: "sequences_of(args)"

@@ -62,6 +62,15 @@ extension PlantedFault {
       $0.key = 18
       $0.plan.keyTile = 9
     },
+    source(
+      "what the last phase left in scratch memory",
+      "of any head. memset(scratch, 0, scratch_bytes);",
+      "of any head.\n", plan: .faultySegmented
+    ).with {
+      $0.key = 18
+      $0.plan.keyTile = 18
+      $0.caughtBy = .law
+    },
     source("the floating-point mode not restored", "sl_flush_denormals_end(mode);", "(void)mode;")
       .with { $0.caughtBy = .conduct },
     source(
