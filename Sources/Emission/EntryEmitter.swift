@@ -168,18 +168,8 @@ struct EntryEmitter {
             ? "// Padding is read with the rest: it must hold numbers."
             : "// What is padding now held the last phase's tiles, of any head.")
         out.line("memset(scratch, 0, scratch_bytes);")
-        let extents = phase.grid.map { axis -> String in
-          switch axis {
-          case .sequence: "sequences_of(args)"
-          case .head: "args->heads"
-          case .valueTile: String(program.valueTiles)
-          case .segment:
-            switch program.segmentation {
-            case .none: "1"
-            case .fixed(let count): String(count)
-            case .perChunk: "most_segments(args)"
-            }
-          }
+        let extents = phase.grid.map {
+          program.extent($0, sequences: "sequences_of(args)", heads: "args->heads")
         }.filter { $0 != "1" }
         out.line("const int64_t \(phase.name)_items = \(extents.joined(separator: " * "));")
         out.lines([

@@ -83,17 +83,7 @@ extension PhaseEmitter {
   }
 
   func extent(_ axis: GridAxis) -> String {
-    switch axis {
-    case .sequence: "sequences"
-    case .head: "heads"
-    case .valueTile: String(program.valueTiles)
-    case .segment:
-      switch program.segmentation {
-      case .none: "1"
-      case .fixed(let count): String(count)
-      case .perChunk: "most_segments(args)"
-      }
-    }
+    program.extent(axis, sequences: "sequences", heads: "heads")
   }
 
   /// C's name for an element type in memory.
@@ -186,5 +176,22 @@ extension String {
   /// The first place of `text` from `start` on.
   func range(of text: String, in start: String.Index) -> Range<String.Index>? {
     self[start...].firstRange(of: text)
+  }
+}
+
+extension TileProgram {
+  /// How many workers a phase has along an axis, as C.
+  func extent(_ axis: GridAxis, sequences: String, heads: String) -> String {
+    switch axis {
+    case .sequence: sequences
+    case .head: heads
+    case .valueTile: String(valueTiles)
+    case .segment:
+      switch segmentation {
+      case .none: "1"
+      case .fixed(let count): String(count)
+      case .perChunk: "most_segments(args)"
+      }
+    }
   }
 }
