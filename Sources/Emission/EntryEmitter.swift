@@ -32,12 +32,14 @@ struct EntryEmitter {
     out.block("static int64_t threads_of(const arguments *args)") {
       $0.line("return args->threads ? args->threads : \(manifest.plan.threads);")
     }
-    out.line()
-    out.line("// An output that outgrows the caches goes past them.")
-    out.block("static int streams_output(const arguments *args)") { out in
-      out.line("const int64_t rows = args->batch * args->length * args->query_heads;")
-      out.line(
-        "return rows * \(program.value * manifest.type.size) > \(EntryEmitter.streamedBytes);")
+    if program.streamsOutput {
+      out.line()
+      out.line("// An output that outgrows the caches goes past them.")
+      out.block("static int streams_output(const arguments *args)") { out in
+        out.line("const int64_t rows = args->batch * args->length * args->query_heads;")
+        out.line(
+          "return rows * \(program.value * manifest.type.size) > \(EntryEmitter.streamedBytes);")
+      }
     }
     guard !segments.isEmpty else { return out.text }
     segmentText(&out)
@@ -251,5 +253,22 @@ struct EntryEmitter {
       default: "\\" + String(512 + Int(byte), radix: 8).suffix(3)
       }
     }
+  }
+}
+
+extension TileProgram {
+  /// Whether any output may go past the caches.
+  fileprivate var streamsOutput: Bool {
+    func visit(_ body: [Statement]) -> Bool {
+      body.contains { statement in
+        switch statement {
+        case .operation(.storeTokens(let store)): store.streams
+        case .operation, .note: false
+        case .loop(_, let inner), .firstValueTile(let inner): visit(inner)
+        case .when(_, let inner, let otherwise): visit(inner) || visit(otherwise)
+        }
+      }
+    }
+    return phases.contains { visit($0.body) }
   }
 }

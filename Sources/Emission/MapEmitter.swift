@@ -9,7 +9,10 @@ extension PhaseEmitter {
       out.call("sl_to_pairs", size(map.target) + operand(map.target) + operand(source))
       return
     }
-    if !map.operands.isEmpty { out.comment("\(map.target.tile) = \(written(map))") }
+    if !map.operands.isEmpty {
+      let complement = map.complement.map { ", \($0.tile) = 1 - \(map.target.tile)" } ?? ""
+      out.comment("\(map.target.tile) = \(written(map))\(complement)")
+    }
     guard let tail = map.tail else {
       rows(of: map, to: String(map.target.rows))
       return
@@ -24,7 +27,8 @@ extension PhaseEmitter {
       bound = "rows"
     }
     rows(of: map, to: bound)
-    fill(map, from: bound, with: tail.fill)
+    fill(map.target, from: bound, with: tail.fill)
+    if let complement = map.complement { fill(complement, from: bound, with: 1 - tail.fill) }
     let lines = out.lines
     out = outside
     if bound == "rows" {
@@ -50,11 +54,9 @@ extension PhaseEmitter {
   }
 
   /// Rows past the sequence's end, from row `from` on.
-  private mutating func fill(_ map: Map, from: String, with value: Double) {
+  private mutating func fill(_ view: TileView, from: String, with value: Double) {
     let literal = CExpression(isVector: false) { $0 }.text(.constant(value))
-    out.call(
-      "sl_fill_rows",
-      [from, String(map.target.rows), String(map.target.columns)] + operand(map.target) + [literal])
+    out.call("sl_fill_rows", [from] + size(view) + operand(view) + [literal])
   }
 
   private mutating func rows(of map: Map, to bound: String) {
@@ -77,6 +79,9 @@ extension PhaseEmitter {
       scalar(map.operands[name]!, row)
     }
     writer.line("\(place) = \(printer.text(map.expression));")
+    if let complement = map.complement {
+      writer.line("\(entry(complement, row)) = \(printer.text(map.expression.complement));")
+    }
   }
 
   private func vectorRow(_ map: Map, _ row: String, _ writer: inout CWriter) {
@@ -91,23 +96,49 @@ extension PhaseEmitter {
     let columns = map.target.columns
     let whole = columns / target.lanes * target.lanes
     let place = at(map.target, row)
-    func value(_ column: String, _ count: String?) -> String {
+    func value(_ expression: Expression, _ column: String, _ count: String?) -> String {
       CExpression(isVector: true) { name in
         vector(map.operands[name]!, name, row, column, count)
       }.text(expression)
     }
+    // Stores one vector from `column` on; `rest` says how many lanes of it there are.
+    func storeVector(_ column: String, _ rest: String?, _ writer: inout CWriter) {
+      func put(_ place: String, _ value: String) {
+        let there = column == "0" ? place : "\(place) + \(column)"
+        writer.call(rest == nil ? store : "\(store)_n", [there, value] + (rest.map { [$0] } ?? []))
+      }
+      guard let complement = map.complement else {
+        return put(place, value(expression, column, rest))
+      }
+      // Both are computed before either is stored, so that they share what they have in common.
+      writer.lines(pair(expression) { value($0, column, rest) })
+      put(place, "kept")
+      put(at(complement, row), "taken")
+    }
     if whole > 0 {
       writer.block("for (int64_t column = 0; column < \(whole); column += SL_LANES)") {
-        $0.call(store, ["\(place) + column", value("column", nil)])
+        storeVector("column", nil, &$0)
       }
     }
     if whole < columns {
       let rest = String(columns - whole)
-      let begin = whole == 0 ? "0" : String(whole)
-      writer.call(
-        "\(store)_n",
-        [whole == 0 ? place : "\(place) + \(whole)", value(begin, rest), rest])
+      if map.complement == nil {
+        storeVector(String(whole), rest, &writer)
+      } else {
+        writer.block("") { storeVector(String(whole), rest, &$0) }
+      }
     }
+  }
+
+  /// Declares an expression's vector and its complement's; an exponential gives both at once.
+  private func pair(_ expression: Expression, _ value: (Expression) -> String) -> [String] {
+    if case .unary(.exp, let x) = expression {
+      return ["sl_f32 taken;", "const sl_f32 kept = sl_exp_both(\(value(x)), &taken);"]
+    }
+    return [
+      "const sl_f32 kept = \(value(expression));",
+      "const sl_f32 taken = \(value(expression.complement));",
+    ]
   }
 
   /// Where a row of a view begins.

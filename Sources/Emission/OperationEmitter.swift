@@ -8,6 +8,12 @@ extension PhaseEmitter {
     case .map(let map): write(map)
     case .scan(let scan): write(scan)
     case .reduce(let reduce): write(reduce)
+    case .decayTotal(let total): write(total)
+    case .decayRest(let rest):
+      out.call(
+        "sl_decay_rest",
+        size(rest.target) + operand(rest.target) + operand(rest.decay) + operand(rest.taken))
+    case .fold(let fold): write(fold)
     case .multiply(let product): write(product)
     case .transpose(let transpose):
       let word = layoutOf(transpose.target) == .pairs ? "sl_transpose_pairs" : "sl_transpose_tile"
@@ -52,19 +58,37 @@ extension PhaseEmitter {
 
   private mutating func write(_ reduce: Reduce) {
     let source = reduce.source
-    let isProduct = reduce.function == .product
     if layoutOf(source) == .column {
-      let word = isProduct ? "sl_product_column" : "sl_sum_column"
-      out.line("*(\(address(reduce.target))) = \(word)(\(source.rows), \(address(source)));")
-    } else if layoutOf(reduce.target) == .column {
+      out.line(
+        "*(\(address(reduce.target))) = sl_sum_column(\(source.rows), \(address(source)));")
+    } else {
+      let word = layoutOf(reduce.target) == .column ? "sl_sum_columns" : "sl_sum_rows_of"
+      out.call(word, size(source) + [address(reduce.target)] + operand(source))
+    }
+  }
+
+  private mutating func write(_ total: DecayTotal) {
+    let rest = total.rest.map(address) ?? "NULL"
+    let taken = total.taken.map(address) ?? "NULL"
+    if layoutOf(total.decay) == .column {
       out.call(
-        "sl_\(reduce.function.rawValue)_columns",
-        size(source) + [address(reduce.target)] + operand(source))
+        "sl_decay_total_column",
+        [String(total.decay.rows), address(total.target), rest, address(total.decay), taken])
     } else {
       out.call(
-        "sl_reduce_rows",
-        size(source) + [flag(isProduct), address(reduce.target)] + operand(source))
+        "sl_decay_total",
+        size(total.decay) + [address(total.target), rest] + operand(total.decay) + [taken])
     }
+  }
+
+  private mutating func write(_ fold: Fold) {
+    let isColumn = layoutOf(fold.decay) == .column
+    let results = [fold.reading, fold.step, fold.total, fold.rest, fold.exact].map(address)
+    out.call(
+      isColumn ? "sl_fold_column" : "sl_fold",
+      size(fold.key) + [flag(fold.readsPrevious), address(fold.folded)] + results
+        + [address(fold.key), address(fold.decay), address(fold.taken)]
+        + [String(strideOf(fold.key))])
   }
 
   private mutating func write(_ product: Multiply) {
@@ -76,9 +100,8 @@ extension PhaseEmitter {
       [address(left)] + (product.leftIsTransposed ? [step, stride] : [stride, step])
     let before =
       product.accumulates
-      ? "(sl_before){1, \(product.rowScale.map(address) ?? "NULL"), "
-        + "\(product.columnScale.map(address) ?? "NULL")}"
-      : "(sl_before){0, NULL, NULL}"
+      ? "(sl_before){1, \(self.factor(product.rowScale)), \(self.factor(product.columnScale))}"
+      : "(sl_before){0}"
     let tail = [c(product.depth), before]
     if layoutOf(product.target) == .column {
       out.call(
@@ -92,6 +115,11 @@ extension PhaseEmitter {
       isPairs ? "sl_multiply_pairs" : "sl_multiply",
       size(product.target) + [String(block.rows), String(block.vectors)] + operand(product.target)
         + leftOperand + operand(product.right) + tail)
+  }
+
+  /// A factor's two rows as C.
+  private func factor(_ factor: Factor?) -> String {
+    "{\(factor.map { address($0.value) } ?? "NULL"), \(factor?.rest.map(address) ?? "NULL")}"
   }
 
   /// Rows and vectors of a product whose sums, one row of the right operand and one number of the
@@ -122,9 +150,9 @@ extension PhaseEmitter {
       fields.append(".\(name) = \(address(view)), .\(name)_row = \(strideOf(view)),")
     }
     field("o", recur.output)
+    // Heads of one group read the same state, which the last of them carries on.
     fields.append(
-      ".s_in = \(address(recur.stateIn)), .s_out = \(address(recur.stateOut)), "
-        + ".s_row = \(strideOf(recur.stateIn)),")
+      ".s = \(address(recur.state)), .s_row = \(strideOf(recur.state)), .keep = g + 1 == group,")
     field("q", recur.query)
     field("k", recur.key)
     field("v", recur.value)
@@ -133,9 +161,14 @@ extension PhaseEmitter {
         ".d = \(address(decay)), .d_row = \(strideOf(decay)), .d_step = \(decay.columns == 1 ? 0 : 1),"
       )
     }
-    if let decay = recur.valueDecay { field("dv", decay) }
+    if let decays = recur.decays { fields.append(".decays = \(address(decays)),") }
+    if let decay = recur.valueDecay {
+      field("dv", decay.value)
+      fields.append(".dv_rest = \(decay.rest.map(address) ?? "NULL"),")
+    }
     if let scale = recur.endScale {
-      fields.append(".end = \(address(scale)), .end_step = \(scale.columns == 1 ? 0 : 1),")
+      fields.append(
+        ".end = \(self.factor(scale)), .end_step = \(scale.value.columns == 1 ? 0 : 1),")
     }
     for field in fields { out.line("  " + field) }
     out.line("};")
@@ -155,7 +188,7 @@ extension PhaseEmitter {
     out.call(
       "sl_recur",
       [
-        String(recur.output.rows), String(recur.stateIn.rows), String(recur.stateIn.columns),
+        String(recur.output.rows), String(recur.state.rows), String(recur.state.columns),
         String(piece.keys), String(piece.vectors), flag(recur.readsPrevious), "recurrence",
         recur.ahead.isEmpty ? "NULL" : "ahead", String(recur.ahead.count),
       ])
@@ -166,12 +199,12 @@ extension PhaseEmitter {
 
   /// Keys and vectors of the state that stay in registers, beside a row of values and one of sums.
   private func recurrencePiece(_ recur: Recur) -> (keys: Int, vectors: Int) {
-    let vectors = (recur.stateIn.columns + target.lanes - 1) / target.lanes
+    let vectors = (recur.state.columns + target.lanes - 1) / target.lanes
     let width = min(target.vectorRegisters >= 32 ? 4 : 2, vectors)
-    let decays = recur.valueDecay == nil ? 0 : width
+    let decays = recur.valueDecay == nil ? 0 : 2 * width
     let room = (target.vectorRegisters - 2 * width - decays - 3) / width
     let keys = [8, 4, 2, 1].first { $0 <= room } ?? 1
-    return (min(keys, recur.stateIn.rows), width)
+    return (min(keys, recur.state.rows), width)
   }
 
   private mutating func write(_ load: LoadState) {
@@ -212,7 +245,7 @@ extension PhaseEmitter {
       [
         remaining(slice.start, slice.rows), String(slice.columns), tokenAddress(slice),
         "\(slice.tensor)_token",
-      ] + operand(store.source) + [valid(slice.column, slice.columns), "streams"])
+      ] + operand(store.source) + [valid(slice.column, slice.columns), store.streams ? "streams" : "0"])
   }
 
   // MARK: Places

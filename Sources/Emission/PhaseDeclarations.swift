@@ -142,31 +142,15 @@ extension PhaseEmitter {
     size == 1 ? factor : "\(factor) * \(size)"
   }
 
-  /// Whether the tile changes names with another one on the way.
-  private func isExchanged(_ name: String) -> Bool {
-    func visit(_ body: [Statement]) -> Bool {
-      body.contains { statement in
-        switch statement {
-        case .exchange(let first, let second): first == name || second == name
-        case .loop(_, let inner), .firstValueTile(let inner): visit(inner)
-        case .when(_, let inner, let otherwise): visit(inner) || visit(otherwise)
-        case .operation, .note: false
-        }
-      }
-    }
-    return visit(phase.body)
-  }
-
   private var tilePointers: [(String, String)] {
     layout.order.map { name in
       let place = layout.places[name]!
       let tile = place.tile
       let type = PhaseEmitter.element(tile.type)
       let shape = "\(tile.rows) x \(tile.columns)"
-      let pointer = isExchanged(name) ? "*" : "*const "
       return (
         name,
-        "\(type) \(pointer)\(name) = (\(type) *)(scratch + \(place.offset));  // \(shape): \(tile.meaning)"
+        "\(type) *const \(name) = (\(type) *)(scratch + \(place.offset));  // \(shape): \(tile.meaning)"
       )
     }
   }

@@ -56,10 +56,6 @@ struct PhaseEmitter {
       case .when(let condition, let inner, let otherwise):
         block("if (\(test(condition)))", inner)
         block("} else", otherwise)
-      case .exchange(let first, let second):
-        out.line("float *const past_\(first) = \(first);")
-        out.line("\(first) = \(second);")
-        out.line("\(second) = past_\(first);")
       case .loop(let loop, let inner):
         block(head(of: loop), inner, first: chunkLength(of: loop))
       }

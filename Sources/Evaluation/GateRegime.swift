@@ -17,6 +17,8 @@ public enum GateRegime: String, Hashable, Codable, Sendable, CaseIterable {
   case mixed
   /// No decay, or as little as the gate's map allows.
   case none
+  /// About -1e-4 a token, the same at every token: all decays are rounded the same way.
+  case constant
 }
 
 /// Draws the values of gates: what makes a decay as strong as the regime wants depends on the map
@@ -85,7 +87,7 @@ struct GateProbe {
       (x, -log(decay.evaluate { $0 == input.name ? x : typical[$0] ?? 1 }))
     }
     guard Set(strengths.map { $0.1 }).count > 1 else { return }
-    for wanted in [1e-3, 0.06, 5, 40, 800] {
+    for wanted in [1e-3, 0.06, 5, 40, 800, 1e-4] {
       // The least value that will do: huge steps would drown the rest of the problem.
       let best = strengths.min { a, b in
         let (da, db) = (Self.distance(a.1, wanted), Self.distance(b.1, wanted))
@@ -105,7 +107,7 @@ struct GateProbe {
     switch domain {
     case .nonPositive: isInfinite ? -.infinity : -1e4
     case .unit: 0
-    default: found.last?.value ?? clamp(isInfinite ? 60 : -60)
+    default: found.isEmpty ? clamp(isInfinite ? 60 : -60) : found[4].value
     }
   }
 
@@ -117,6 +119,7 @@ struct GateProbe {
       case .strong: -5 * random.uniform(0.8, 1.2)
       case .veryStrong: -40 * random.uniform(0.8, 1.2)
       case .none: 0.0
+      case .constant: -1.03e-4
       default: mild
       }
     switch domain {
@@ -129,10 +132,11 @@ struct GateProbe {
       case .none: 0
       case .strong: 2
       case .veryStrong: 3
+      case .constant: 5
       default: 1
       }
-    let spread = [0.1, 0.5, 0.2, 0.2][place]
-    guard !found.isEmpty else { return clamp([0.5, 1, 3, 6][place] * logit) }
+    let spread = [0.1, 0.5, 0.2, 0.2, 0, 0][place]
+    guard !found.isEmpty else { return clamp([0.5, 1, 3, 6, 0, 0][place] * logit) }
     return clamp(found[place].value + spread * logit)
   }
 

@@ -113,7 +113,7 @@ extension TileProgram {
         case .firstValueTile(let inner): return [.firstValueTile(walk(inner))]
         case .when(let condition, let first, let second):
           return [.when(condition, walk(first), otherwise: walk(second))]
-        case .operation, .note, .exchange: return [statement]
+        case .operation, .note: return [statement]
         }
       }
     }

@@ -92,6 +92,11 @@ extension ProblemRecipe {
         $0.group = 2
       },
       ProblemRecipe("no decay", [C + C / 2]).with { $0.gates = .none },
+      // Every decay is rounded the same way, and over thousands of tokens that could add up.
+      ProblemRecipe("T = 4096, constant", [4096]).with {
+        $0.gates = .constant
+        $0.heads = 1
+      },
       // Two chunks and more a segment, and gates under which what was long ago still counts.
       ProblemRecipe("several chunks, mild", [(2 * min(segments, 16) + 1) * C + 1]).with {
         $0.hasInitialState = true

@@ -47,6 +47,19 @@ extension PlantedFault {
       }
       return []
     },
+    operations("a chunk's decays without the first token's") {
+      guard case .decayTotal(var total) = $0, total.rest != nil else { return nil }
+      total.decay.row = 1
+      total.decay.rows -= 1
+      total.taken?.row = 1
+      total.taken?.rows -= 1
+      return [.decayTotal(total)]
+    },
+    operations("what rounding cut off a chunk's decays left out") {
+      guard case .multiply(var product) = $0, product.rowScale?.rest != nil else { return nil }
+      product.rowScale?.rest = nil
+      return [.multiply(product)]
+    },
     statements("sub-blocks walked from the wrong end") {
       guard case .loop(.range("s", let from, let to, descending: true), let body) = $0 else {
         return nil
@@ -136,12 +149,26 @@ extension PlantedFault {
     statements("a normalizer that is not stored", in: "linear-attention-normalized") {
       if case .firstValueTile = $0 { [] } else { nil }
     },
-    statements("a test that is never asked", plan: .faultyRegister) {
-      guard case .when(_, let folded, otherwise: _) = $0 else { return nil }
-      return folded
+    operations("decays that are left out where they are not folded", plan: .faultyRegister) {
+      guard case .recur(var recur) = $0 else { return nil }
+      (recur.decay, recur.decays) = (nil, nil)
+      return [.recur(recur)]
     },
-    statements("a state that is not handed on", plan: .faultyRegister) {
-      if case .exchange = $0 { [] } else { nil }
+    operations("a state that is not decayed at a block's end", plan: .faultyRegister) {
+      guard case .recur(var recur) = $0 else { return nil }
+      recur.endScale = nil
+      return [.recur(recur)]
+    },
+    operations("what rounding cut off a block's decays left out", plan: .faultyRegister) {
+      guard case .recur(var recur) = $0 else { return nil }
+      recur.endScale?.rest = nil
+      return [.recur(recur)]
+    },
+    operations("queries that do not know what was folded", plan: .faultyRegister) {
+      guard case .map(var map) = $0, map.target.tile == "q" else { return nil }
+      map.expression = map.expression.substituting("E", by: .constant(1))
+      map.operands["E"] = nil
+      return [.map(map)]
     },
     operations("segments added without their decay", plan: .faultySegmented) {
       guard case .map(var map) = $0, map.operands["u"] != nil else { return nil }

@@ -5,7 +5,6 @@ import TileIR
 struct BlockRecurrence {
   let walk: ChunkWalk
   let state: Tile
-  let next: Tile
 
   private var form: DiagonalForm { walk.form }
   private var block: Int { walk.chunk }
@@ -15,7 +14,7 @@ struct BlockRecurrence {
     var lines = ["S = the state before the sequence", "for each block of \(walk.chunk) tokens:"]
     if walk.form.keyGate != nil {
       lines += [
-        "  E_t = d_1 ... d_t, the decays since the block's start",
+        "  E_t = d_1 ... d_t, the decays since the block's start; then, for each key,",
         "  if E stays far from zero:  Q = q E,  K = k / E, and S is scaled by E at the end",
         "  otherwise:                 Q = q,    K = k, and S is scaled by d_t at every token",
       ]
@@ -28,100 +27,77 @@ struct BlockRecurrence {
   }
 
   func write(_ b: inout ProgramBuilder) {
-    let K = specification.key
-    let key = b.tile("k", block, K, "keys of the block")
+    let key = b.tile("k", block, specification.key, "keys of the block")
     let value = b.tile("v", block, walk.plan.valueTile, "values of the block")
     b.note("the block's keys and values; past the sequence's end k = v = 0 and nothing decays")
     b.map(key.all, form.key, tokens: walk.start, fill: 0)
     b.map(value.all, form.value, tokens: walk.start, fill: 0)
-    var valueDecay: Tile?
+    var valueDecay: Factor?
     if let gate = form.valueGate {
       let decay = b.tile("dv", block, walk.plan.valueTile, "decays of the values")
-      b.map(decay.all, gate.decay, tokens: walk.start, fill: 1)
-      valueDecay = decay
+      let taken = b.tile("mv", block, walk.plan.valueTile, "what they take away, 1 - dv")
+      let rest = b.tile("dv_rest", block, walk.plan.valueTile, "what rounding cut off dv")
+      b.map(decay.all, gate.decay, complement: taken.all, tokens: walk.start, fill: 1)
+      b.add(.decayRest(DecayRest(rest.all, decay: decay.all, taken: taken.all)))
+      valueDecay = Factor(decay.all, rest: rest.all)
     }
-    guard let gate = form.keyGate else {
-      heads(key, value, nil, valueDecay, fold: nil, &b)
-      return exchange(&b)
-    }
-    let isColumn = gate.axes == .scalar
-    func gateTile(_ name: String, _ meaning: String) -> Tile {
-      isColumn
-        ? b.tile(name, block, 1, layout: .column, meaning) : b.tile(name, block, K, meaning)
-    }
-    let decay = gateTile("d", "decays of the block")
-    let running = gateTile("E", "running products of the decays since the block's start")
-    let reading = form.readsPrevious ? gateTile("R", "the same, before each token's own") : running
-    let total = b.tile(
-      "T", 1, isColumn ? 1 : K, layout: isColumn ? .column : .rows, "product of the block's decays")
-    let folded = b.tile("kE", block, K, "k / E")
-    b.note("decays as factors in [0, 1]")
-    b.map(decay.all, gate.decay, tokens: walk.start, fill: 1)
-    b.add(.scan(Scan(running.all, decay.all, backward: false, exclusive: false)))
-    if form.readsPrevious {
-      b.add(.scan(Scan(reading.all, decay.all, backward: false, exclusive: true)))
-    }
-    b.add(.reduce(Reduce(total.all, decay.all, .product)))
-    b.add(
-      .map(
-        Map(
-          folded.all, .input(key.name, .scalar) / .input(running.name, .scalar),
-          [
-            key.name: .tile(key.all, .none),
-            running.name: .tile(running.all, isColumn ? .overColumns : .none),
-          ])))
-    let outside = b.body
-    b.body = []
-    heads(folded, value, nil, valueDecay, fold: (reading, total, isColumn), &b)
-    let fast = b.body
-    b.body = []
-    heads(key, value, decay, valueDecay, fold: nil, &b)
-    let exact = b.body
-    let condition = Condition(
-      above: [Condition.Bound(total.all, RegisterRecurrent.smallestDecay)],
-      magnitudeBelow: [Condition.Bound(folded.all, RegisterRecurrent.largestKey)])
-    b.body = outside + [.when(condition, fast, otherwise: exact)]
-    exchange(&b)
+    let fold = form.keyGate.map { gateFold($0.decay, $0.axes, key, &b) }
+    b.loop(.queryHeads("g")) { b in head(key, value, valueDecay, fold, &b) }
   }
 
-  private func exchange(_ b: inout ProgramBuilder) {
-    b.note("what was the next state is now the state")
-    b.body.append(.exchange(state.name, next.name))
+  /// Decays of the block, folded into its keys wherever that is safe.
+  private func gateFold(
+    _ gate: Expression, _ axes: Axes, _ key: Tile, _ b: inout ProgramBuilder
+  ) -> Fold {
+    let isColumn = axes == .scalar
+    func tile(_ name: String, _ rows: Int, _ meaning: String) -> TileView {
+      b.tile(
+        name, rows, isColumn ? 1 : specification.key, layout: isColumn ? .column : .rows, meaning
+      ).all
+    }
+    let fold = Fold(
+      key: key.all,
+      decay: tile("d", block, "decays of the block"),
+      taken: tile("m", block, "what they take away, 1 - d"),
+      folded: b.tile("kE", block, specification.key, "k / E, or k where decays are not folded").all,
+      reading: tile("E", block, "running products of the decays, or one where not folded"),
+      step: tile("d_step", block, "one, or the decays where they are not folded"),
+      total: tile("T", 1, "product of the block's decays, or one where not folded"),
+      rest: tile("T_rest", 1, "what rounding cut off T"),
+      exact: tile("exact", 1, "one where decays are not folded"),
+      readsPrevious: form.readsPrevious)
+    b.note("decays as factors in [0, 1], folded where their product stays far from zero")
+    b.map(fold.decay, gate, complement: fold.taken, tokens: walk.start, fill: 1)
+    b.add(.fold(fold))
+    return fold
   }
 
-  /// The outputs of each query head of the group, all from the same state.
-  private func heads(
-    _ key: Tile, _ value: Tile, _ decay: Tile?, _ valueDecay: Tile?,
-    fold: (reading: Tile, total: Tile, isColumn: Bool)?, _ b: inout ProgramBuilder
+  /// The outputs of one query head of the group.
+  private func head(
+    _ key: Tile, _ value: Tile, _ valueDecay: Factor?, _ fold: Fold?, _ b: inout ProgramBuilder
   ) {
-    b.loop(.queryHeads("g")) { b in
-      let query = b.tile("q", block, specification.key, "queries of the block, scaled")
-      let output = b.tile("O", block, walk.plan.valueTile, "outputs of the block")
-      b.map(query.all, form.query, tokens: walk.start, fill: 0)
-      if let fold {
-        walk.scale(
-          query.all, query.all, by: fold.reading.all, fold.isColumn ? .overColumns : .none, &b)
-      }
-      b.add(
-        .recur(
-          Recur(
-            output: output.all, stateIn: state.all, stateOut: next.all, query: query.all,
-            key: key.all, value: value.all, decay: decay?.all, valueDecay: valueDecay?.all,
-            endScale: fold?.total.all, readsPrevious: form.readsPrevious, ahead: ahead)))
-      if let present = form.present { addPresent(present, output, value, &b) }
-      if let skip = form.skip {
-        let added = b.tile("skip", block, walk.plan.valueTile, "what goes past the state")
-        b.map(added.all, skip, tokens: walk.start, fill: 0)
-        walk.add(output.all, output.all, added.all, &b)
-      }
-      b.add(
-        .storeTokens(
-          StoreTokens(
-            TokenSlice(
-              TensorName.output, start: walk.start, rows: block,
-              column: .valueTile(times: walk.plan.valueTile), columns: walk.plan.valueTile),
-            output.all)))
+    let query = b.tile("q", block, specification.key, "queries of the block, scaled")
+    let output = b.tile("O", block, walk.plan.valueTile, "outputs of the block")
+    b.map(
+      query.all, form.query, times: fold.map { ($0.reading, $0.decay.columns == 1) },
+      tokens: walk.start, fill: 0)
+    let rows = TokenSlice(
+      TensorName.output, start: walk.start, rows: block,
+      column: .valueTile(times: walk.plan.valueTile), columns: walk.plan.valueTile)
+    b.add(
+      .recur(
+        Recur(
+          output: output.all, state: state.all, query: query.all, key: fold?.folded ?? key.all,
+          value: value.all, decay: fold?.step, decays: fold?.exact, valueDecay: valueDecay,
+          endScale: fold.map { Factor($0.total, rest: $0.rest) },
+          readsPrevious: form.readsPrevious, ahead: ahead + [rows])))
+    if let present = form.present { addPresent(present, output, value, &b) }
+    if let skip = form.skip {
+      let added = b.tile("skip", block, walk.plan.valueTile, "what goes past the state")
+      b.map(added.all, skip, tokens: walk.start, fill: 0)
+      walk.add(output.all, output.all, added.all, &b)
     }
+    b.add(.storeTokens(StoreTokens(rows, output.all, streams: false)))
   }
 
   private func addPresent(

@@ -56,7 +56,7 @@ extension ChunkWalk {
     let terms = b.tile("bonus_terms", chunk, specification.key, "summands of the bonus")
     let weights = b.tile("bonus", chunk, 1, layout: .column, "weight of each token's own value")
     b.map(terms.all, present, tokens: start, fill: 0)
-    b.add(.reduce(Reduce(weights.all, terms.all, .sum)))
+    b.add(.reduce(Reduce(sumOf: terms.all, to: weights.all)))
     return weights
   }
 
@@ -155,7 +155,7 @@ extension ChunkWalk {
           Multiply(
             output.all, scores.part(row, block, column, block),
             operands.valueOut.rows(column, block), accumulates: true,
-            columnScale: operands.valueTotals!.rows(Index("s"), 1))))
+            columnScale: Factor(operands.valueTotals!.rows(Index("s"), 1)))))
     }
     b.add(
       .decayedValues(

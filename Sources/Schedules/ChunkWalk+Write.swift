@@ -13,11 +13,14 @@ struct ChunkOperands {
   var decay: Tile?
   /// E: running products of `decay` within a sub-block (within the chunk for a scalar gate).
   var entering: Tile?
+  /// What the key gate takes away, 1 - decay.
+  var taken: Tile?
   /// T: the product over each sub-block, a row each.
   var totals: Tile?
   /// W: the decays between any two tokens of the chunk, for scalar gates and none.
   var matrix: Tile?
   var valueDecay: Tile?
+  var valueTaken: Tile?
   var valueTotals: Tile?
   /// The right operand of q k^T: (decayed) keys, transposed.
   var keyTransposed: Tile?
@@ -54,7 +57,8 @@ extension ChunkWalk {
     let keyOut = b.tile("kF", chunk, K, "keys decayed to the end of their sub-block")
     let totals = b.tile("T", blocks, K, "product of the decays of each sub-block")
     b.note("decays as factors in [0, 1]")
-    b.map(decay.all, form.keyGate!.decay, tokens: start, fill: 1)
+    let taken = b.tile("m", chunk, K, "what they take away, 1 - d")
+    b.map(decay.all, form.keyGate!.decay, complement: taken.all, tokens: start, fill: 1)
     let row = Index("r", times: block)
     let entering =
       forScores ? b.tile("E", chunk, K, "running products from a sub-block's start") : nil
@@ -66,10 +70,11 @@ extension ChunkWalk {
             Scan(entering.rows(row, block), here, backward: false, exclusive: form.readsPrevious)))
       }
       b.add(.scan(Scan(keyOut.rows(row, block), here, backward: true, exclusive: true)))
-      b.add(.reduce(Reduce(totals.rows(Index("r"), 1), here, .product)))
+      b.add(.decayTotal(DecayTotal(totals.rows(Index("r"), 1), here)))
     }
     scale(keyOut.all, keyOut.all, by: operands.key.all, &b)
     operands.decay = decay
+    operands.taken = taken
     operands.entering = entering
     operands.totals = totals
     operands.keyOut = keyOut
@@ -86,15 +91,14 @@ extension ChunkWalk {
       let leaving = b.tile(
         "F", chunk, 1, layout: .column, "products of the decays from a token to the chunk's end")
       let keyOut = b.tile("kF", chunk, K, "keys decayed to the end of the chunk")
-      let totals = b.tile("T", 1, 1, layout: .column, "product of the chunk's decays")
+      let taken = b.tile("m", chunk, 1, layout: .column, "what they take away, 1 - d")
       b.note("decays as factors in [0, 1]")
-      b.map(column.all, gate.decay, tokens: start, fill: 1)
+      b.map(column.all, gate.decay, complement: taken.all, tokens: start, fill: 1)
       b.add(.scan(Scan(leaving.all, column.all, backward: true, exclusive: true)))
-      b.add(.reduce(Reduce(totals.all, column.all, .product)))
       scale(keyOut.all, operands.key.all, by: leaving.all, .overColumns, &b)
       operands.decay = column
       operands.keyOut = keyOut
-      operands.totals = totals
+      operands.taken = taken
       decay = column
       if forScores {
         let entering = b.tile(
@@ -128,15 +132,17 @@ extension ChunkWalk {
     let decay = b.tile("dv", chunk, V, "decays of the value gate")
     let valueOut = b.tile("vF", chunk, V, "values decayed to the end of their sub-block")
     let totals = b.tile("Tv", blocks, V, "product of the value decays of each sub-block")
-    b.map(decay.all, form.valueGate!.decay, tokens: start, fill: 1)
+    let taken = b.tile("mv", chunk, V, "what they take away, 1 - dv")
+    b.map(decay.all, form.valueGate!.decay, complement: taken.all, tokens: start, fill: 1)
     let row = Index("r", times: block)
     b.range("r", 0, Index(blocks)) { b in
       let here = decay.rows(row, block)
       b.add(.scan(Scan(valueOut.rows(row, block), here, backward: true, exclusive: true)))
-      b.add(.reduce(Reduce(totals.rows(Index("r"), 1), here, .product)))
+      b.add(.decayTotal(DecayTotal(totals.rows(Index("r"), 1), here)))
     }
     scale(valueOut.all, valueOut.all, by: operands.value.all, &b)
     operands.valueDecay = decay
+    operands.valueTaken = taken
     operands.valueOut = valueOut
     operands.valueTotals = totals
   }
@@ -148,22 +154,15 @@ extension ChunkWalk {
     _ state: State, _ operands: ChunkOperands, total: WalkTotals?, _ b: inout ProgramBuilder
   ) {
     b.note("S = diag(decay of the chunk) S + k^T v")
-    var rowScale: TileView?
-    if hasKeyVectorGate {
-      rowScale = carryToEnd(
-        operands.keyOut, operands.totals!, running: "w", specification.key, &b)
-    } else if hasScalarGate {
-      let w = b.tile("w", 1, specification.key, "decay of the chunk, for every key")
-      b.add(
-        .map(
-          Map(
-            w.all, .input("T", .scalar), ["T": .tile(operands.totals!.all, .overColumns)])))
-      rowScale = w.all
+    var rowScale: Factor?
+    if let decay = operands.decay, let taken = operands.taken {
+      if hasKeyVectorGate { carryToEnd(operands.keyOut, operands.totals!, running: "w", &b) }
+      rowScale = chunkDecay("T_chunk", decay, taken, specification.key, &b)
     }
-    var columnScale: TileView?
-    if hasValueGate {
-      columnScale = carryToEnd(
-        operands.valueOut, operands.valueTotals!, running: "wv", plan.valueTile, &b)
+    var columnScale: Factor?
+    if let decay = operands.valueDecay, let taken = operands.valueTaken {
+      carryToEnd(operands.valueOut, operands.valueTotals!, running: "wv", &b)
+      columnScale = chunkDecay("Tv_chunk", decay, taken, plan.valueTile, &b)
     }
     var left = operands.keyOut
     var right = operands.valueOut
@@ -195,27 +194,51 @@ extension ChunkWalk {
     if let total { accumulate(total, rowScale: rowScale, columnScale: columnScale, &b) }
   }
 
-  private func part(of row: TileView, _ place: Index, _ columns: Int) -> TileView {
-    var part = row
-    part.column = place
-    part.columns = columns
-    return part
+  private func part(of row: Factor, _ place: Index, _ columns: Int) -> Factor {
+    func part(_ view: TileView) -> TileView {
+      var part = view
+      part.column = place
+      part.columns = columns
+      return part
+    }
+    return Factor(part(row.value), rest: row.rest.map(part))
   }
 
-  /// Decays sub-blocks from their own end to the chunk's, last to first, and returns the row that
-  /// holds the decay of the whole chunk.
+  /// What the whole chunk leaves of the state, to twice the precision: it multiplies the state once
+  /// a chunk, and its rounding would add up over a long sequence.
+  private func chunkDecay(
+    _ name: String, _ decay: Tile, _ taken: Tile, _ columns: Int, _ b: inout ProgramBuilder
+  ) -> Factor {
+    let isColumn = decay.columns == 1
+    let layout = isColumn ? Tile.Layout.column : .rows
+    let total = b.tile(name, 1, decay.columns, layout: layout, "product of the chunk's decays")
+    let rest = b.tile(
+      "\(name)_rest", 1, decay.columns, layout: layout, "what rounding cut off \(name)")
+    b.add(.decayTotal(DecayTotal(total.all, decay.all, rest: rest.all, taken: taken.all)))
+    guard isColumn else { return Factor(total.all, rest: rest.all) }
+    func repeated(_ tile: Tile) -> TileView {
+      let row = b.tile("\(tile.name)_row", 1, columns, "\(tile.name), for every key")
+      b.add(
+        .map(
+          Map(
+            row.all, .input(tile.name, .scalar), [tile.name: .tile(tile.all, .overColumns)])))
+      return row.all
+    }
+    return Factor(repeated(total), rest: repeated(rest))
+  }
+
+  /// Decays sub-blocks from their own end to the chunk's, last to first.
   private func carryToEnd(
-    _ tile: Tile, _ totals: Tile, running: String, _ columns: Int, _ b: inout ProgramBuilder
-  ) -> TileView {
-    if blocks == 1 { return totals.all }
-    let w = b.tile(running, 1, columns, "decay from a sub-block's end to the chunk's")
+    _ tile: Tile, _ totals: Tile, running: String, _ b: inout ProgramBuilder
+  ) {
+    if blocks == 1 { return }
+    let w = b.tile(running, 1, totals.columns, "decay from a sub-block's end to the chunk's")
     convert(w.all, totals.rows(Index(blocks - 1), 1), &b)
     b.range("s", 0, Index(blocks - 1), descending: true) { b in
       let rows = tile.rows(Index("s", times: block), block)
       scale(rows, rows, by: w.all, .overRows, &b)
       scale(w.all, w.all, by: totals.rows(Index("s"), 1), &b)
     }
-    return w.all
   }
 
   /// Runs `write` for each key tile of the state.
@@ -242,11 +265,11 @@ struct WalkTotals {
 
 extension ChunkWalk {
   private func accumulate(
-    _ total: WalkTotals, rowScale: TileView?, columnScale: TileView?, _ b: inout ProgramBuilder
+    _ total: WalkTotals, rowScale: Factor?, columnScale: Factor?, _ b: inout ProgramBuilder
   ) {
-    if let keys = total.keys, let rowScale { scale(keys.all, keys.all, by: rowScale, &b) }
+    if let keys = total.keys, let rowScale { scale(keys.all, keys.all, by: rowScale.value, &b) }
     if let values = total.values, let columnScale {
-      scale(values.all, values.all, by: columnScale, &b)
+      scale(values.all, values.all, by: columnScale.value, &b)
     }
   }
 }

@@ -56,12 +56,21 @@ struct ProgramBuilder {
 
   /// Fills rows of `target` with a map of the recurrence at the tokens from `start` on.
   ///
-  /// - Parameter fill: what rows past the end of the sequence hold.
+  /// - Parameters:
+  ///   - factor: a tile that multiplies the map, or a column of one number a row.
+  ///   - complement: gets one minus the map.
+  ///   - fill: what rows past the end of the sequence hold.
   mutating func map(
-    _ target: TileView, _ expression: Expression, tokens start: Index, fill: Double
+    _ target: TileView, _ expression: Expression,
+    times factor: (tile: TileView, isColumn: Bool)? = nil, complement: TileView? = nil,
+    tokens start: Index, fill: Double
   ) {
     let rows = target.rows
-    let lowered = hoistingSums(expression, rows: rows, tokens: start)
+    var lowered = hoistingSums(expression, rows: rows, tokens: start)
+    if let (tile, isColumn) = factor {
+      lowered.expression = lowered.expression * .input(tile.tile, .scalar)
+      lowered.operands[tile.tile] = .tile(tile, isColumn ? .overColumns : .none)
+    }
     var operands = lowered.operands
     for name in lowered.expression.inputNames where operands[name] == nil {
       operands[name] = operand(name, tokens: start, rows: rows)
@@ -69,7 +78,8 @@ struct ProgramBuilder {
     add(
       .map(
         Map(
-          target, lowered.expression, operands, tail: Map.Tail(start: start, fill: fill))))
+          target, lowered.expression, operands, complement: complement,
+          tail: Map.Tail(start: start, fill: fill))))
   }
 
   /// Where an input of the recurrence is read from.
@@ -104,7 +114,7 @@ struct ProgramBuilder {
       let terms = builder.tile("terms\(number)", rows, width, "terms of a sum over a row")
       let sums = builder.tile("sum\(number)", rows, 1, layout: .column, "one sum a row")
       builder.map(terms.all, operand, tokens: start, fill: 0)
-      builder.add(.reduce(Reduce(sums.all, terms.all, .sum)))
+      builder.add(.reduce(Reduce(sumOf: terms.all, to: sums.all)))
       operands["sum\(number)"] = .tile(sums.all, .overColumns)
       return .input("sum\(number)", .scalar)
     }

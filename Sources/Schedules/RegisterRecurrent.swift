@@ -7,16 +7,11 @@ import TileIR
 /// score matrix. A decay along the key would be a third; it is folded into the operands relative
 /// to the block's start, q * E and k / E with E the running product of the decays, and the state
 /// is scaled once at the block's end. That is right while E stays far from zero and k / E far from
-/// overflow, which a test of the block decides at run time; a block that fails it takes the exact
-/// form, with the third multiplication.
+/// overflow, which a test of each key decides at run time; a key that fails it takes the exact
+/// form, with the third multiplication (`Fold`).
 public struct RegisterRecurrent: Schedule {
   public let name = "register-recurrent"
   public let summary = "token by token, pieces of the state in registers over a block of tokens"
-
-  /// Smallest product of a block's decays that is folded, and largest k / E: products of the two
-  /// with anything within 2^60 of one stay in range.
-  static let smallestDecay = 0x1p-32
-  static let largestKey = 0x1p64
 
   public init() {}
 
@@ -56,10 +51,9 @@ public struct RegisterRecurrent: Schedule {
     let walk = ChunkWalk(specification, plan)
     var b = ProgramBuilder(specification, valueTile: plan.valueTile)
     let state = walk.declareState(&b)
-    let next = b.tile("S_next", specification.key, plan.valueTile, "state after the block")
     walk.load(state, from: TensorName.initialState, &b)
     b.loop(.chunks("c")) { b in
-      BlockRecurrence(walk: walk, state: state.matrix, next: next).write(&b)
+      BlockRecurrence(walk: walk, state: state.matrix).write(&b)
     }
     walk.store(state, to: TensorName.finalState, &b)
     return walk.program(

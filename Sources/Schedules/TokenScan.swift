@@ -105,7 +105,7 @@ struct TokenScan {
       let sums = b.tile("read\(number)", 1, plan.valueTile, "sum over the keys")
       let map = matrixMap(inner, state, next, &parts, &b)
       b.add(.map(Map(terms.all, map, parts)))
-      b.add(.reduce(Reduce(sums.all, terms.all, .sum)))
+      b.add(.reduce(Reduce(sumOf: terms.all, to: sums.all)))
       operands["read\(number)"] = .tile(sums.all, .none)
       return .input("read\(number)", .value)
     }

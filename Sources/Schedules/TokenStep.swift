@@ -34,17 +34,9 @@ struct TokenStep {
     _ state: ChunkWalk.State, _ key: Tile, _ value: Tile, _ b: inout ProgramBuilder
   ) {
     b.note("S = diag(d) S + k v^T")
-    var rowScale: TileView?
-    var columnScale: TileView?
-    if let gate = form.keyGate {
-      let decay = b.tile("d", 1, walk.specification.key, "decay of every key")
-      b.map(decay.all, gate.decay, tokens: walk.start, fill: 1)
-      rowScale = decay.all
-    }
-    if let gate = form.valueGate {
-      let decay = b.tile("dv", 1, walk.plan.valueTile, "decay of every value")
-      b.map(decay.all, gate.decay, tokens: walk.start, fill: 1)
-      columnScale = decay.all
+    let rowScale = form.keyGate.map { factor("d", $0.decay, walk.specification.key, "key", &b) }
+    let columnScale = form.valueGate.map {
+      factor("dv", $0.decay, walk.plan.valueTile, "value", &b)
     }
     b.add(
       .multiply(
@@ -60,6 +52,18 @@ struct TokenStep {
     }
   }
 
+  /// The token's decay of every key or value, with what rounding cut off it.
+  private func factor(
+    _ name: String, _ gate: Expression, _ columns: Int, _ axis: String, _ b: inout ProgramBuilder
+  ) -> Factor {
+    let decay = b.tile(name, 1, columns, "decay of every \(axis)")
+    let taken = b.tile("\(name)_taken", 1, columns, "what it takes away, 1 - \(name)")
+    let rest = b.tile("\(name)_rest", 1, columns, "what rounding cut off \(name)")
+    b.map(decay.all, gate, complement: taken.all, tokens: walk.start, fill: 1)
+    b.add(.decayRest(DecayRest(rest.all, decay: decay.all, taken: taken.all)))
+    return Factor(decay.all, rest: rest.all)
+  }
+
   private func read(_ state: ChunkWalk.State, _ value: Tile, _ b: inout ProgramBuilder) {
     b.loop(.queryHeads("g")) { b in
       let query = b.tile("q", 1, walk.specification.key, "query of the token, scaled")
@@ -72,7 +76,7 @@ struct TokenStep {
         let terms = b.tile("bonus_terms", 1, walk.specification.key, "summands of the bonus")
         let weight = b.tile("bonus", 1, 1, layout: .column, "weight of the token's own value")
         b.map(terms.all, present, tokens: walk.start, fill: 0)
-        b.add(.reduce(Reduce(weight.all, terms.all, .sum)))
+        b.add(.reduce(Reduce(sumOf: terms.all, to: weight.all)))
         b.add(.multiply(Multiply(output.all, weight.all, value.all, accumulates: true)))
         bonus = weight
       }

@@ -41,7 +41,7 @@ private struct Counter {
   mutating func count(_ body: [Statement], insideChunk: Bool) {
     for statement in body {
       switch statement {
-      case .note, .exchange: break
+      case .note: break
       case .operation(let operation): if insideChunk { count(operation) }
       case .firstValueTile(let inner): count(inner, insideChunk: insideChunk)
       // The first body is the one that mild gates take.
@@ -88,6 +88,10 @@ private struct Counter {
       }
     case .scan(let scan): estimate.elements += weight * area(scan.target)
     case .reduce(let reduce): estimate.elements += weight * area(reduce.source)
+    case .decayTotal(let total): estimate.elements += weight * area(total.decay)
+    case .decayRest(let rest): estimate.elements += weight * area(rest.target)
+    case .fold(let fold):
+      estimate.elements += weight * (area(fold.folded) + area(fold.reading))
     case .transpose(let transpose): estimate.elements += weight * area(transpose.target)
     case .weigh(let weigh): estimate.elements += weight * area(weigh.target)
     case .decayMatrix(let matrix): estimate.elements += weight * area(matrix.target)
@@ -100,8 +104,10 @@ private struct Counter {
       let pairs = Double(values.target.rows * (values.target.rows + 1)) / 2
       estimate.flops += 3 * weight * pairs * Double(values.target.columns)
     case .recur(let recur):
-      let perToken = 4.0 + (recur.decay == nil ? 0 : 1) + (recur.valueDecay == nil ? 0 : 1)
-      estimate.flops += perToken * weight * area(recur.stateIn) * Double(recur.output.rows)
+      // Keys whose decays are folded, as mild ones are, pick up none here.
+      let decays = recur.decay != nil && recur.decays == nil ? 1.0 : 0
+      let perToken = 4 + decays + (recur.valueDecay == nil ? 0 : 3)
+      estimate.flops += perToken * weight * area(recur.state) * Double(recur.output.rows)
     case .loadState(let load): estimate.tensorBytes += weight * area(load.target) * 4
     case .storeState(let store): estimate.tensorBytes += weight * area(store.source) * 4
     case .storeTokens(let store):

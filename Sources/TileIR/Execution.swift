@@ -7,6 +7,9 @@ extension Worker {
     case .map(let map): execute(map)
     case .scan(let scan): execute(scan)
     case .reduce(let reduce): execute(reduce)
+    case .decayTotal(let total): execute(total)
+    case .decayRest(let rest): execute(rest)
+    case .fold(let fold): execute(fold)
     case .transpose(let transpose):
       let (target, source) = (window(transpose.target), window(transpose.source))
       for row in 0..<transpose.source.rows {
@@ -62,7 +65,8 @@ extension Worker {
   }
 
   private mutating func execute(_ map: Map) {
-    let target = window(map.target)
+    let (target, complement) = (window(map.target), map.complement.map(window))
+    let taken = map.complement == nil ? nil : map.expression.complement
     let readers = map.operands.mapValues(reader)
     for row in 0..<map.target.rows {
       let fill = map.tail.flatMap { at($0.start) + row >= sequence.tokens.count ? $0.fill : nil }
@@ -70,6 +74,10 @@ extension Worker {
         let value =
           fill ?? map.expression.evaluate { readers[$0]!(self, row, column) }
         set(target, row, column, value)
+        if let complement, let taken {
+          let value = fill.map { 1 - $0 } ?? taken.evaluate { readers[$0]!(self, row, column) }
+          set(complement, row, column, value)
+        }
       }
     }
   }
@@ -126,10 +134,9 @@ extension Worker {
     let (rows, columns) = (reduce.source.rows, reduce.source.columns)
     let overRows = reduce.target.rows == 1 && reduce.target.columns == columns
     for outer in 0..<(overRows ? columns : rows) {
-      var result = reduce.function == .sum ? 0.0 : 1.0
+      var result = 0.0
       for inner in 0..<(overRows ? rows : columns) {
-        let value = overRows ? get(source, inner, outer) : get(source, outer, inner)
-        result = reduce.function == .sum ? result + value : result * value
+        result += overRows ? get(source, inner, outer) : get(source, outer, inner)
       }
       set(target, overRows ? 0 : outer, overRows ? outer : 0, result)
     }
@@ -140,18 +147,15 @@ extension Worker {
     let (target, left, right) = (
       window(product.target), window(product.left), window(product.right)
     )
-    let rowScale = product.rowScale.map(window)
-    let rowScaleIsColumn = product.rowScale?.columns == 1
-    let columnScale = product.columnScale.map(window)
     for row in 0..<product.target.rows {
       for column in 0..<product.target.columns {
         var total = 0.0
         if product.accumulates {
           total = get(target, row, column)
-          if let rowScale {
-            total *= rowScaleIsColumn ? get(rowScale, row, 0) : get(rowScale, 0, row)
+          if let scale = product.rowScale {
+            total *= factor(scale, scale.value.columns == 1 ? (row, 0) : (0, row))
           }
-          if let columnScale { total *= get(columnScale, 0, column) }
+          if let scale = product.columnScale { total *= factor(scale, (0, column)) }
         }
         for place in 0..<depth {
           let factor = product.leftIsTransposed ? get(left, place, row) : get(left, row, place)
@@ -209,35 +213,6 @@ extension Worker {
         }
         set(target, row, column, total)
       }
-    }
-  }
-
-  private mutating func execute(_ recur: Recur) {
-    let (output, query, key) = (window(recur.output), window(recur.query), window(recur.key))
-    let (value, stateIn, stateOut) = (
-      window(recur.value), window(recur.stateIn), window(recur.stateOut)
-    )
-    let (decay, valueDecay) = (recur.decay.map(window), recur.valueDecay.map(window))
-    let endScale = recur.endScale.map(window)
-    let (keys, columns) = (recur.stateIn.rows, recur.stateIn.columns)
-    var state = (0..<keys * columns).map { get(stateIn, $0 / columns, $0 % columns) }
-    for token in 0..<recur.output.rows {
-      var sums = Array(repeating: 0.0, count: columns)
-      for k in 0..<keys {
-        let shrink = decay.map { get($0, token, recur.decay!.columns == 1 ? 0 : k) } ?? 1
-        for v in 0..<columns {
-          let before = state[k * columns + v]
-          let columnShrink = valueDecay.map { get($0, token, v) } ?? 1
-          let after = shrink * before * columnShrink + get(key, token, k) * get(value, token, v)
-          sums[v] += get(query, token, k) * (recur.readsPrevious ? before : after)
-          state[k * columns + v] = after
-        }
-      }
-      for v in 0..<columns { set(output, token, v, sums[v]) }
-    }
-    for k in 0..<keys {
-      let scale = endScale.map { get($0, 0, recur.endScale!.columns == 1 ? 0 : k) } ?? 1
-      for v in 0..<columns { set(stateOut, k, v, scale * state[k * columns + v]) }
     }
   }
 }

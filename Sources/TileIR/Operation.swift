@@ -11,6 +11,9 @@ public enum Operation: Hashable, Codable, Sendable {
   case weigh(Weigh)
   case decayedScores(DecayedScores)
   case decayedValues(DecayedValues)
+  case decayTotal(DecayTotal)
+  case decayRest(DecayRest)
+  case fold(Fold)
   case recur(Recur)
   case loadState(LoadState)
   case storeState(StoreState)
@@ -23,6 +26,9 @@ public enum Operation: Hashable, Codable, Sendable {
 /// The target's type and layout may differ from the operands': a map is also a conversion.
 public struct Map: Hashable, Codable, Sendable {
   public var target: TileView
+  /// Gets 1 - expression, without the loss of a subtraction where the expression is close to one:
+  /// what a decay takes away. Of the target's shape.
+  public var complement: TileView?
   public var expression: Expression
   public var operands: [String: Operand]
   /// Needed when an operand is a token tensor.
@@ -30,9 +36,10 @@ public struct Map: Hashable, Codable, Sendable {
 
   public init(
     _ target: TileView, _ expression: Expression, _ operands: [String: Operand],
-    tail: Tail? = nil
+    complement: TileView? = nil, tail: Tail? = nil
   ) {
     self.target = target
+    self.complement = complement
     self.expression = expression
     self.operands = operands
     self.tail = tail
@@ -83,19 +90,108 @@ public struct Scan: Hashable, Codable, Sendable {
   }
 }
 
-/// The sum or product of each column (to one row) or of each row (to one column).
+/// The sum of each column (to one row) or of each row (to one column).
 public struct Reduce: Hashable, Codable, Sendable {
   public var target: TileView
   public var source: TileView
-  public var function: Function
 
-  public enum Function: String, Hashable, Codable, Sendable { case sum, product }
-
-  public init(_ target: TileView, _ source: TileView, _ function: Function) {
+  public init(sumOf source: TileView, to target: TileView) {
     self.target = target
     self.source = source
-    self.function = function
   }
+}
+
+/// `target[k] = product over i of decay[i][k]`, to one row, or of one column to one number.
+///
+/// With `rest`, `target + rest` is that product to about twice the precision where it is 1/2 or
+/// more (below, `rest` is 0 and the product accurate enough by itself). It comes from what the
+/// decays take away, `1 - product = sum_i taken[i] decay[0] ... decay[i - 1]`, a sum of positive
+/// terms: a constant decay close to one rounds the same way at every token, and over thousands of
+/// chunks that would add up in the state.
+public struct DecayTotal: Hashable, Codable, Sendable {
+  public var target: TileView
+  public var decay: TileView
+  public var rest: TileView?
+  /// 1 - decay, of its shape; needed for `rest`.
+  public var taken: TileView?
+
+  public init(_ target: TileView, _ decay: TileView, rest: TileView? = nil, taken: TileView? = nil)
+  {
+    self.target = target
+    self.decay = decay
+    self.rest = rest
+    self.taken = taken
+  }
+}
+
+/// `target[i][j] = (1 - decay[i][j]) - taken[i][j]` where the decay is 1/2 or more, else 0: what
+/// rounding cut off a decay, from `taken`, its complement.
+public struct DecayRest: Hashable, Codable, Sendable {
+  public var target: TileView
+  public var decay: TileView
+  public var taken: TileView
+
+  public init(_ target: TileView, decay: TileView, taken: TileView) {
+    self.target = target
+    self.decay = decay
+    self.taken = taken
+  }
+}
+
+/// Folds a block's decays into its operands, key by key, where that is safe. With E[t] the product
+/// of decay[0] ... decay[t], a key k folds if its last E is above `smallestDecay` and every
+/// |key[t] / E[t]| below `largestKey`; then
+///
+///     folded[t] = key[t] / E[t];  reading[t] = E[t] (E[t - 1] when the read-out excludes the
+///     present token);  step[t] = 1;  total, rest = E's last as `DecayTotal` gives it;  exact = 0
+///
+/// and otherwise `folded[t] = key[t]; reading[t] = 1; step[t] = decay[t]; total = 1; rest = 0;
+/// exact = 1`. A decay of one column folds for all keys or for none.
+public struct Fold: Hashable, Codable, Sendable {
+  public static let smallestDecay = 0x1p-32
+  public static let largestKey = 0x1p64
+
+  public var key: TileView
+  public var decay: TileView
+  /// 1 - decay.
+  public var taken: TileView
+  public var folded: TileView
+  public var reading: TileView
+  public var step: TileView
+  public var total: TileView
+  public var rest: TileView
+  public var exact: TileView
+  public var readsPrevious: Bool
+
+  public init(
+    key: TileView, decay: TileView, taken: TileView, folded: TileView, reading: TileView,
+    step: TileView, total: TileView, rest: TileView, exact: TileView, readsPrevious: Bool
+  ) {
+    self.key = key
+    self.decay = decay
+    self.taken = taken
+    self.folded = folded
+    self.reading = reading
+    self.step = step
+    self.total = total
+    self.rest = rest
+    self.exact = exact
+    self.readsPrevious = readsPrevious
+  }
+}
+
+/// A factor as the sum of two numbers, the second what rounding cut off the first.
+public struct Factor: Hashable, Codable, Sendable {
+  public var value: TileView
+  public var rest: TileView?
+
+  public init(_ value: TileView, rest: TileView? = nil) {
+    self.value = value
+    self.rest = rest
+  }
+
+  /// The tiles that make it up.
+  public var views: [TileView] { [value] + (rest.map { [$0] } ?? []) }
 }
 
 /// `target[j][i] = source[i][j]`, with a change of type and layout where they differ.
@@ -120,15 +216,15 @@ public struct Multiply: Hashable, Codable, Sendable {
   public var leftIsTransposed: Bool
   public var accumulates: Bool
   /// A column of the target's rows, or one row of that many columns.
-  public var rowScale: TileView?
+  public var rowScale: Factor?
   /// A row of the target's columns.
-  public var columnScale: TileView?
+  public var columnScale: Factor?
   /// How many p are summed; at most the operands' size.
   public var depth: Index
 
   public init(
     _ target: TileView, _ left: TileView, _ right: TileView, leftIsTransposed: Bool = false,
-    accumulates: Bool, rowScale: TileView? = nil, columnScale: TileView? = nil,
+    accumulates: Bool, rowScale: Factor? = nil, columnScale: Factor? = nil,
     depth: Index? = nil
   ) {
     self.target = target
@@ -215,37 +311,38 @@ public struct DecayedValues: Hashable, Codable, Sendable {
 /// The recurrence itself over a block of tokens, with the state in registers piece by piece. From
 /// `stateIn`, for each token t in turn:
 /// `S = diag(decay[t]) S diag(valueDecay[t]) + key[t] value[t]^T;  output[t] = S^T query[t]`
-/// (the two in the other order when the read-out excludes the present token). At the end
-/// `stateOut = diag(endScale) S`. `stateIn` and `stateOut` may be the same tile.
+/// (the two in the other order when the read-out excludes the present token). At the end, on the
+/// last query head of a group, `state = diag(endScale) S`.
 public struct Recur: Hashable, Codable, Sendable {
   public var output: TileView
-  public var stateIn: TileView
-  public var stateOut: TileView
+  public var state: TileView
   public var query: TileView
   public var key: TileView
   public var value: TileView
   /// A row a token along the key axis, or one column; nil for no decay.
   public var decay: TileView?
+  /// One row along the key axis, or one number: 0 where all decays of a key are one.
+  public var decays: TileView?
   /// A row a token along the value axis.
-  public var valueDecay: TileView?
+  public var valueDecay: Factor?
   /// One row along the key axis, or one number.
-  public var endScale: TileView?
+  public var endScale: Factor?
   public var readsPrevious: Bool
   /// Rows that are asked for while this runs, as something will soon read them: no meaning.
   public var ahead: [TokenSlice]
 
   public init(
-    output: TileView, stateIn: TileView, stateOut: TileView, query: TileView, key: TileView,
-    value: TileView, decay: TileView?, valueDecay: TileView?, endScale: TileView?,
+    output: TileView, state: TileView, query: TileView, key: TileView, value: TileView,
+    decay: TileView?, decays: TileView?, valueDecay: Factor?, endScale: Factor?,
     readsPrevious: Bool, ahead: [TokenSlice]
   ) {
     self.output = output
-    self.stateIn = stateIn
-    self.stateOut = stateOut
+    self.state = state
     self.query = query
     self.key = key
     self.value = value
     self.decay = decay
+    self.decays = decays
     self.valueDecay = valueDecay
     self.endScale = endScale
     self.readsPrevious = readsPrevious
@@ -279,9 +376,12 @@ public struct StoreState: Hashable, Codable, Sendable {
 public struct StoreTokens: Hashable, Codable, Sendable {
   public var target: TokenSlice
   public var source: TileView
+  /// Whether large outputs go past the caches; otherwise something asked for the rows before.
+  public var streams: Bool
 
-  public init(_ target: TokenSlice, _ source: TileView) {
+  public init(_ target: TokenSlice, _ source: TileView, streams: Bool = true) {
     self.target = target
     self.source = source
+    self.streams = streams
   }
 }

@@ -51,7 +51,6 @@ extension Statement {
       for statement in body { statement.write(indent: indent + 2, into: &lines) }
       lines.append(margin + "otherwise")
       for statement in otherwise { statement.write(indent: indent + 2, into: &lines) }
-    case .exchange(let first, let second): lines.append(margin + "\(first) <-> \(second)")
     case .firstValueTile(let body):
       lines.append(margin + "on the first value tile")
       for statement in body { statement.write(indent: indent + 2, into: &lines) }
@@ -85,16 +84,27 @@ extension Operation: CustomStringConvertible {
       let operands = map.operands.sorted { $0.key < $1.key }
         .map { "\($0.key)=\($0.value.text)" }.joined(separator: ", ")
       let fill = map.tail.map { " past \($0.start) fill \($0.fill)" } ?? ""
-      return "\(map.target) = \(map.expression) where \(operands)\(fill)"
+      let complement = map.complement.map { " and \($0) = one minus that" } ?? ""
+      return "\(map.target) = \(map.expression)\(complement) where \(operands)\(fill)"
     case .scan(let scan):
       return "\(scan.target) = running product \(scan.backward ? "backward" : "forward")"
         + "\(scan.exclusive ? " exclusive" : "") of \(scan.source)"
     case .reduce(let reduce):
-      return "\(reduce.target) = \(reduce.function.rawValue) of \(reduce.source)"
+      return "\(reduce.target) = sum of \(reduce.source)"
+    case .decayTotal(let total):
+      let rest = total.rest.map { " + \($0)" } ?? ""
+      return "\(total.target)\(rest) = product of \(total.decay)"
+        + (total.taken.map { " that take \($0)" } ?? "")
+    case .decayRest(let rest): return "\(rest.target) = rest of \(rest.decay) that take \(rest.taken)"
+    case .fold(let fold):
+      return "\(fold.folded), \(fold.reading), \(fold.step), \(fold.total) + \(fold.rest), "
+        + "\(fold.exact) = fold \(fold.decay) that take \(fold.taken) into \(fold.key)"
+        + "\(fold.readsPrevious ? " before" : "")"
     case .transpose(let transpose): return "\(transpose.target) = transpose \(transpose.source)"
     case .multiply(let product):
       let scales = [
-        product.rowScale.map { "rows * \($0)" }, product.columnScale.map { "columns * \($0)" },
+        product.rowScale.map { "rows * \($0.text)" },
+        product.columnScale.map { "columns * \($0.text)" },
       ].compactMap { $0 }.joined(separator: ", ")
       return "\(product.target) \(product.accumulates ? "+=" : "=")"
         + "\(scales.isEmpty ? "" : " (first \(scales))")"
@@ -112,19 +122,24 @@ extension Operation: CustomStringConvertible {
         + "\(values.readsPrevious ? " before" : "")"
     case .recur(let recur):
       let decays = [
-        recur.decay.map { " under \($0)" }, recur.valueDecay.map { " and \($0)" },
-        recur.endScale.map { " at last \($0)" },
+        recur.decay.map { " under \($0)" }, recur.decays.map { " where \($0)" },
+        recur.valueDecay.map { " and \($0.text)" }, recur.endScale.map { " at last \($0.text)" },
       ].compactMap { $0 }.joined()
-      return "\(recur.output), \(recur.stateOut) = recurrence from \(recur.stateIn) of "
+      return "\(recur.output), \(recur.state) = recurrence of "
         + "\(recur.query), \(recur.key), \(recur.value)\(decays)"
         + "\(recur.readsPrevious ? " before" : "")"
         + (recur.ahead.isEmpty
           ? "" : " ahead " + recur.ahead.map(\.description).joined(separator: ", "))
     case .loadState(let load): return "\(load.target) = \(load.source)"
     case .storeState(let store): return "\(store.target) = \(store.source)"
-    case .storeTokens(let store): return "\(store.target) = \(store.source)"
+    case .storeTokens(let store):
+      return "\(store.target) = \(store.source)\(store.streams ? "" : " through the caches")"
     }
   }
+}
+
+extension Factor {
+  fileprivate var text: String { views.map(\.description).joined(separator: " + ") }
 }
 
 extension Map.Operand {

@@ -69,8 +69,6 @@ public indirect enum Statement: Hashable, Codable, Sendable {
   case loop(Loop, [Statement])
   /// The first body if the condition holds, the second otherwise: one test for all of a tile.
   case when(Condition, [Statement], otherwise: [Statement])
-  /// The two tiles, of one shape, change names.
-  case exchange(String, String)
   /// Run by the first worker along the value axis only: what all of them would write alike.
   case firstValueTile([Statement])
 }

@@ -64,11 +64,6 @@ struct Verifier {
         }
         check(inner)
         check(otherwise)
-      case .exchange(let first, let second):
-        let shapes = [first, second].map { name in tiles[name].map { [$0.rows, $0.columns] } }
-        require(
-          shapes[0] != nil && shapes[0] == shapes[1],
-          "'\(first)' and '\(second)' are not two tiles of one shape.")
       case .operation(let operation): check(operation)
       case .loop(let loop, let inner):
         guard ranges[loop.variable] == nil else {

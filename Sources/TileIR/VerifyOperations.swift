@@ -23,6 +23,17 @@ extension Verifier {
         (target.rows == 1 && target.columns == source.columns)
           || (target.columns == 1 && target.rows == source.rows),
         "\(target) is neither a row nor a column of \(source).")
+    case .decayTotal(let total): check(total)
+    case .decayRest(let rest):
+      let shape = (rest.target.rows, rest.target.columns)
+      check(rest.target)
+      require(rest.decay, is: shape, "the decay")
+      require(rest.taken, is: shape, "the complement")
+      [rest.target, rest.decay, rest.taken].forEach {
+        requirePlain($0)
+        requireWholeRows($0)
+      }
+    case .fold(let fold): check(fold)
     case .transpose(let transpose):
       check(transpose.source)
       require(
@@ -82,8 +93,47 @@ extension Verifier {
     }
   }
 
+  private mutating func check(_ total: DecayTotal) {
+    let (rows, columns) = (total.decay.rows, total.decay.columns)
+    check(total.decay)
+    require(total.target, is: (1, columns), "the total")
+    if let rest = total.rest { require(rest, is: (1, columns), "the rest") }
+    if let taken = total.taken { require(taken, is: (rows, columns), "the complement") }
+    require(
+      (total.rest == nil) == (total.taken == nil), "A total's rest comes from the complement.")
+    for view in [total.target, total.decay, total.rest, total.taken].compactMap({ $0 }) {
+      requirePlain(view)
+      requireWholeRows(view)
+    }
+  }
+
+  private mutating func check(_ fold: Fold) {
+    let (tokens, keys, columns) = (fold.key.rows, fold.key.columns, fold.decay.columns)
+    check(fold.key)
+    require(fold.folded, is: (tokens, keys), "the folded key")
+    require(columns == 1 || columns == keys, "\(fold.decay) decays neither all keys nor each.")
+    for (view, name) in [
+      (fold.decay, "the decay"), (fold.taken, "the complement"), (fold.reading, "the reading"),
+      (fold.step, "the step"),
+    ] { require(view, is: (tokens, columns), name) }
+    for (view, name) in [(fold.total, "the total"), (fold.rest, "the rest"), (fold.exact, "the mark")]
+    { require(view, is: (1, columns), name) }
+    for view in [
+      fold.key, fold.folded, fold.decay, fold.taken, fold.reading, fold.step, fold.total, fold.rest,
+      fold.exact,
+    ] {
+      requirePlain(view)
+      requireWholeRows(view)
+    }
+  }
+
   private mutating func check(_ map: Map) {
     check(map.target)
+    if let complement = map.complement {
+      require(complement, is: (map.target.rows, map.target.columns), "the complement")
+      requirePlain(complement)
+      requirePlain(map.target)
+    }
     if layout(map.target) == .pairs {
       require(
         map.expression.isInput && map.operands.count == 1 && map.tail == nil,
@@ -124,25 +174,30 @@ extension Verifier {
 
   private mutating func check(_ recur: Recur) {
     let (tokens, columns) = (recur.output.rows, recur.output.columns)
-    let keys = recur.stateIn.rows
+    let keys = recur.state.rows
     check(recur.output)
-    require(recur.stateIn, is: (keys, columns), "the state")
-    require(recur.stateOut, is: (keys, columns), "the state")
+    require(recur.state, is: (keys, columns), "the state")
     require(recur.query, is: (tokens, keys), "the query")
     require(recur.key, is: (tokens, keys), "the key")
     require(recur.value, is: (tokens, columns), "the value")
     if let decay = recur.decay {
       require(decay, is: (tokens, decay.columns == 1 ? 1 : keys), "the decay")
     }
-    if let decay = recur.valueDecay { require(decay, is: (tokens, columns), "the value decay") }
-    if let scale = recur.endScale {
-      require(scale, is: (1, scale.columns == 1 ? 1 : keys), "the scale at the end")
+    if let decays = recur.decays {
+      require(recur.decay != nil, "Without a decay \(decays) marks nothing.")
+      require(decays, is: (1, decays.columns == 1 ? 1 : keys), "the mark of decays")
     }
-    let views = [
-      recur.output, recur.stateIn, recur.stateOut, recur.query, recur.key, recur.value,
-      recur.decay, recur.valueDecay, recur.endScale,
-    ]
-    for view in views.compactMap({ $0 }) {
+    for view in recur.valueDecay?.views ?? [] {
+      require(view, is: (tokens, columns), "the value decay")
+    }
+    for view in recur.endScale?.views ?? [] {
+      require(view, is: (1, view.columns == 1 ? 1 : keys), "the scale at the end")
+    }
+    let views =
+      [recur.output, recur.state, recur.query, recur.key, recur.value]
+      + [recur.decay, recur.decays].compactMap { $0 } + (recur.valueDecay?.views ?? [])
+      + (recur.endScale?.views ?? [])
+    for view in views {
       requirePlain(view)
       requireWholeRows(view)
     }
@@ -175,13 +230,15 @@ extension Verifier {
       "No product of \(left.0.rawValue) \(left.1.rawValue) and \(right.0.rawValue) "
         + "\(right.1.rawValue) is legal\(product.leftIsTransposed ? " with a transposed left" : "")."
     )
-    if let scale = product.rowScale {
+    for scale in product.rowScale?.views ?? [] {
       check(scale)
       require(
         (scale.rows, scale.columns) == (rows, 1) || (scale.rows, scale.columns) == (1, rows),
         "\(scale) does not scale \(rows) rows.")
     }
-    if let scale = product.columnScale { require(scale, is: (1, columns), "the column scale") }
+    for scale in product.columnScale?.views ?? [] {
+      require(scale, is: (1, columns), "the column scale")
+    }
     require(
       product.accumulates || (product.rowScale == nil && product.columnScale == nil),
       "A product that does not accumulate has nothing to scale.")

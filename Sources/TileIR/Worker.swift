@@ -33,8 +33,6 @@ struct Worker {
       case .operation(let operation): execute(operation)
       case .when(let condition, let inner, let otherwise):
         run(holds(condition) ? inner : otherwise)
-      case .exchange(let first, let second):
-        values.swapAt(numbers[first]!, numbers[second]!)
       case .firstValueTile(let inner):
         if variables[GridAxis.valueTile.variable] ?? 0 == 0 { run(inner) }
       case .loop(let loop, let inner): run(loop, inner)

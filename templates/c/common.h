@@ -225,6 +225,18 @@ static inline sl_f32 sl_one_minus_exp(sl_f32 x) {
   return sl_less(limit, x, sl_set(-SL_INF), r);
 }
 
+// e^x for x not above 0, error below 1.1 ulp, and in *taken 1 - e^x, error below
+// 1.7 ulp near 0 too: what sl_exp and sl_one_minus_exp give, in little more than
+// the time of one. 0 and 1 below ln 2^-126; NaN of NaN.
+static inline sl_f32 sl_exp_both(sl_f32 x, sl_f32 *taken) {
+  sl_f32 one = sl_set(1.0f), least = sl_set(-0x1.5d589ep6f), rounder;
+  sl_f32 bound = sl_min(sl_set(0x1.62e42ep6f), sl_max(least, x));
+  sl_f32 t = sl_exp_parts(bound, &rounder);
+  sl_f32 power = sl_shift_exponent(one, rounder);
+  *taken = sl_nfma(power, t, sl_sub(one, power));
+  return sl_less(x, least, sl_zero(), sl_shift_exponent(sl_add(t, one), rounder));
+}
+
 // ---- Logarithms ----
 
 // ln(1 + t) = t + t^2 s(t) for t in [-0.293, 0.4143]: returns t^2 s(t).
@@ -306,6 +318,11 @@ static inline sl_f32 sl_relu(sl_f32 x) { return sl_max(sl_zero(), x); }
 
 // 1 / x, correctly rounded.
 static inline sl_f32 sl_recip(sl_f32 x) { return sl_div(sl_set(1.0f), x); }
+
+#ifndef SL_HAVE_INVERSE
+// 1 / x for x in [2^-64, 2^64], error below 3 ulp.
+static inline sl_f32 sl_inverse(sl_f32 x) { return sl_recip(x); }
+#endif
 
 // 1 / sqrt x, error below 1.5 ulp; infinity at 0; NaN below 0.
 static inline sl_f32 sl_rsqrt(sl_f32 x) { return sl_div(sl_set(1.0f), sl_sqrt(x)); }

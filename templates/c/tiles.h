@@ -19,22 +19,40 @@ SL_INLINE int64_t sl_greatest(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // ---- Products ----
 
+// Factors side by side, each the sum of two numbers: the second is what rounding
+// cut off the first. NULL stands for factors of one, and rests of zero.
+typedef struct {
+  const float *value;
+  const float *rest;
+} sl_factors;
+
 // What a product does to its target before it adds: nothing is kept, or the
-// target is kept, scaled by a number a row and by a number a column.
+// target is kept, scaled by a factor a row and by a factor a column.
 typedef struct {
   int keep;
-  const float *row_scale;     // one a row, or NULL
-  const float *column_scale;  // one a column, or NULL
+  sl_factors rows;
+  sl_factors columns;
 } sl_before;
+
+// x times the i-th factor.
+SL_INLINE sl_f32 sl_times_one(sl_f32 x, const sl_factors factors, int64_t i) {
+  if (!factors.value) return x;
+  const sl_f32 product = sl_mul(sl_set(factors.value[i]), x);
+  return factors.rest ? sl_fma(sl_set(factors.rest[i]), x, product) : product;
+}
+
+// x times the factors from the j-th on, lane by lane.
+SL_INLINE sl_f32 sl_times_each(sl_f32 x, const sl_factors factors, int64_t j) {
+  if (!factors.value) return x;
+  const sl_f32 product = sl_mul(sl_load(factors.value + j), x);
+  return factors.rest ? sl_fma(sl_load(factors.rest + j), x, product) : product;
+}
 
 // The start of a register block: zero, or the target's own values, scaled.
 SL_INLINE sl_f32 sl_block_start(
     const float *t, const sl_before before, int64_t row, int64_t column) {
   if (!before.keep) return sl_zero();
-  sl_f32 x = sl_load(t);
-  if (before.row_scale) x = sl_mul(x, sl_set(before.row_scale[row]));
-  if (before.column_scale) x = sl_mul(x, sl_load(before.column_scale + column));
-  return x;
+  return sl_times_each(sl_times_one(sl_load(t), before.rows, row), before.columns, column);
 }
 
 // The end of a register block; `part` is how many lanes of a partial vector
@@ -149,8 +167,7 @@ SL_INLINE void sl_multiply_column(
     const int rows, float *t, const float *a, int64_t a_row, int64_t a_step, const float *x,
     int64_t depth, const sl_before before) {
   for (int i = 0; i < rows; ++i) {
-    float sum = 0;
-    if (before.keep) sum = before.row_scale ? t[i] * before.row_scale[i] : t[i];
+    float sum = before.keep ? sl_first(sl_times_one(sl_set(t[i]), before.rows, i)) : 0.0f;
     for (int64_t p = 0; p < depth; ++p) sum = __builtin_fmaf(a[i * a_row + p * a_step], x[p], sum);
     t[i] = sum;
   }
@@ -186,17 +203,59 @@ SL_INLINE void sl_scan_column(
   }
 }
 
-// One row: the sum (or product) of each column.
-SL_INLINE void sl_reduce_rows(
-    const int rows, const int columns, const int product, float *t, const float *x,
-    int64_t x_row) {
+// What rounding cut off a product of decays, from what they take away together:
+// nothing below 1/2, where the product is as good as its inputs.
+SL_INLINE sl_f32 sl_rest(sl_f32 product, sl_f32 taken) {
+  const sl_f32 rest = sl_sub(sl_sub(sl_set(1.0f), product), taken);
+  return sl_less(product, sl_set(0.5f), sl_zero(), rest);
+}
+
+// The same for every entry of two tiles.
+SL_INLINE void sl_decay_rest(
+    const int rows, const int columns, float *t, int64_t t_row, const float *d, int64_t d_row,
+    const float *taken, int64_t taken_row) {
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_store(
+          t + i * t_row + j,
+          sl_rest(sl_load(d + i * d_row + j), sl_load(taken + i * taken_row + j)));
+}
+
+// The product of each column, and what rounding cut off it: with `taken` what each
+// decay takes away, all of them take sum_i taken[i] d[0] ... d[i - 1].
+SL_INLINE void sl_decay_total(
+    const int rows, const int columns, float *t, float *rest, const float *d, int64_t d_row,
+    const float *taken) {
   for (int j = 0; j < columns; j += SL_LANES) {
-    sl_f32 result = product ? sl_set(1.0f) : sl_zero();
+    sl_f32 product = sl_set(1.0f), gone = sl_zero();
     for (int i = 0; i < rows; ++i) {
-      const sl_f32 next = sl_load(x + i * x_row + j);
-      result = product ? sl_mul(result, next) : sl_add(result, next);
+      if (rest) gone = sl_fma(sl_load(taken + i * d_row + j), product, gone);
+      product = sl_mul(product, sl_load(d + i * d_row + j));
     }
-    sl_store(t + j, result);
+    sl_store(t + j, product);
+    if (rest) sl_store(rest + j, sl_rest(product, gone));
+  }
+}
+
+// The same for one column, whose entries lie side by side.
+SL_INLINE void sl_decay_total_column(
+    const int rows, float *t, float *rest, const float *d, const float *taken) {
+  float product = 1.0f, gone = 0.0f;
+  for (int i = 0; i < rows; ++i) {
+    if (rest) gone = __builtin_fmaf(taken[i], product, gone);
+    product *= d[i];
+  }
+  *t = product;
+  if (rest) *rest = product < 0.5f ? 0.0f : (1.0f - product) - gone;
+}
+
+// One row: the sum of each column.
+SL_INLINE void sl_sum_rows_of(
+    const int rows, const int columns, float *t, const float *x, int64_t x_row) {
+  for (int j = 0; j < columns; j += SL_LANES) {
+    sl_f32 sum = sl_zero();
+    for (int i = 0; i < rows; ++i) sum = sl_add(sum, sl_load(x + i * x_row + j));
+    sl_store(t + j, sum);
   }
 }
 
@@ -216,13 +275,6 @@ SL_INLINE float sl_sum_column(const int rows, const float *x) {
   float sum = 0.0f;
   for (int i = 0; i < rows; ++i) sum += x[i];
   return sum;
-}
-
-// The product of one column.
-SL_INLINE float sl_product_column(const int rows, const float *x) {
-  float product = 1.0f;
-  for (int i = 0; i < rows; ++i) product *= x[i];
-  return product;
 }
 
 // t[i][j] = d[j + 1] ... d[i] below the diagonal, one on it, zero above; when
@@ -332,13 +384,91 @@ SL_INLINE void sl_ask(const sl_ahead ahead, const int most_rows, int64_t part, i
       sl_prefetch(ahead.first + (n / lines) * ahead.step + (n % lines) * 64);
 }
 
+// Folds a block's decays into its operands, key by key. With E the running product
+// of a key's decays: folded = k / E, reading = E (before the token's own when
+// `before`), total and rest the last E. A key whose E comes near zero, or whose
+// k / E comes near overflow, is left exact instead: folded = k, reading = 1, and
+// step holds its decays, to be multiplied in at every token. Rows of d, taken,
+// reading and step lie as far apart as those of k. Steps are written only where a
+// key is exact.
+SL_INLINE void sl_fold(
+    const int rows, const int columns, const int before, float *folded, float *reading,
+    float *step, float *total, float *rest, float *exact, const float *k, const float *d,
+    const float *taken, const int64_t row) {
+  const sl_f32 one = sl_set(1.0f);
+  sl_f32 failures = sl_zero();
+  for (int j = 0; j < columns; j += SL_LANES) {
+    sl_f32 product = one, gone = sl_zero(), folds = one;
+    for (int i = 0; i < rows; ++i) {
+      const int64_t at = i * row + j;
+      if (before) sl_store(reading + at, product);
+      gone = sl_fma(sl_load(taken + at), product, gone);
+      product = sl_mul(product, sl_load(d + at));
+      if (!before) sl_store(reading + at, product);
+      const sl_f32 key = sl_mul(sl_load(k + at), sl_inverse(product));
+      sl_store(folded + at, key);
+      folds = sl_less(sl_abs(key), sl_set(0x1p64f), folds, sl_zero());
+    }
+    folds = sl_less(sl_set(0x1p-32f), product, folds, sl_zero());
+    sl_store(total + j, product);
+    sl_store(rest + j, sl_rest(product, gone));
+    const sl_f32 stays = sl_sub(one, folds);
+    sl_store_n(exact + j, stays, columns - j);
+    failures = sl_add(failures, sl_load_n(exact + j, columns - j));
+  }
+  if (sl_sum(failures) == 0.0f) return;
+  for (int j = 0; j < columns; j += SL_LANES) {
+    const sl_f32 half = sl_set(0.5f), stays = sl_load_n(exact + j, columns - j);
+    for (int i = 0; i < rows; ++i) {
+      const int64_t at = i * row + j;
+      sl_store(folded + at, sl_less(half, stays, sl_load(k + at), sl_load(folded + at)));
+      sl_store(reading + at, sl_less(half, stays, one, sl_load(reading + at)));
+      sl_store(step + at, sl_less(half, stays, sl_load(d + at), one));
+    }
+    sl_store(total + j, sl_less(half, stays, one, sl_load(total + j)));
+    sl_store(rest + j, sl_less(half, stays, sl_zero(), sl_load(rest + j)));
+  }
+}
+
+// The same under one decay for all keys: all are folded, or none.
+SL_INLINE void sl_fold_column(
+    const int rows, const int columns, const int before, float *folded, float *reading,
+    float *step, float *total, float *rest, float *exact, const float *k, const float *d,
+    const float *taken, const int64_t row) {
+  float product = 1.0f;
+  sl_decay_total_column(rows, total, rest, d, taken);
+  sl_f32 failures = sl_zero();
+  for (int i = 0; i < rows; ++i) {
+    const float past = product;
+    product *= d[i];
+    reading[i] = before ? past : product;
+    const sl_f32 inverse = sl_set(1.0f / product);
+    for (int j = 0; j < columns; j += SL_LANES) {
+      const sl_f32 key = sl_mul(sl_load(k + i * row + j), inverse);
+      sl_store(folded + i * row + j, key);
+      const sl_f32 folds = sl_less(sl_abs(key), sl_set(0x1p64f), sl_zero(), sl_set(1.0f));
+      failures = sl_add(failures, folds);
+    }
+  }
+  *exact = product > 0x1p-32f && sl_sum(failures) == 0.0f ? 0.0f : 1.0f;
+  if (*exact == 0.0f) return;
+  for (int i = 0; i < rows; ++i) {
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_store(folded + i * row + j, sl_load(k + i * row + j));
+    reading[i] = 1.0f;
+    step[i] = d[i];
+  }
+  *total = 1.0f;
+  *rest = 0.0f;
+}
+
 // The operands of a recurrence over a block of tokens. A decay of NULL is one.
 typedef struct {
-  float *o;           // output: tokens x columns
+  float *o;  // output: tokens x columns
   int64_t o_row;
-  const float *s_in;  // state: keys x columns
-  float *s_out;
+  float *s;  // state: keys x columns
   int64_t s_row;
+  int keep;        // whether the state after the block takes its place
   const float *q;  // tokens x keys
   int64_t q_row;
   const float *k;  // tokens x keys
@@ -348,9 +478,11 @@ typedef struct {
   const float *d;  // decay of token t and key i at t * d_row + i * d_step
   int64_t d_row;
   int64_t d_step;
-  const float *dv;  // decay of token t and column j
+  const float *decays;  // at i * d_step: 0 where all decays of key i are one
+  const float *dv;      // decay of token t and column j
   int64_t dv_row;
-  const float *end;  // scale of key i at the end, at i * end_step
+  const float *dv_rest;
+  sl_factors end;  // of key i at the end, at i * end_step
   int64_t end_step;
 } sl_recurrence;
 
@@ -359,55 +491,78 @@ typedef struct {
 //   S = d S dv + k v^T;  o (+)= S^T q        (in the other order when `before`)
 SL_INLINE void sl_recur_piece(
     const int tokens, const int keys, const int vectors, const int before, const int first,
-    const sl_recurrence x, int64_t i, int64_t j) {
+    const int decays, const sl_recurrence x, int64_t i, int64_t j) {
   sl_f32 s[8][4];
   SL_UNROLL for (int a = 0; a < keys; ++a)
     SL_UNROLL for (int b = 0; b < vectors; ++b)
-      s[a][b] = sl_load(x.s_in + (i + a) * x.s_row + j + b * SL_LANES);
+      s[a][b] = sl_load(x.s + (i + a) * x.s_row + j + b * SL_LANES);
   for (int t = 0; t < tokens; ++t) {
-    sl_f32 value[4], column_decay[4], sum[4];
+    sl_f32 value[4], sum[4];
     float *o = x.o + t * x.o_row + j;
+    const sl_factors column_decays = {
+      x.dv ? x.dv + t * x.dv_row : NULL, x.dv_rest ? x.dv_rest + t * x.dv_row : NULL};
     SL_UNROLL for (int b = 0; b < vectors; ++b) {
       value[b] = sl_load(x.v + t * x.v_row + j + b * SL_LANES);
-      column_decay[b] = x.dv ? sl_load(x.dv + t * x.dv_row + j + b * SL_LANES) : sl_zero();
       sum[b] = first ? sl_zero() : sl_load(o + b * SL_LANES);
     }
     SL_UNROLL for (int a = 0; a < keys; ++a) {
       const sl_f32 query = sl_set(x.q[t * x.q_row + i + a]);
       const sl_f32 key = sl_set(x.k[t * x.k_row + i + a]);
-      const sl_f32 decay = x.d ? sl_set(x.d[t * x.d_row + (i + a) * x.d_step]) : sl_zero();
+      const sl_f32 decay = decays ? sl_set(x.d[t * x.d_row + (i + a) * x.d_step]) : sl_zero();
       SL_UNROLL for (int b = 0; b < vectors; ++b) {
         if (before) sum[b] = sl_fma(query, s[a][b], sum[b]);
-        if (x.d) s[a][b] = sl_mul(decay, s[a][b]);
-        if (x.dv) s[a][b] = sl_mul(column_decay[b], s[a][b]);
+        if (decays) s[a][b] = sl_mul(decay, s[a][b]);
+        if (x.dv) s[a][b] = sl_times_each(s[a][b], column_decays, j + b * SL_LANES);
         s[a][b] = sl_fma(key, value[b], s[a][b]);
         if (!before) sum[b] = sl_fma(query, s[a][b], sum[b]);
       }
     }
     SL_UNROLL for (int b = 0; b < vectors; ++b) sl_store(o + b * SL_LANES, sum[b]);
   }
-  SL_UNROLL for (int a = 0; a < keys; ++a) {
-    const sl_f32 end = x.end ? sl_set(x.end[(i + a) * x.end_step]) : sl_zero();
-    SL_UNROLL for (int b = 0; b < vectors; ++b) {
-      if (x.end) s[a][b] = sl_mul(end, s[a][b]);
-      sl_store(x.s_out + (i + a) * x.s_row + j + b * SL_LANES, s[a][b]);
-    }
-  }
+  if (!x.keep) return;
+  SL_UNROLL for (int a = 0; a < keys; ++a)
+    SL_UNROLL for (int b = 0; b < vectors; ++b)
+      sl_store(
+          x.s + (i + a) * x.s_row + j + b * SL_LANES,
+          sl_times_one(s[a][b], x.end, (i + a) * x.end_step));
 }
 
-// All pieces of a panel of `vectors` vectors from column j on.
+// The same, without the decays where all of the piece's are one; and the state
+// of the piece that follows is asked for.
+SL_INLINE void sl_recur_keys(
+    const int tokens, const int keys, const int vectors, const int before, const int first,
+    const sl_recurrence x, int64_t i, int64_t j) {
+  SL_UNROLL for (int a = 0; a < keys; ++a)
+    SL_UNROLL for (int b = 0; b < vectors; ++b)
+      sl_prefetch(x.s + (i + keys + a) * x.s_row + j + b * SL_LANES);
+  float decays = x.d && !x.decays ? 1.0f : 0.0f;
+  if (x.decays)
+    for (int a = 0; a < keys; ++a) decays += x.decays[(i + a) * x.d_step];
+  if (decays != 0.0f)
+    sl_recur_piece(tokens, keys, vectors, before, first, 1, x, i, j);
+  else
+    sl_recur_piece(tokens, keys, vectors, before, first, 0, x, i, j);
+}
+
+// All pieces of a panel of `vectors` vectors from column j on; between them, one
+// part after the other of what is read next is asked for.
 SL_INLINE void sl_recur_panel(
     const int tokens, const int keys, const int piece_keys, const int vectors, const int before,
     const sl_recurrence x, int64_t j, const sl_ahead *ahead, const int aheads,
     int64_t first_part, int64_t parts) {
   const int rest = keys % piece_keys;
-  sl_recur_piece(tokens, rest ? rest : piece_keys, vectors, before, 1, x, 0, j);
   int64_t part = first_part;
   for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
-  for (int64_t i = rest ? rest : piece_keys; i < keys; i += piece_keys) {
+  sl_recur_keys(tokens, keys < piece_keys ? rest : piece_keys, vectors, before, 1, x, 0, j);
+  for (int64_t i = piece_keys; i + piece_keys <= keys; i += piece_keys) {
     ++part;
     for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
-    sl_recur_piece(tokens, piece_keys, vectors, before, 0, x, i, j);
+    sl_recur_keys(tokens, piece_keys, vectors, before, 0, x, i, j);
+  }
+  if (rest && keys > piece_keys) {
+    ++part;
+    for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
+    sl_recur_keys(tokens, rest, vectors, before, 0, x, keys - rest, j);
   }
 }
 
