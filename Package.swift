@@ -2,6 +2,7 @@
 // The target graph is the pipeline, in its order; imports go one way only.
 //
 //   Recurrence -> NormalForm -> Plan -> TileProgram -> SourceFile -> Library -> Kernel -> Assessment
+//     -> TuningRecord
 import PackageDescription
 
 let settings: [SwiftSetting] = [
@@ -19,6 +20,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
   ],
   targets: [
     // What: a recurrence as mathematics, its analysis, the shipped variants.
@@ -58,11 +60,16 @@ let package = Package(
     // Is it right, is it fast: verify, bench, planted faults.
     .target(
       name: "Evaluation", dependencies: ["Execution", "Reference"], swiftSettings: settings),
+    // What is measured, kept and used again: the search, its records, its bundles.
+    .target(
+      name: "Tuning",
+      dependencies: ["Evaluation", .product(name: "GRDB", package: "GRDB.swift")],
+      swiftSettings: settings),
     // The command's verbs, without logic of their own.
     .target(
       name: "Command",
       dependencies: [
-        "Evaluation",
+        "Tuning",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),
@@ -88,6 +95,8 @@ let package = Package(
     .testTarget(
       name: "EvaluationTests", dependencies: ["Evaluation"],
       swiftSettings: settings),
+    // Records need nothing; the search needs a compiler, and this CPU.
+    .testTarget(name: "TuningTests", dependencies: ["Sluice", "Tuning"], swiftSettings: settings),
     // Runs the built command: needs a compiler, and this CPU.
     .testTarget(
       name: "CommandTests", dependencies: ["Sluice", "SluiceExecutable", "TestSupport"],

@@ -10,6 +10,21 @@ public enum Templates {
     bytes(name).map { String(decoding: $0, as: UTF8.self) }
   }
 
+  /// The text of a program, with the templates that it includes pasted in: one file to compile.
+  public static func program(_ name: String) -> String? {
+    guard let text = text(name) else { return nil }
+    var lines: [String] = []
+    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+      guard line.hasPrefix("#include \"") else {
+        lines.append(String(line))
+        continue
+      }
+      guard let included = self.text(String(line.dropFirst(10).dropLast())) else { return nil }
+      lines.append(included)
+    }
+    return lines.joined(separator: "\n")
+  }
+
   private static func bytes(_ name: String) -> [UInt8]? {
     switch name {
     case "generic.h": PackageResources.generic_h
@@ -18,7 +33,10 @@ public enum Templates {
     case "neon.h": PackageResources.neon_h
     case "common.h": PackageResources.common_h
     case "tiles.h": PackageResources.tiles_h
+    case "cases.h": PackageResources.cases_h
+    case "sha256.h": PackageResources.sha256_h
     case "runner.c": PackageResources.runner_c
+    case "measure.c": PackageResources.measure_c
     case "probe.c": PackageResources.probe_c
     case "package.py": PackageResources.package_py
     default: nil

@@ -14,7 +14,7 @@ struct BuildVerb: AsyncParsableCommand {
   var output: String?
 
   func run() async throws {
-    let (specification, kernel) = try self.kernel.request.emit(Host.detect())
+    let (specification, kernel, origin) = try self.kernel.request.emit(Host.detect())
     let builder = try await tools.builder()
     let (package, notice) = try await withProgress("building \(kernel.name)") {
       try await KernelPackage.build(
@@ -22,6 +22,7 @@ struct BuildVerb: AsyncParsableCommand {
         builder: builder)
     }
     if let notice { progress(notice) }
+    progress("plan: \(origin)")
     if format.json {
       try printJSON(package.manifest)
       return

@@ -4,6 +4,7 @@ import Execution
 import Recurrences
 import Schedules
 import Targets
+import Tuning
 
 struct DescribeVerb: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -18,6 +19,8 @@ struct DescribeVerb: ParsableCommand {
     var inputs: [KernelManifest.Input]
     var schedules: [Applicability]
     var plan: Plan
+    /// Where the plan comes from.
+    var origin: String
   }
 
   private struct Applicability: Encodable {
@@ -27,7 +30,7 @@ struct DescribeVerb: ParsableCommand {
 
   func run() throws {
     let specification = try kernel.request.specification(Host.detect())
-    let plan = try kernel.request.plan(specification)
+    let (plan, origin) = try kernel.request.choice(specification)
     let schedules = Schedules.all.map {
       Applicability(name: $0.name, obstacle: $0.obstacle(to: specification))
     }
@@ -36,7 +39,9 @@ struct DescribeVerb: ParsableCommand {
     let inputs = manifest.inputs
     if format.json {
       try printJSON(
-        Description(normalForm: form, inputs: inputs, schedules: schedules, plan: plan))
+        Description(
+          normalForm: form, inputs: inputs, schedules: schedules, plan: plan,
+          origin: origin.description))
       return
     }
     let recurrence = specification.recurrence
@@ -55,6 +60,6 @@ struct DescribeVerb: ParsableCommand {
       table(
         [["SCHEDULE", "APPLIES"]]
           + schedules.map { [$0.name, $0.obstacle.map { "no: \($0)" } ?? "yes"] }))
-    print("\nplan on \(specification.target.name)\n\(plan)")
+    print("\nplan on \(specification.target.name), \(origin)\n\(plan)")
   }
 }

@@ -23,7 +23,7 @@ struct GenerateVerb: AsyncParsableCommand {
   var output: String?
 
   func run() async throws {
-    let (specification, kernel) = try self.kernel.request.emit(Host.detect())
+    let (specification, kernel, _) = try self.kernel.request.emit(Host.detect())
     if output == "" { throw SluiceError(.usage, "--output needs a folder's name.") }
     guard let output else {
       print(

@@ -47,6 +47,8 @@ struct KernelChoices: ParsableArguments {
   @Option(help: "Pin what products multiply: f32 or bf16.") var products: String?
   @Option(parsing: .unconditional, help: "Threads when the caller does not say.")
   var threads: Int?
+  @Option(help: "The file of what was measured (default: records.sqlite in the cache's folder).")
+  var records: String?
 }
 
 /// A kernel that there may be already: a recurrence with the choices for it, or a package.

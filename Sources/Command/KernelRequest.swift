@@ -4,6 +4,7 @@ import Planning
 import Recurrences
 import Schedules
 import Targets
+import Tuning
 
 /// A recurrence with the choices for it: what the verbs turn into kernels.
 struct KernelRequest {
@@ -31,10 +32,43 @@ struct KernelRequest {
       value: choices.valueDim ?? preset.value)
   }
 
-  /// The planner's choice with everything that is pinned.
-  func plan(_ specification: KernelSpecification) throws -> Plan {
-    try Planner().plan(specification, try planRequest())
+  /// The planner's choice with everything that is pinned, and where it comes from.
+  func choice(_ specification: KernelSpecification) throws -> (plan: Plan, origin: PlanOrigin) {
+    let ranker = try ranker(specification)
+    let plan = try Planner(ranker: ranker).plan(specification, try planRequest())
+    return (plan, ranker.origin(of: plan))
   }
+
+  /// What was measured, and the model for what was not.
+  private func ranker(_ specification: KernelSpecification) throws -> RecordedRanker {
+    let key = TuningKey(specification, try workload(Host.detect()))
+    var records: [TuningRecord] = []
+    do {
+      records = try RecordStore(reading: recordPath)?.relatives(of: key) ?? []
+    } catch {
+      // A kernel can be made without them.
+      progress("\(error.message) Until then the model chooses alone.")
+    }
+    return RecordedRanker(model: model, records: records, key: key, specification)
+  }
+
+  /// What ranks plans that were not measured.
+  var model: any Ranker { CostModel() }
+
+  /// The calls that the plan is chosen for.
+  func workload(_ host: Host) throws -> Workload {
+    let shape = try shape()
+    let threads = choices.threads ?? host.cores
+    guard (1...4096).contains(threads) else {
+      throw SluiceError(.usage, "--threads must be from 1 to 4096, not \(threads).")
+    }
+    return Workload(
+      batch: shape.batch, queryHeads: shape.queryHeads, heads: shape.heads, length: shape.length,
+      threads: threads)
+  }
+
+  /// Where what was measured is kept.
+  var recordPath: String { choices.records ?? RecordStore.defaultPath }
 
   /// What of the plan is pinned.
   func planRequest() throws -> PlanRequest {
@@ -46,9 +80,12 @@ struct KernelRequest {
   }
 
   /// The kernel, printed.
-  func emit(_ host: Host) throws -> (specification: KernelSpecification, kernel: EmittedKernel) {
+  func emit(_ host: Host) throws -> (
+    specification: KernelSpecification, kernel: EmittedKernel, origin: PlanOrigin
+  ) {
     let specification = try specification(host)
-    return (specification, try Emitter.emit(specification, try plan(specification)))
+    let (plan, origin) = try choice(specification)
+    return (specification, try Emitter.emit(specification, plan), origin)
   }
 
   private func preset() throws -> (key: Int, value: Int) {

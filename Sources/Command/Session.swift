@@ -18,7 +18,7 @@ extension SubjectOptions {
       throw SluiceError(.usage, "Give one of: a recurrence, or --package DIR.")
     }
     if let folder = package ?? recurrence.flatMap(folder) { return try open(package: folder) }
-    let (specification, kernel) = try KernelRequest(
+    let (specification, kernel, _) = try KernelRequest(
       recurrence: recurrence ?? "", choices: choices
     ).emit(Host.detect())
     let builder = if let given { given } else { try await tools.builder() }

@@ -12,7 +12,8 @@ public struct SluiceCommand: AsyncParsableCommand {
     version: "sluice \(sluiceVersion)",
     subcommands: [
       ListVerb.self, DescribeVerb.self, DoctorVerb.self, GenerateVerb.self, BuildVerb.self,
-      VerifyVerb.self, RunVerb.self, BenchVerb.self, InspectVerb.self,
+      TuneVerb.self, RecordsVerb.self, VerifyVerb.self, RunVerb.self, BenchVerb.self,
+      InspectVerb.self,
     ])
 
   public init() {}

@@ -40,7 +40,7 @@ public func verifyAgreement(
     defer { Files.remove(folder) }
     let runner = CallRunner(
       library: kernel.library, manifest: kernel.manifest, target: kernel.target,
-      runner: try await CallRunner.build(
+      runner: try await RunnerProgram.runner.build(
         for: kernel.target, builder: options.builder, cache: options.cache),
       folder: folder, limit: options.limit)
     answers.append(try await runner.run(calls))

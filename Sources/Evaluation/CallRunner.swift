@@ -2,7 +2,6 @@ import Emission
 import Execution
 import Recurrences
 import Targets
-import Templates
 
 /// Calls a library in processes of their own: what crashes or hangs costs its own call only.
 struct CallRunner: Sendable {
@@ -15,24 +14,6 @@ struct CallRunner: Sendable {
   var folder: String
   /// The longest that one process may take.
   var limit: Duration
-
-  /// Builds the runner for a target, or takes it from the cache.
-  static func build(
-    for target: Target, builder: Builder, cache: KernelCache,
-    sanitizers: Set<BuildJob.Sanitizer> = []
-  ) async throws -> String {
-    guard let text = Templates.text("runner.c") else {
-      throw SluiceError(.internal, "The runner is not part of this build.")
-    }
-    // The target's features are the kernel's business; the runner must run to report their lack.
-    var plain = Target.generic
-    plain.compilerArguments = target.compilerArguments.filter { $0.hasPrefix("--target=") }
-    plain.emulator = target.emulator
-    let job = builder.job(
-      SourceFile(name: "runner.c", text: text), for: plain, output: .executable, openMP: false,
-      sanitizers: sanitizers)
-    return try await cache.entry(for: job, description: "runner", builder: builder).product
-  }
 
   /// The results of all calls, in their order; each is called once and then `repeats` times more.
   func run(_ calls: [KernelCall], repeats: Int = 1, timings: Timings? = nil) async throws

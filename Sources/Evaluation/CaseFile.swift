@@ -13,6 +13,12 @@ struct RunnerCase: Hashable, Sendable {
       case input, output, workspace, inOut
       /// Zeros, but for the contents at its end.
       case sparse
+      /// The contents again and again.
+      case repeated
+      /// A workspace whose size the kernel says.
+      case asked
+      /// An output that is held to the contents, which the format documents.
+      case checked
     }
 
     var name: String
@@ -30,7 +36,7 @@ struct RunnerCase: Hashable, Sendable {
   }
 }
 
-/// Writes the runner's CASES file; `templates/c/runner.c` documents the format.
+/// Writes the runner's CASES file; `templates/c/cases.h` documents the format.
 enum CaseFile {
   static func bytes(_ cases: [RunnerCase]) -> [UInt8] {
     var out = ByteWriter()
@@ -48,7 +54,9 @@ enum CaseFile {
         out.put(buffer.kind.rawValue)
         out.put(UInt32(buffer.alignment))
         out.put(UInt32(buffer.offset))
-        if buffer.kind == .sparse { out.put(UInt64(buffer.contents.count)) }
+        if buffer.kind == .sparse || buffer.kind == .repeated {
+          out.put(UInt64(buffer.contents.count))
+        }
         out.bytes += buffer.contents
       }
     }
@@ -64,6 +72,7 @@ struct ByteWriter {
     withUnsafeBytes(of: value.littleEndian) { bytes += $0 }
   }
   mutating func put(_ value: Float) { put(value.bitPattern) }
+  mutating func put(_ value: Double) { put(value.bitPattern) }
 
   static func bytes<T: FixedWidthInteger>(_ values: [T]) -> [UInt8] {
     var writer = ByteWriter()

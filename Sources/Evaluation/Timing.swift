@@ -44,7 +44,7 @@ public func time(
   defer { Files.remove(folder) }
   let runner = CallRunner(
     library: library, manifest: manifest, target: target,
-    runner: try await CallRunner.build(for: target, builder: builder, cache: cache),
+    runner: try await RunnerProgram.runner.build(for: target, builder: builder, cache: cache),
     folder: folder, limit: .seconds(600))
   var timings: [Timing] = []
   for count in threads {

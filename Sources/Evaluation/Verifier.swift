@@ -13,7 +13,7 @@ public func verify(
   var options = options
   // What is compiled across has no OpenMP.
   if target.isCross { options.threads = [1] }
-  let runner = try await CallRunner.build(
+  let runner = try await RunnerProgram.runner.build(
     for: target, builder: options.builder, cache: options.cache, sanitizers: options.sanitizers)
   let folder = try Files.makeUniqueFolder(in: temporaryFolder, prefix: "sluice-verify-")
   defer { Files.remove(folder) }
@@ -37,7 +37,7 @@ public func verify(
 }
 
 /// Where files that pass between processes lie.
-var temporaryFolder: String { environment("TMPDIR") ?? "/tmp" }
+package var temporaryFolder: String { environment("TMPDIR") ?? "/tmp" }
 
 /// One verification under way.
 struct Verifier {

@@ -9,6 +9,7 @@
 @_exported import Schedules
 @_exported import Targets
 @_exported import TileIR
+@_exported import Tuning
 
 /// The command, for the shipped recurrences and one's own.
 ///

@@ -1,0 +1,61 @@
+import Emission
+import Execution
+import Planning
+import Schedules
+import Targets
+
+/// A candidate on its way: its kernel, and the library if there is one.
+struct BuiltCandidate: Sendable {
+  var candidate: SearchOrder.Candidate
+  var name: KernelName
+  /// The library's path, or why the compiler would not have it.
+  var library: Result<String, SluiceError>
+  /// The cache's notice when it had to take another folder.
+  var notice: String?
+}
+
+/// Builds candidates, several at a time.
+struct CandidateBuilder: Sendable {
+  var specification: KernelSpecification
+  var builder: Builder
+  var cache: KernelCache
+  /// Changes a kernel's source before it is compiled: how tests plant candidates that misbehave.
+  var alteration: @Sendable (EmittedKernel) -> SourceFile = { $0.source }
+
+  /// All of them, in their order.
+  ///
+  /// - Throws: what is no candidate's fault: a full disk, a compiler that is missing.
+  func build(_ candidates: [SearchOrder.Candidate], jobs: Int) async throws -> [BuiltCandidate] {
+    try await withThrowingTaskGroup(of: (Int, BuiltCandidate).self) { group in
+      var results: [BuiltCandidate?] = Array(repeating: nil, count: candidates.count)
+      var started = 0
+      func start() {
+        guard started < candidates.count else { return }
+        let index = started
+        started += 1
+        group.addTask { (index, try await build(candidates[index])) }
+      }
+      for _ in 0..<max(1, jobs) { start() }
+      while let (index, built) = try await group.next() {
+        results[index] = built
+        start()
+      }
+      return results.compactMap { $0 }
+    }
+  }
+
+  private func build(_ candidate: SearchOrder.Candidate) async throws -> BuiltCandidate {
+    let kernel = try Emitter.emit(specification, candidate.plan)
+    do {
+      let entry = try await cache.entry(
+        for: builder.job(alteration(kernel), for: specification.target),
+        description: try Emitter.json(kernel.manifest), builder: builder)
+      return BuiltCandidate(
+        candidate: candidate, name: kernel.name, library: .success(entry.product),
+        notice: entry.notice)
+    } catch let error as SluiceError where error.kind == .toolchain {
+      try Task.checkCancellation()
+      return BuiltCandidate(candidate: candidate, name: kernel.name, library: .failure(error))
+    }
+  }
+}

@@ -1,0 +1,82 @@
+import Emission
+import Planning
+import Schedules
+
+/// Which candidates to try next: those that the model promises most, and the neighbours of the best
+/// that was measured, so that a wrong model is corrected by what the clock said.
+struct SearchOrder: Sendable {
+  struct Candidate: Hashable, Sendable {
+    var plan: Plan
+    /// By the model, in its own unit.
+    var predicted: Double
+    var axes: [String: String]
+  }
+
+  /// Not yet tried, the most promising first.
+  private(set) var open: [Candidate]
+  /// Everything there is.
+  let count: Int
+  /// The best so far, by the clock.
+  private(set) var best: (candidate: Candidate, seconds: Double)?
+  private var begun = false
+  private var turn = 0
+
+  init(
+    _ plans: [Plan], _ specification: KernelSpecification, _ workload: Workload,
+    _ ranker: any Ranker
+  ) {
+    open = plans.map {
+      Candidate(
+        plan: $0, predicted: ranker.cost(of: $0, for: specification), axes: $0.axes)
+    }.enumerated().sorted { a, b in
+      // Equal predictions keep the schedules' order.
+      (a.element.predicted, a.offset) < (b.element.predicted, b.offset)
+    }.map(\.element)
+    count = open.count
+  }
+
+  /// Takes a plan out of what is open; nil if it is not there.
+  mutating func remove(_ plan: Plan) -> Candidate? {
+    let axes = plan.axes
+    guard let index = open.firstIndex(where: { $0.axes == axes }) else { return nil }
+    return open.remove(at: index)
+  }
+
+  /// Tells what the clock said.
+  mutating func note(_ candidate: Candidate, seconds: Double) {
+    if seconds < best?.seconds ?? .infinity { best = (candidate, seconds) }
+  }
+
+  /// The next candidates, at most `limit`; none when everything was tried.
+  ///
+  /// At first the model's best of each schedule that it does not think ten times slower than another.
+  /// Then by turns the best one's neighbours along one axis (two, when these are exhausted), and the
+  /// model's next.
+  mutating func next(_ limit: Int) -> [Candidate] {
+    guard begun else {
+      begun = true
+      if best == nil, let first = open.first {
+        var schedules: Set<String> = []
+        let heads = open.filter {
+          $0.predicted <= 10 * first.predicted && schedules.insert($0.plan.schedule).inserted
+        }
+        return Array(heads.prefix(limit)).compactMap { remove($0.plan) }
+      }
+      return next(limit)
+    }
+    var chosen: [Candidate] = []
+    while chosen.count < limit, !open.isEmpty {
+      turn += 1
+      let index = turn % 2 == 1 ? neighbour ?? 0 : 0
+      chosen.append(open.remove(at: index))
+    }
+    return chosen
+  }
+
+  /// Where the most promising neighbour of the best stands.
+  private var neighbour: Int? {
+    guard let axes = best?.candidate.axes else { return nil }
+    return open.firstIndex { Plan.distance($0.axes, axes) == 1 }
+      ?? open.firstIndex { Plan.distance($0.axes, axes) == 2 }
+  }
+}

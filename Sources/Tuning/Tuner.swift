@@ -1,0 +1,215 @@
+import Emission
+import Evaluation
+import Execution
+import Foundation
+import Planning
+import Schedules
+import Targets
+
+/// Searches the plans of a problem by the clock; the model says where to look first.
+///
+/// Building and measuring alternate: a few candidates are compiled side by side, then all processors
+/// are the clock's. Machines with few cores cannot do both at once without disturbing the clock.
+public struct Tuner: Sendable {
+  public var specification: KernelSpecification
+  public var workload: Workload
+  /// What of the plans is pinned.
+  public var request: PlanRequest
+  public var budget: Budget
+  /// Compilations at a time.
+  public var jobs: Int
+  /// Whether candidates that are on record are measured anew.
+  public var again = false
+  /// Orders the candidates before any is measured.
+  public var ranker: any Ranker
+  public var records: RecordStore
+  public var builder: Builder
+  public var cache: KernelCache
+  /// Hears of every step.
+  public var progress: @Sendable (TuningProgress) -> Void = { _ in }
+  /// Seconds until a candidate counts as hung.
+  package var limit = 60
+  /// Changes a kernel's source before it is compiled; tests plant bad candidates with it.
+  package var alteration: @Sendable (EmittedKernel) -> SourceFile = { $0.source }
+
+  public init(
+    _ specification: KernelSpecification, _ workload: Workload, request: PlanRequest,
+    budget: Budget, jobs: Int, ranker: any Ranker, records: RecordStore, builder: Builder,
+    cache: KernelCache = KernelCache()
+  ) {
+    self.specification = specification
+    self.workload = workload
+    self.request = request
+    self.budget = budget
+    self.jobs = jobs
+    self.ranker = ranker
+    self.records = records
+    self.builder = builder
+    self.cache = cache
+  }
+
+  /// Rounds in which the candidates of a batch take turns, and the least time of each one's turn.
+  static let rounds = 3
+  static let milliseconds = 60
+
+  /// Runs the search until the budget is spent, or nothing is left to try.
+  public func run() async throws -> TuningReport {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let key = TuningKey(specification, workload)
+    var order = SearchOrder(
+      try Planner(ranker: ranker).legalPlans(specification, request), specification, workload,
+      ranker)
+    var report = TuningReport(key: key, workload: workload, plans: order.count, records: [])
+    if !again {
+      for record in try records.records(of: key) where request.admits(record.plan) {
+        guard let candidate = order.remove(record.plan) else { continue }
+        report.note(record)
+        if let seconds = record.seconds { order.note(candidate, seconds: seconds) }
+      }
+    }
+    report.resumed = report.records.count
+    func left() -> Duration? {
+      guard case .seconds(let seconds) = budget else { return nil }
+      return .seconds(seconds) - start.duration(to: clock.now)
+    }
+    func room() -> Int {
+      switch budget {
+      case .candidates(let count): return count - report.records.count
+      // The last part of the time is for the best ones' play-off.
+      case .seconds(let seconds): return left()! > .seconds(0.15 * seconds) ? jobs : 0
+      }
+    }
+    func tell(_ step: TuningProgress.Step) {
+      progress(
+        TuningProgress(
+          step: step, report: report, open: order.open.count, left: left(), room: room()))
+    }
+    tell(.began)
+    guard room() > 0, !order.open.isEmpty else { return report }
+
+    let folder = try Files.makeUniqueFolder(
+      in: temporaryFolder, prefix: "sluice-tune-")
+    defer { Files.remove(folder) }
+    let measurer = try await measurer(in: folder)
+    let workshop = CandidateBuilder(
+      specification: specification, builder: builder, cache: cache, alteration: alteration)
+    var finalists: [BuiltCandidate] = []
+    var isFirst = true
+    while room() > 0 {
+      // The first batch has one of each schedule; later ones are small, to learn from each.
+      let batch = order.next(isFirst ? min(room(), Schedules.all.count) : min(room(), jobs))
+      if batch.isEmpty { break }
+      isFirst = false
+      let built = try await workshop.build(batch, jobs: jobs)
+      for candidate in built {
+        if let notice = candidate.notice, !report.notices.contains(notice) {
+          report.notices.append(notice)
+        }
+      }
+      report.built += built.count { if case .success = $0.library { true } else { false } }
+      tell(.built)
+      for (candidate, runs) in try await measurer.takeTurns(
+        built, rounds: Self.rounds, milliseconds: Self.milliseconds, best: order.best?.seconds,
+        isOver: { left().map { $0 < .zero } ?? false })
+      {
+        let record = record(candidate, runs, key)
+        try records.save(record)
+        report.note(record)
+        if let seconds = record.seconds {
+          order.note(candidate.candidate, seconds: seconds)
+          finalists.append(candidate)
+        }
+        tell(.measured(record))
+      }
+    }
+    try await playOff(finalists, measurer, key, &report, left: left)
+    tell(.ended)
+    return report
+  }
+
+  /// The few best of this run once more in turns: what was measured at different times is compared
+  /// under equal conditions before one is chosen.
+  private func playOff(
+    _ candidates: [BuiltCandidate], _ measurer: TurnMeasurer, _ key: TuningKey,
+    _ report: inout TuningReport, left: () -> Duration?
+  ) async throws {
+    guard let best = report.best?.seconds else { return }
+    let close = candidates.filter { candidate in
+      report.record(candidate.name)?.seconds.map { $0 <= 1.1 * best } ?? false
+    }
+    .sorted { report.record($0.name)!.seconds! < report.record($1.name)!.seconds! }.prefix(4)
+    guard close.count > 1, left().map({ $0 > .zero }) ?? true else { return }
+    for (candidate, runs) in try await measurer.takeTurns(
+      Array(close), rounds: Self.rounds, milliseconds: 2 * Self.milliseconds, best: nil,
+      isOver: { left().map { $0 < .zero } ?? false })
+    {
+      let record = record(candidate, runs, key)
+      try records.save(record)
+      report.note(record)
+    }
+  }
+
+  private func measurer(in folder: String) async throws -> TurnMeasurer {
+    let program = try await RunnerProgram.measure.build(
+      for: specification.target, builder: builder, cache: cache)
+    let cases = try MeasurementCases(specification, workload)
+    try Files.write(cases.bytes, to: "\(folder)/cases.bin")
+    return TurnMeasurer(
+      measurer: Measurer(
+        program: program, cases: "\(folder)/cases.bin", timed: cases.timed,
+        target: specification.target, limit: limit))
+  }
+
+  private func record(
+    _ candidate: BuiltCandidate, _ runs: [CandidateRun], _ key: TuningKey
+  ) -> TuningRecord {
+    let predicted = candidate.candidate.predicted
+    let compiler = builder.toolchain.version.line
+    if case .failure(let error) = candidate.library {
+      return TuningRecord(
+        key: key, workload: workload, kernel: candidate.name, predicted: predicted,
+        compiler: compiler, status: .unbuilt, detail: error.details.first ?? error.message)
+    }
+    return TuningRecord(
+      key: key, workload: workload, kernel: candidate.name, predicted: predicted,
+      compiler: compiler, runs: runs)
+  }
+}
+
+/// Measures several candidates in turns.
+struct TurnMeasurer: Sendable {
+  var measurer: Measurer
+
+  /// The runs of each candidate; rounds go through all of them, so that what disturbs the machine
+  /// for a while disturbs none alone.
+  ///
+  /// A candidate that failed, or took half as long again as the best known, has no further turn; nor
+  /// has anyone once `isOver`, but for the first.
+  func takeTurns(
+    _ candidates: [BuiltCandidate], rounds: Int, milliseconds: Int, best: Double?,
+    isOver: () -> Bool
+  ) async throws -> [(BuiltCandidate, [CandidateRun])] {
+    var runs: [[CandidateRun]] = Array(repeating: [], count: candidates.count)
+    var best = best ?? .infinity
+    for round in 0..<rounds where round == 0 || !isOver() {
+      for (index, candidate) in candidates.enumerated() {
+        guard case .success(let library) = candidate.library else { continue }
+        if let last = runs[index].last, last.status != .ok || Self.median(last) > 1.5 * best {
+          continue
+        }
+        let run = try await measurer.measure(
+          library: library, name: candidate.name.description, round: round,
+          milliseconds: milliseconds)
+        runs[index].append(run)
+        if run.status == .ok { best = min(best, Self.median(run)) }
+      }
+    }
+    return Array(zip(candidates, runs))
+  }
+
+  private static func median(_ run: CandidateRun) -> Double {
+    let sorted = run.nanoseconds.sorted()
+    return sorted.isEmpty ? .infinity : Double(sorted[sorted.count / 2]) * 1e-9
+  }
+}

@@ -1,0 +1,55 @@
+import Emission
+import Planning
+import Schedules
+
+/// What a search has found so far.
+public struct TuningReport: Codable, Sendable {
+  public var key: TuningKey
+  public var workload: Workload
+  /// Legal plans of the space.
+  public var plans: Int
+  /// Candidates with their measurements, those of earlier runs first.
+  public var records: [TuningRecord]
+  /// How many of them were on record before.
+  public var resumed = 0
+  /// Libraries that were built, or found in the cache.
+  public var built = 0
+  /// What the user should know beside the table.
+  public var notices: [String] = []
+
+  /// The quickest right candidate.
+  public var best: TuningRecord? {
+    records.filter { $0.status == .ok }.min { $0.seconds! < $1.seconds! }
+  }
+
+  /// Puts a record in place of an older one of the same kernel, or at the end.
+  mutating func note(_ record: TuningRecord) {
+    if let index = records.firstIndex(where: { $0.kernel == record.kernel }) {
+      records[index] = record
+    } else {
+      records.append(record)
+    }
+  }
+
+  func record(_ name: KernelName) -> TuningRecord? {
+    records.first { $0.kernel == name.description }
+  }
+}
+
+/// One step of a search, and how it stands.
+public struct TuningProgress: Sendable {
+  public enum Step: Sendable {
+    case began, built
+    case measured(TuningRecord)
+    case ended
+  }
+
+  public var step: Step
+  public var report: TuningReport
+  /// Plans not yet tried.
+  public var open: Int
+  /// Time left of a budget in seconds.
+  public var left: Duration?
+  /// Candidates left of a budget of candidates.
+  public var room: Int
+}
