@@ -96,7 +96,10 @@ let package = Package(
       name: "EvaluationTests", dependencies: ["Evaluation"],
       swiftSettings: settings),
     // Records need nothing; the search needs a compiler, and this CPU.
-    .testTarget(name: "TuningTests", dependencies: ["Sluice", "Tuning"], swiftSettings: settings),
+    .testTarget(
+      name: "TuningTests",
+      dependencies: ["Sluice", "SluiceExecutable", .product(name: "GRDB", package: "GRDB.swift")],
+      swiftSettings: settings),
     // Runs the built command: needs a compiler, and this CPU.
     .testTarget(
       name: "CommandTests", dependencies: ["Sluice", "SluiceExecutable", "TestSupport"],

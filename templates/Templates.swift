@@ -37,6 +37,7 @@ public enum Templates {
     case "sha256.h": PackageResources.sha256_h
     case "runner.c": PackageResources.runner_c
     case "measure.c": PackageResources.measure_c
+    case "measure.sh": PackageResources.measure_sh
     case "probe.c": PackageResources.probe_c
     case "package.py": PackageResources.package_py
     default: nil

@@ -41,10 +41,17 @@ struct KernelRequest {
 
   /// What was measured, and the model for what was not.
   private func ranker(_ specification: KernelSpecification) throws -> RecordedRanker {
-    let key = TuningKey(specification, try workload(Host.detect()))
+    let host = Host.detect()
+    var key = TuningKey(specification, try workload(host))
     var records: [TuningRecord] = []
     do {
       records = try RecordStore(reading: recordPath)?.relatives(of: key) ?? []
+      // For a target that this machine does not run, what ran it elsewhere is all there is.
+      if !host.runs(specification.target),
+        !records.contains(where: { $0.key.machine == key.machine })
+      {
+        key.machine = records.map(\.key.machine).min() ?? key.machine
+      }
     } catch {
       // A kernel can be made without them.
       progress("\(error.message) Until then the model chooses alone.")

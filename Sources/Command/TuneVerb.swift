@@ -17,36 +17,54 @@ struct TuneVerb: AsyncParsableCommand {
       and --results, takes in what that machine printed.
       """)
 
-  @OptionGroup var kernel: TuneOptions
+  @Argument(help: "The recurrence; 'sluice list' shows them.")
+  var recurrence: String?
+  @OptionGroup var choices: KernelChoices
   @Option(
-    help: "Seconds of this run (60s), or candidates with those on record (24c).")
+    help: "Seconds of this run (60s, the default), or candidates with those on record (24c).")
   var budget: String?
   @Option(parsing: .unconditional, help: "Compilations at a time (default: the cores).")
   var jobs: Int?
   @Flag(help: "Measure candidates that are on record anew.") var again = false
+  @Option(help: "Write a folder that measures on another machine; with --results, the folder.")
+  var bundle: String?
+  @Option(help: "Take in what a bundle's measure printed.") var results: String?
   @OptionGroup var tools: ToolOptions
   @OptionGroup var format: FormatOptions
 
+  private var request: KernelRequest {
+    KernelRequest(recurrence: recurrence ?? "", choices: choices)
+  }
+
   func run() async throws {
-    let recurrence = kernel.recurrence
-    let budget = try Budget(self.budget ?? "60s")
-    let jobs = try jobs(on: Host.detect())
-    let request = KernelRequest(recurrence: recurrence, choices: kernel.choices)
+    let budget = try self.budget.map { text throws(SluiceError) in try Budget(text) }
     let host = Host.detect()
+    let jobs = try jobs(on: host)
+    if let results { return try ingest(results) }
+    guard recurrence != nil else {
+      throw SluiceError(.usage, "Give a recurrence to tune; 'sluice list' shows them.")
+    }
     let specification = try request.specification(host)
-    let target = specification.target
-    guard host.runs(target) || target.isCross else {
+    if let bundle { return try await write(bundle, specification, budget, jobs) }
+    guard host.runs(specification.target) || specification.target.isCross else {
       throw SluiceError(
         .unsupported,
-        "\(target.name) is for another machine than this one (\(host.cpuName)); --bundle DIR writes "
-          + "a folder to measure there.")
+        "\(specification.target.name) is for another machine than this one (\(host.cpuName)); "
+          + "--bundle DIR writes a folder that measures there.")
     }
+    try await search(specification, budget ?? .seconds(60), jobs)
+  }
+
+  /// Measures on this machine.
+  private func search(
+    _ specification: KernelSpecification, _ budget: Budget, _ jobs: Int
+  ) async throws {
     let records = try RecordStore(request.recordPath)
-    let builder = try await tools.builder()
     let display = TuningDisplay(isQuiet: format.json)
     var tuner = Tuner(
-      specification, try request.workload(host), request: try request.planRequest(),
-      budget: budget, jobs: jobs, ranker: request.model, records: records, builder: builder)
+      specification, try request.workload(Host.detect()), request: try request.planRequest(),
+      budget: budget, jobs: jobs, ranker: request.model, records: records,
+      builder: try await tools.builder())
     tuner.again = again
     tuner.progress = { display.show($0) }
     let report = try await tuner.run()
@@ -62,6 +80,48 @@ struct TuneVerb: AsyncParsableCommand {
     }
   }
 
+  /// Writes the folder that measures elsewhere.
+  private func write(
+    _ folder: String, _ specification: KernelSpecification, _ budget: Budget?, _ jobs: Int
+  ) async throws {
+    guard case .candidates(let count) = budget ?? .candidates(24) else {
+      throw SluiceError(.usage, "A bundle needs a number of candidates, such as --budget 24c.")
+    }
+    let (request, builder) = (request, try await tools.builder())
+    let (bundle, notices) = try await withProgress("building up to \(count) candidates") {
+      try await TuningBundle.write(
+        specification, try request.workload(Host.detect()), request: try request.planRequest(),
+        count: count, jobs: jobs, ranker: request.model, to: folder, builder: builder)
+    }
+    for notice in notices { progress(notice) }
+    if format.json { return try printJSON(bundle) }
+    print(
+      """
+      \(folder): \(bundle.candidates.count) candidates for \(bundle.key.words), \
+      \(bundle.key.target)
+      on the other machine:  \(folder)/measure > results.json
+      back here:             sluice tune --bundle \(folder) --results results.json
+      """)
+  }
+
+  /// Takes in what another machine measured.
+  private func ingest(_ path: String) throws {
+    guard let bundle else {
+      throw SluiceError(
+        .usage, "--results needs --bundle DIR, the folder that they were made with.")
+    }
+    guard recurrence == nil else {
+      throw SluiceError(.usage, "--results takes no recurrence: the bundle says what was tuned.")
+    }
+    let opened = try TuningBundle.open(bundle)
+    let results = try BundleResults(path, of: opened)
+    try RecordStore(request.recordPath).save(results.records)
+    let report = results.report(of: opened)
+    if format.json { return try printJSON(report) }
+    print("measured on \(results.machine)\n")
+    TuningDisplay(isQuiet: false).summarize(report)
+  }
+
   private func jobs(on host: Host) throws -> Int {
     guard let jobs else { return host.cores }
     guard jobs > 0 else {
@@ -70,11 +130,4 @@ struct TuneVerb: AsyncParsableCommand {
     // More compilers than processors only take turns.
     return min(jobs, host.cores)
   }
-}
-
-/// What is tuned.
-struct TuneOptions: ParsableArguments {
-  @Argument(help: "The recurrence; 'sluice list' shows them.")
-  var recurrence: String
-  @OptionGroup var choices: KernelChoices
 }

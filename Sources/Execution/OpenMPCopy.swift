@@ -1,7 +1,7 @@
 import Targets
 
 /// The OpenMP runtime beside a library that needs it, so that its folder stands alone.
-struct OpenMPCopy {
+package struct OpenMPCopy {
   /// How its file names begin.
   static let prefix = "libomp.so"
 
@@ -11,7 +11,7 @@ struct OpenMPCopy {
   private let compiler: String
 
   /// `nil` for a library that has no threads.
-  init?(for library: [UInt8], _ toolchain: Toolchain) async throws(SluiceError) {
+  package init?(for library: [UInt8], _ toolchain: Toolchain) async throws(SluiceError) {
     guard let name = Self.needed(by: library) else { return nil }
     self.name = name
     compiler = toolchain.version.line
@@ -27,7 +27,7 @@ struct OpenMPCopy {
   }
 
   /// Writes the runtime, and beside it whose it is.
-  func write(into folder: String) throws {
+  package func write(into folder: String) throws {
     try Files.write(content, to: "\(folder)/\(name)")
     try Files.makeExecutable("\(folder)/\(name)")
     try Files.write(

@@ -32,7 +32,7 @@ public struct TuningKey: Hashable, Codable, Sendable {
   public var version: String
 
   public init(
-    _ specification: KernelSpecification, _ workload: Workload, machine: String = Host.processor
+    _ specification: KernelSpecification, _ workload: Workload, machine: String? = nil
   ) {
     recurrence = specification.recurrence.name
     let form = (try? Emitter.json(specification.normalForm)) ?? "\(specification.normalForm)"
@@ -47,8 +47,13 @@ public struct TuningKey: Hashable, Codable, Sendable {
     length = workload.length < 1 ? 0 : 1 << (Int.bitWidth - 1 - workload.length.leadingZeroBitCount)
     threads = workload.threads
     target = specification.target.name
-    self.machine = machine
+    self.machine = machine ?? Self.machine(running: specification.target)
     version = EmitterVersion.current
+  }
+
+  /// This machine, or an emulator on it, as records name what measured.
+  static func machine(running target: Target) -> String {
+    target.isCross ? "\(target.emulator[0]) on \(Host.processor)" : Host.processor
   }
 
   /// SHA-256 over all fields.

@@ -1,7 +1,8 @@
 // Judges and times one candidate: its answers are held to the reference's numbers before a clock
 // runs, and again after. What crashes, hangs or writes where it must not costs this process only.
 //
-//   measure LIBRARY CASES --kernel NAME [--timed K] [--time MS] [--limit S] [--round N] [--search ID]
+//   measure LIBRARY CASES --kernel NAME [--timed K] [--time MS] [--limit S] [--round N]
+//           [--search ID] [--under TEXT] [--died CODE]
 //   measure --machine
 //
 //   --kernel NAME  the kernel whose entries NAME_forward and NAME_workspace_size are called
@@ -10,6 +11,8 @@
 //   --limit S      seconds after which the candidate counts as hung (default 60)
 //   --round N      told again in the answer (default 0)
 //   --search ID    tells in the answer what was measured, and seals it
+//   --under TEXT   told with the machine: the emulator that runs this
+//   --died CODE    runs nothing: answers for a run that exited with CODE and without an answer
 //
 // Prints one line, a JSON object:
 //
@@ -41,15 +44,15 @@
 #define MOST_CALLS 10000
 
 static struct {
-  const char *kernel, *search;
-  long timed, milliseconds, limit, round;
-} asked = {NULL, NULL, -1, 100, 60, 0};
+  const char *kernel, *search, *under;
+  long timed, milliseconds, limit, round, died;
+} asked = {.timed = -1, .milliseconds = 100, .limit = 60, .died = -1};
 
 static int answers = -1;              // where the line goes; standard output is the candidate's
 static int answered;
 static char line[1 << 18];
 static size_t used;
-static char machine[256], digests[2][65];
+static char machine[512], digests[2][65];
 static double whole, worst;           // errors over their bounds
 static uint64_t times[MOST_CALLS];
 static uint32_t timed_calls;
@@ -332,7 +335,7 @@ static void run_case(void *library, int is_timed) {
 // and part. Sluice reads the same lines of its own machine.
 static void learn_machine(void) {
   static const char *const names[] = {"model name", "cpu family", "model", "CPU implementer", "CPU part"};
-  char row[512], found[5][128] = {{0}};
+  char row[512], found[5][128] = {{0}}, host[400];
   FILE *list = fopen("/proc/cpuinfo", "r");
   while (list && fgets(row, sizeof row, list) && row[0] != '\n') {
     char *colon = strchr(row, ':');
@@ -347,11 +350,13 @@ static void learn_machine(void) {
   }
   if (list) fclose(list);
   if (found[1][0])
-    snprintf(machine, sizeof machine, "%s, family %s, model %s", found[0], found[1], found[2]);
+    snprintf(host, sizeof host, "%s, family %s, model %s", found[0], found[1], found[2]);
   else if (found[3][0])
-    snprintf(machine, sizeof machine, "implementer %s, part %s", found[3], found[4]);
+    snprintf(host, sizeof host, "implementer %s, part %s", found[3], found[4]);
   else
-    snprintf(machine, sizeof machine, "an unknown processor");
+    snprintf(host, sizeof host, "an unknown processor");
+  snprintf(machine, sizeof machine, "%.80s%s%s", asked.under ? asked.under : "",
+           asked.under ? " on " : "", host);
 }
 
 static long number(const char *name, const char *text, long least) {
@@ -376,12 +381,16 @@ static void digest(const char *path, char text[65]) {
 }
 
 int main(int argc, char **argv) {
-  learn_machine();
-  if (argc == 2 && strcmp(argv[1], "--machine") == 0) return puts(machine) < 0;
+  if (argc == 2 && strcmp(argv[1], "--machine") == 0) {
+    learn_machine();
+    return puts(machine) < 0;
+  }
   for (int i = 3; i < argc; i += 2) {
     const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
     if (strcmp(name, "--kernel") == 0) asked.kernel = value;
     else if (strcmp(name, "--search") == 0) asked.search = value;
+    else if (strcmp(name, "--under") == 0) asked.under = value;
+    else if (strcmp(name, "--died") == 0) asked.died = number(name, value, 0);
     else if (strcmp(name, "--timed") == 0) asked.timed = number(name, value, 0);
     else if (strcmp(name, "--time") == 0) asked.milliseconds = number(name, value, 0);
     else if (strcmp(name, "--limit") == 0) asked.limit = number(name, value, 1);
@@ -390,9 +399,11 @@ int main(int argc, char **argv) {
   }
   if (argc < 3 || !asked.kernel) {
     fputs("usage: measure LIBRARY CASES --kernel NAME [--timed K] [--time MS] [--limit S] "
-          "[--round N] [--search ID]\n       measure --machine\n", stderr);
+          "[--round N]\n               [--search ID] [--under TEXT] [--died CODE]\n       measure --machine\n",
+          stderr);
     return 2;
   }
+  learn_machine();
   page = (size_t)sysconf(_SC_PAGESIZE);
   Reader reader = open_cases(argv[2]);
   uint32_t count = check_cases(&reader);
@@ -401,6 +412,11 @@ int main(int argc, char **argv) {
   // What the candidate prints is no answer.
   answers = dup(STDOUT_FILENO);
   if (answers < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) return 2;
+  if (asked.died >= 0) {
+    char how[64];
+    snprintf(how, sizeof how, "its process ended with %ld and no answer", asked.died);
+    answer("crashed", how);
+  }
   catch_crashes(on_crash);
   signal(SIGALRM, on_limit);
   alarm((unsigned)asked.limit);
