@@ -1,4 +1,5 @@
 import Emission
+import Evaluation
 import Execution
 import Foundation
 import GRDB
@@ -50,13 +51,32 @@ public struct RecordStore: Sendable {
     guard Files.isRegular(path) else { return nil }
     self.path = path
     database = try Self.inSentences(path) {
-      var settings = Configuration()
-      settings.busyMode = .timeout(5)
-      settings.readonly = true
-      let queue = try DatabaseQueue(path: path, configuration: settings)
-      try queue.read { db in try Self.check(db, path) }
+      let queue: DatabaseQueue
+      do {
+        var settings = Configuration()
+        settings.busyMode = .timeout(5)
+        settings.readonly = true
+        queue = try DatabaseQueue(path: path, configuration: settings)
+        try queue.read { db in try Self.check(db, path) }
+      } catch let error as DatabaseError where error.resultCode == .SQLITE_CANTOPEN {
+        // A log wants files beside the database, which a read-only folder does not let it have.
+        return try Self.copy(of: path)
+      }
       return queue
     }
+  }
+
+  /// The database with what its log holds, in memory.
+  private static func copy(of path: String) throws -> DatabaseQueue {
+    let folder = try Files.makeUniqueFolder(in: temporaryFolder, prefix: "sluice-records-")
+    defer { Files.remove(folder) }
+    for suffix in ["", "-wal"] where Files.isRegular(path + suffix) {
+      try Files.write(try Files.read(path + suffix), to: "\(folder)/copy\(suffix)")
+    }
+    let memory = try DatabaseQueue()
+    try DatabaseQueue(path: "\(folder)/copy").backup(to: memory)
+    try memory.read { db in try check(db, path) }
+    return memory
   }
 
   private static func prepare(_ db: Database, _ path: String) throws {

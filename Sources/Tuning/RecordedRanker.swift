@@ -30,6 +30,8 @@ public struct RecordedRanker: Ranker {
   private var corrections: [[String: String]: Double] = [:]
   private var scheduleCorrections: [String: Double] = [:]
   private var neighbour: String?
+  /// Whether a right candidate of the problem itself is on record.
+  private let isMeasured: Bool
 
   /// - Parameters:
   ///   - records: of this problem and its relatives; others do no harm.
@@ -42,7 +44,8 @@ public struct RecordedRanker: Ranker {
     let own = records.filter { $0.key == key }
     measured = Dictionary(
       own.map { ($0.plan.axes, $0.seconds ?? .infinity) }, uniquingKeysWith: { min($0, $1) })
-    guard !own.contains(where: { $0.status == .ok }) else { return }
+    isMeasured = own.contains { $0.status == .ok }
+    guard !isMeasured else { return }
 
     var nearest: (distance: Double, key: TuningKey)?
     for record in records where record.status == .ok && record.key != key {
@@ -78,9 +81,10 @@ public struct RecordedRanker: Ranker {
 
   public func cost(of plan: Plan, for specification: KernelSpecification) -> Double {
     let predicted = model.cost(of: plan, for: specification)
+    if measured.isEmpty, neighbour == nil { return predicted }
     if let seconds = measured[plan.axes] { return seconds }
     // What was not tried stands behind everything that was, in the model's order.
-    if measured.values.contains(where: \.isFinite) { return 1e9 + predicted }
+    if isMeasured { return 1e9 + predicted }
     guard neighbour != nil else { return predicted }
     let shape = plan.shape(key: specification.key, value: specification.value)
     return predicted * (corrections[shape] ?? scheduleCorrections[plan.schedule] ?? 1)

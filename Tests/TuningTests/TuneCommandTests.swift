@@ -101,12 +101,47 @@ import Tuning
     #expect(!Files.isRegular("\(shop.folder)/none.sqlite"))
   }
 
+  @Test func oneProcessorIsEnough() async throws {
+    let shop = try await Workshop()
+    let outcome = try await Program(
+      "taskset",
+      ["-c", "0", Self.command, "tune"] + Self.small.dropLast(2)
+        + ["--records", "r.sqlite", "--budget", "2c", "--jobs", "64"],
+      folder: shop.folder, environment: ["SLUICE_CACHE": shop.cache.folder]
+    ).run(limit: .seconds(60))
+    #expect(outcome.succeeded, "\(outcome.errors)")
+    #expect(outcome.errors.contains("1 thread"))
+    let all = try RecordStore("\(shop.folder)/r.sqlite").all()
+    #expect(all.count { $0.status == .ok && $0.key.threads == 1 } == 2)
+  }
+
+  @Test func aReadOnlyFolderIsReadAndSaidSo() async throws {
+    // A file system of its own needs root.
+    let shop = try await Workshop()
+    let place = "\(shop.folder)/place"
+    try Files.makeFolder(place)
+    guard try await Program("mount", ["-t", "tmpfs", "tmpfs", place]).run().succeeded else {
+      return
+    }
+    let own = Self.small + ["--records", "place/r.sqlite"]
+    let tuned = try await sluice(shop, ["tune"] + own + ["--budget", "2c"])
+    #expect(tuned.succeeded, "\(tuned.errors)")
+    let sealed = try await Program("mount", ["-o", "remount,ro", place]).run()
+    #expect(sealed.succeeded)
+    let refused = try await sluice(shop, ["tune"] + own + ["--budget", "3c"])
+    #expect(refused.ending == .exited(SluiceError.Kind.cannotCreate.rawValue))
+    #expect(refused.errors.contains("Give --records a file that can"), "\(refused.errors)")
+    let described = try await sluice(shop, ["describe"] + own)
+    #expect(described.output.contains("measured here"), "\(described.errors)")
+    _ = try await Program("umount", [place]).run()
+  }
+
   @Test(arguments: [
     (["--budget", "0s"], SluiceError.Kind.usage, "above zero"),
     (["--budget", "0c"], .usage, "above zero"),
     (["--jobs", "-2"], .usage, "--jobs must be at least 1"),
     (["--jobs", "0"], .usage, "--jobs must be at least 1"),
-    (["--threads", "0"], .usage, "--threads must be from 1"),
+    (["--threads", "0"], .usage, "threads must be at least 1"),
     (["--results", "x.json"], .usage, "needs --bundle"),
     (["--bundle", "b", "--budget", "5s"], .usage, "number of candidates"),
     (["--records", "/proc/none/r.sqlite"], .cannotCreate, "/proc/none"),
