@@ -33,8 +33,18 @@ public struct Host: Hashable, Codable, Sendable {
       .filter { $0.hasPrefix("+") }.map { String($0.dropFirst()) }
     return Host(
       cpuName: take(LLVMGetHostCPUName()), architecture: .host, features: Set(features),
-      cores: ProcessInfo.processInfo.activeProcessorCount,
+      cores: usableProcessors,
       cacheSizes: readCacheSizes("/sys/devices/system/cpu/cpu0/cache"))
+  }
+
+  /// Processors that this process may run on, which can be fewer than there are.
+  private static var usableProcessors: Int {
+    let status = String(decoding: (try? Files.read("/proc/self/status")) ?? [], as: UTF8.self)
+    let mask = status.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed:") } ?? ""
+    let count = mask.dropFirst("Cpus_allowed:".count).reduce(0) { count, digit in
+      count + (digit.hexDigitValue ?? 0).nonzeroBitCount
+    }
+    return count > 0 ? count : ProcessInfo.processInfo.activeProcessorCount
   }
 
   /// The fastest target whose instructions this host has, tuned for it and with its caches.

@@ -45,18 +45,15 @@ public struct TuningRecord: Hashable, Codable, Sendable {
       }
       return
     }
-    let sorted = runs.flatMap(\.nanoseconds).map { Double($0) * 1e-9 }.sorted()
-    guard !sorted.isEmpty else {
+    let times = CallTimes(runs)
+    guard !times.sorted.isEmpty else {
       status = .refused
       detail = "no call of it was timed"
       return
     }
-    func quantile(_ part: Double) -> Double {
-      sorted[min(sorted.count - 1, Int(part * Double(sorted.count)))]
-    }
-    seconds = quantile(0.5)
-    spread = (quantile(0.75) - quantile(0.25)) / quantile(0.5)
-    calls = sorted.count
+    seconds = times.median
+    spread = times.spread
+    calls = times.sorted.count
   }
 
   /// A candidate that was never timed.

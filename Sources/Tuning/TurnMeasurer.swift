@@ -1,0 +1,65 @@
+import Emission
+import Evaluation
+
+/// Measures several candidates in turns.
+struct TurnMeasurer: Sendable {
+  var measurer: Measurer
+
+  /// The runs of each candidate; rounds go through all of them, so that what disturbs the machine
+  /// for a while disturbs none alone.
+  ///
+  /// A candidate that failed, or took half as long again as the best known, has no further turn. One
+  /// that may be the best and whose times are scattered has up to twice the rounds. Once `isOver`,
+  /// nobody has a further turn but for the first.
+  func takeTurns(
+    _ candidates: [BuiltCandidate], rounds: Int, milliseconds: Int, best: Double?,
+    isOver: () -> Bool
+  ) async throws -> [(BuiltCandidate, [CandidateRun])] {
+    var times = Array(repeating: CallTimes(), count: candidates.count)
+    var runs: [[CandidateRun]] = Array(repeating: [], count: candidates.count)
+    var best = best ?? .infinity
+    for round in 0..<2 * rounds where round == 0 || !isOver() {
+      for (index, candidate) in candidates.enumerated() {
+        guard case .success(let library) = candidate.library else { continue }
+        if let last = runs[index].last {
+          let isScattered = times[index].spread > 0.1 && times[index].lowerQuartile < 1.1 * best
+          guard last.status == .ok, times[index].lowerQuartile <= 1.5 * best,
+            round < rounds || isScattered
+          else { continue }
+        }
+        let run = try await measurer.measure(
+          library: library, name: candidate.name.description, round: round,
+          milliseconds: milliseconds)
+        runs[index].append(run)
+        times[index].add(run)
+        if run.status == .ok { best = min(best, times[index].median) }
+      }
+    }
+    return Array(zip(candidates, runs))
+  }
+}
+
+/// Times of one candidate's calls, in seconds.
+struct CallTimes: Sendable {
+  /// In rising order.
+  private(set) var sorted: [Double] = []
+
+  init(_ runs: [CandidateRun] = []) {
+    for run in runs { add(run) }
+  }
+
+  mutating func add(_ run: CandidateRun) {
+    sorted = (sorted + run.nanoseconds.map { Double($0) * 1e-9 }).sorted()
+  }
+
+  var median: Double { quantile(0.5) }
+  var lowerQuartile: Double { quantile(0.25) }
+  /// The quartiles' distance over the median.
+  var spread: Double {
+    sorted.isEmpty ? .infinity : (quantile(0.75) - quantile(0.25)) / quantile(0.5)
+  }
+
+  private func quantile(_ part: Double) -> Double {
+    sorted.isEmpty ? .infinity : sorted[min(sorted.count - 1, Int(part * Double(sorted.count)))]
+  }
+}
