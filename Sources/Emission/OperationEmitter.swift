@@ -9,10 +9,12 @@ extension PhaseEmitter {
     case .scan(let scan): write(scan)
     case .reduce(let reduce): write(reduce)
     case .decayTotal(let total): write(total)
-    case .decayRest(let rest):
+    case .decayFactor(let factor):
       out.call(
-        "sl_decay_rest",
-        size(rest.target) + operand(rest.target) + operand(rest.decay) + operand(rest.taken))
+        "sl_decay_factor",
+        size(factor.decay) + [address(factor.factor.slope)]
+          + [factor.factor.base.map(address) ?? "NULL", String(strideOf(factor.factor.slope))]
+          + operand(factor.decay) + operand(factor.taken))
     case .fold(let fold): write(fold)
     case .multiply(let product): write(product)
     case .transpose(let transpose):
@@ -68,22 +70,22 @@ extension PhaseEmitter {
   }
 
   private mutating func write(_ total: DecayTotal) {
-    let rest = total.rest.map(address) ?? "NULL"
+    let base = total.base.map(address) ?? "NULL"
     let taken = total.taken.map(address) ?? "NULL"
     if layoutOf(total.decay) == .column {
       out.call(
         "sl_decay_total_column",
-        [String(total.decay.rows), address(total.target), rest, address(total.decay), taken])
+        [String(total.decay.rows), address(total.target), base, address(total.decay), taken])
     } else {
       out.call(
         "sl_decay_total",
-        size(total.decay) + [address(total.target), rest] + operand(total.decay) + [taken])
+        size(total.decay) + [address(total.target), base] + operand(total.decay) + [taken])
     }
   }
 
   private mutating func write(_ fold: Fold) {
     let isColumn = layoutOf(fold.decay) == .column
-    let results = [fold.reading, fold.step, fold.total, fold.rest, fold.exact].map(address)
+    let results = ([fold.reading, fold.step] + fold.total.views + [fold.exact]).map(address)
     out.call(
       isColumn ? "sl_fold_column" : "sl_fold",
       size(fold.key) + [flag(fold.readsPrevious), address(fold.folded)] + results
@@ -119,7 +121,7 @@ extension PhaseEmitter {
 
   /// A factor's two rows as C.
   private func factor(_ factor: Factor?) -> String {
-    "{\(factor.map { address($0.value) } ?? "NULL"), \(factor?.rest.map(address) ?? "NULL")}"
+    "{\(factor.map { address($0.slope) } ?? "NULL"), \(factor?.base.map(address) ?? "NULL")}"
   }
 
   /// Rows and vectors of a product whose sums, one row of the right operand and one number of the
@@ -163,12 +165,12 @@ extension PhaseEmitter {
     }
     if let decays = recur.decays { fields.append(".decays = \(address(decays)),") }
     if let decay = recur.valueDecay {
-      field("dv", decay.value)
-      fields.append(".dv_rest = \(decay.rest.map(address) ?? "NULL"),")
+      fields.append(
+        ".dv = \(self.factor(decay)), .dv_row = \(strideOf(decay.slope)),")
     }
     if let scale = recur.endScale {
       fields.append(
-        ".end = \(self.factor(scale)), .end_step = \(scale.value.columns == 1 ? 0 : 1),")
+        ".end = \(self.factor(scale)), .end_step = \(scale.slope.columns == 1 ? 0 : 1),")
     }
     for field in fields { out.line("  " + field) }
     out.line("};")
@@ -245,7 +247,9 @@ extension PhaseEmitter {
       [
         remaining(slice.start, slice.rows), String(slice.columns), tokenAddress(slice),
         "\(slice.tensor)_token",
-      ] + operand(store.source) + [valid(slice.column, slice.columns), store.streams ? "streams" : "0"])
+      ] + operand(store.source) + [
+        valid(slice.column, slice.columns), store.streams ? "streams" : "0",
+      ])
   }
 
   // MARK: Places

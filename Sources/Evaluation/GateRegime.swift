@@ -17,7 +17,7 @@ public enum GateRegime: String, Hashable, Codable, Sendable, CaseIterable {
   case mixed
   /// No decay, or as little as the gate's map allows.
   case none
-  /// About -1e-4 a token, the same at every token: all decays are rounded the same way.
+  /// About -1.03e-4 a token, the same at every token: all decays are rounded the same way.
   case constant
 }
 
@@ -119,7 +119,8 @@ struct GateProbe {
       case .strong: -5 * random.uniform(0.8, 1.2)
       case .veryStrong: -40 * random.uniform(0.8, 1.2)
       case .none: 0.0
-      case .constant: -1.03e-4
+      // A third of the way between two floats, as are products of 4, 8, 16 such decays.
+      case .constant: log1p(-(1728 + 1.0 / 3) * 0x1p-24)
       default: mild
       }
     switch domain {

@@ -40,11 +40,11 @@ extension PlantedFault {
     // Numbers.
     source("a scale that the caller cannot change", "scale = args->scale", "scale = 0.2236068f"),
     source(
-      "a careless exponential", "sl_exp(sl_load(g_row + column))",
-      "sl_mul(sl_exp(sl_load(g_row + column)), sl_set(0.9999f))"),
+      "a careless exponential", "sl_exp_both(sl_load(g_row + column), &taken)",
+      "sl_mul(sl_exp_both(sl_load(g_row + column), &taken), sl_set(0.9999f))"),
     source(
-      "resets that leak", "sl_exp(sl_load(g_row + column))",
-      "sl_exp(sl_max(sl_load(g_row + column), sl_set(-8.0f)))"),
+      "resets that leak", "sl_exp_both(sl_load(g_row + column), &taken)",
+      "sl_exp_both(sl_max(sl_load(g_row + column), sl_set(-8.0f)), &taken)"),
     source(
       "a masked score that comes back as 0 * inf",
       "sl_less(sl_zero(), weight, product, sl_zero())", "product", recurrence: "simple-gla"),

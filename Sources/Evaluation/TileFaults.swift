@@ -48,17 +48,18 @@ extension PlantedFault {
       return []
     },
     operations("a chunk's decays without the first token's") {
-      guard case .decayTotal(var total) = $0, total.rest != nil else { return nil }
+      guard case .decayTotal(var total) = $0, total.base != nil else { return nil }
       total.decay.row = 1
       total.decay.rows -= 1
       total.taken?.row = 1
       total.taken?.rows -= 1
       return [.decayTotal(total)]
     },
-    operations("what rounding cut off a chunk's decays left out") {
-      guard case .multiply(var product) = $0, product.rowScale?.rest != nil else { return nil }
-      product.rowScale?.rest = nil
-      return [.multiply(product)]
+    operations("a chunk's decays rounded before they multiply the state") {
+      guard case .decayTotal(let total) = $0, let base = total.base else { return nil }
+      return [
+        .decayTotal(DecayTotal(total.target, total.decay)), .map(Map(base, .constant(0), [:])),
+      ]
     },
     statements("sub-blocks walked from the wrong end") {
       guard case .loop(.range("s", let from, let to, descending: true), let body) = $0 else {
@@ -157,11 +158,6 @@ extension PlantedFault {
     operations("a state that is not decayed at a block's end", plan: .faultyRegister) {
       guard case .recur(var recur) = $0 else { return nil }
       recur.endScale = nil
-      return [.recur(recur)]
-    },
-    operations("what rounding cut off a block's decays left out", plan: .faultyRegister) {
-      guard case .recur(var recur) = $0 else { return nil }
-      recur.endScale?.rest = nil
       return [.recur(recur)]
     },
     operations("queries that do not know what was folded", plan: .faultyRegister) {

@@ -36,10 +36,12 @@ struct BlockRecurrence {
     if let gate = form.valueGate {
       let decay = b.tile("dv", block, walk.plan.valueTile, "decays of the values")
       let taken = b.tile("mv", block, walk.plan.valueTile, "what they take away, 1 - dv")
-      let rest = b.tile("dv_rest", block, walk.plan.valueTile, "what rounding cut off dv")
+      let slope = b.tile("dv_slope", block, walk.plan.valueTile, "dv, or dv - 1 where base is 1")
+      let base = b.tile("dv_base", block, walk.plan.valueTile, "1 where dv is 1/2 or more, else 0")
       b.map(decay.all, gate.decay, complement: taken.all, tokens: walk.start, fill: 1)
-      b.add(.decayRest(DecayRest(rest.all, decay: decay.all, taken: taken.all)))
-      valueDecay = Factor(decay.all, rest: rest.all)
+      let factor = Factor(slope.all, base: base.all)
+      b.add(.decayFactor(DecayFactor(factor, decay: decay.all, taken: taken.all)))
+      valueDecay = factor
     }
     let fold = form.keyGate.map { gateFold($0.decay, $0.axes, key, &b) }
     b.loop(.queryHeads("g")) { b in head(key, value, valueDecay, fold, &b) }
@@ -62,8 +64,9 @@ struct BlockRecurrence {
       folded: b.tile("kE", block, specification.key, "k / E, or k where decays are not folded").all,
       reading: tile("E", block, "running products of the decays, or one where not folded"),
       step: tile("d_step", block, "one, or the decays where they are not folded"),
-      total: tile("T", 1, "product of the block's decays, or one where not folded"),
-      rest: tile("T_rest", 1, "what rounding cut off T"),
+      total: Factor(
+        tile("T_slope", 1, "T, the product of the block's decays, or T - 1 where base is 1"),
+        base: tile("T_base", 1, "1 where T is 1/2 or more or not folded, else 0")),
       exact: tile("exact", 1, "one where decays are not folded"),
       readsPrevious: form.readsPrevious)
     b.note("decays as factors in [0, 1], folded where their product stays far from zero")
@@ -89,7 +92,7 @@ struct BlockRecurrence {
         Recur(
           output: output.all, state: state.all, query: query.all, key: fold?.folded ?? key.all,
           value: value.all, decay: fold?.step, decays: fold?.exact, valueDecay: valueDecay,
-          endScale: fold.map { Factor($0.total, rest: $0.rest) },
+          endScale: fold?.total,
           readsPrevious: form.readsPrevious, ahead: ahead + [rows])))
     if let present = form.present { addPresent(present, output, value, &b) }
     if let skip = form.skip {

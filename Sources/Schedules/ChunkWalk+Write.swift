@@ -201,21 +201,23 @@ extension ChunkWalk {
       part.columns = columns
       return part
     }
-    return Factor(part(row.value), rest: row.rest.map(part))
+    return Factor(part(row.slope), base: row.base.map(part))
   }
 
-  /// What the whole chunk leaves of the state, to twice the precision: it multiplies the state once
-  /// a chunk, and its rounding would add up over a long sequence.
+  /// What the whole chunk leaves of the state.
   private func chunkDecay(
     _ name: String, _ decay: Tile, _ taken: Tile, _ columns: Int, _ b: inout ProgramBuilder
   ) -> Factor {
     let isColumn = decay.columns == 1
     let layout = isColumn ? Tile.Layout.column : .rows
-    let total = b.tile(name, 1, decay.columns, layout: layout, "product of the chunk's decays")
-    let rest = b.tile(
-      "\(name)_rest", 1, decay.columns, layout: layout, "what rounding cut off \(name)")
-    b.add(.decayTotal(DecayTotal(total.all, decay.all, rest: rest.all, taken: taken.all)))
-    guard isColumn else { return Factor(total.all, rest: rest.all) }
+    let slope = b.tile(
+      "\(name)_slope", 1, decay.columns, layout: layout,
+      "product of the chunk's decays, or that less 1 where base is 1")
+    let base = b.tile(
+      "\(name)_base", 1, decay.columns, layout: layout,
+      "1 where that product is 1/2 or more, else 0")
+    b.add(.decayTotal(DecayTotal(slope.all, decay.all, base: base.all, taken: taken.all)))
+    guard isColumn else { return Factor(slope.all, base: base.all) }
     func repeated(_ tile: Tile) -> TileView {
       let row = b.tile("\(tile.name)_row", 1, columns, "\(tile.name), for every key")
       b.add(
@@ -224,7 +226,7 @@ extension ChunkWalk {
             row.all, .input(tile.name, .scalar), [tile.name: .tile(tile.all, .overColumns)])))
       return row.all
     }
-    return Factor(repeated(total), rest: repeated(rest))
+    return Factor(repeated(slope), base: repeated(base))
   }
 
   /// Decays sub-blocks from their own end to the chunk's, last to first.
@@ -267,9 +269,16 @@ extension ChunkWalk {
   private func accumulate(
     _ total: WalkTotals, rowScale: Factor?, columnScale: Factor?, _ b: inout ProgramBuilder
   ) {
-    if let keys = total.keys, let rowScale { scale(keys.all, keys.all, by: rowScale.value, &b) }
-    if let values = total.values, let columnScale {
-      scale(values.all, values.all, by: columnScale.value, &b)
-    }
+    if let keys = total.keys, let rowScale { scale(keys.all, by: rowScale, &b) }
+    if let values = total.values, let columnScale { scale(values.all, by: columnScale, &b) }
+  }
+
+  /// `row = factor row`.
+  private func scale(_ row: TileView, by factor: Factor, _ b: inout ProgramBuilder) {
+    let own = Expression.input(row.tile, .scalar)
+    var operands = [row.tile: Map.Operand.tile(row, .none)]
+    for view in factor.views { operands[view.tile] = .tile(view, .none) }
+    let terms = factor.views.reversed().map { own * .input($0.tile, .scalar) }
+    b.add(.map(Map(row, .total(terms), operands)))
   }
 }

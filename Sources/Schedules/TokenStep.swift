@@ -52,16 +52,18 @@ struct TokenStep {
     }
   }
 
-  /// The token's decay of every key or value, with what rounding cut off it.
+  /// The token's decay of every key or value.
   private func factor(
     _ name: String, _ gate: Expression, _ columns: Int, _ axis: String, _ b: inout ProgramBuilder
   ) -> Factor {
     let decay = b.tile(name, 1, columns, "decay of every \(axis)")
     let taken = b.tile("\(name)_taken", 1, columns, "what it takes away, 1 - \(name)")
-    let rest = b.tile("\(name)_rest", 1, columns, "what rounding cut off \(name)")
+    let factor = Factor(
+      b.tile("\(name)_slope", 1, columns, "\(name), or \(name) - 1 where base is 1").all,
+      base: b.tile("\(name)_base", 1, columns, "1 where \(name) is 1/2 or more, else 0").all)
     b.map(decay.all, gate, complement: taken.all, tokens: walk.start, fill: 1)
-    b.add(.decayRest(DecayRest(rest.all, decay: decay.all, taken: taken.all)))
-    return Factor(decay.all, rest: rest.all)
+    b.add(.decayFactor(DecayFactor(factor, decay: decay.all, taken: taken.all)))
+    return factor
   }
 
   private func read(_ state: ChunkWalk.State, _ value: Tile, _ b: inout ProgramBuilder) {

@@ -89,7 +89,7 @@ private struct Counter {
     case .scan(let scan): estimate.elements += weight * area(scan.target)
     case .reduce(let reduce): estimate.elements += weight * area(reduce.source)
     case .decayTotal(let total): estimate.elements += weight * area(total.decay)
-    case .decayRest(let rest): estimate.elements += weight * area(rest.target)
+    case .decayFactor(let factor): estimate.elements += weight * area(factor.decay)
     case .fold(let fold):
       estimate.elements += weight * (area(fold.folded) + area(fold.reading))
     case .transpose(let transpose): estimate.elements += weight * area(transpose.target)

@@ -7,14 +7,24 @@ extension Worker {
     factor.views.reduce(0) { $0 + get(window($1), place.row, place.column) }
   }
 
-  /// What is left of `product` when it is rounded to a tile's type, from what it takes away.
-  private func rest(of product: Double, taken: Double) -> Double {
-    product >= 0.5 ? (1 - product) - taken : 0
+  /// Writes a product and what it takes away as a factor.
+  private mutating func set(
+    _ factor: (slope: Window, base: Window?), _ row: Int, _ column: Int, product: Double,
+    taken: Double
+  ) {
+    let isNear = product >= 0.5
+    guard let base = factor.base else { return set(factor.slope, row, column, product) }
+    set(factor.slope, row, column, isNear ? -taken : product)
+    set(base, row, column, isNear ? 1 : 0)
+  }
+
+  private func windows(_ factor: Factor) -> (slope: Window, base: Window?) {
+    (window(factor.slope), factor.base.map(window))
   }
 
   mutating func execute(_ total: DecayTotal) {
-    let (target, decay) = (window(total.target), window(total.decay))
-    let (rest, taken) = (total.rest.map(window), total.taken.map(window))
+    let target = windows(Factor(total.target, base: total.base))
+    let (decay, taken) = (window(total.decay), total.taken.map(window))
     for column in 0..<total.decay.columns {
       var product = 1.0
       var gone = 0.0
@@ -22,20 +32,17 @@ extension Worker {
         if let taken { gone += get(taken, row, column) * product }
         product *= get(decay, row, column)
       }
-      set(target, 0, column, product)
-      if let rest {
-        set(rest, 0, column, self.rest(of: get(target, 0, column), taken: gone))
-      }
+      set(target, 0, column, product: product, taken: gone)
     }
   }
 
-  mutating func execute(_ rest: DecayRest) {
-    let (target, decay, taken) = (window(rest.target), window(rest.decay), window(rest.taken))
-    for row in 0..<rest.target.rows {
-      for column in 0..<rest.target.columns {
+  mutating func execute(_ factor: DecayFactor) {
+    let target = windows(factor.factor)
+    let (decay, taken) = (window(factor.decay), window(factor.taken))
+    for row in 0..<factor.decay.rows {
+      for column in 0..<factor.decay.columns {
         set(
-          target, row, column,
-          self.rest(of: get(decay, row, column), taken: get(taken, row, column)))
+          target, row, column, product: get(decay, row, column), taken: get(taken, row, column))
       }
     }
   }
@@ -51,7 +58,7 @@ extension Worker {
   private mutating func execute(_ fold: Fold, _ column: Int, keys: Range<Int>) {
     let (key, decay, taken) = (window(fold.key), window(fold.decay), window(fold.taken))
     let (folded, reading, step) = (window(fold.folded), window(fold.reading), window(fold.step))
-    let (total, rest, exact) = (window(fold.total), window(fold.rest), window(fold.exact))
+    let (total, exact) = (windows(fold.total), window(fold.exact))
     let tokens = fold.key.rows
     var running: [Double] = []
     var product = 1.0
@@ -75,8 +82,7 @@ extension Worker {
         set(folded, token, place, folds ? value / running[token] : value)
       }
     }
-    set(total, 0, column, folds ? product : 1)
-    set(rest, 0, column, folds ? self.rest(of: get(total, 0, column), taken: gone) : 0)
+    set(total, 0, column, product: folds ? product : 1, taken: folds ? gone : 0)
     set(exact, 0, column, folds ? 0 : 1)
   }
 
@@ -107,7 +113,7 @@ extension Worker {
     guard group == machine.shape.queryHeads / machine.shape.heads - 1 else { return }
     for k in 0..<keys {
       let scale =
-        recur.endScale.map { factor($0, (0, $0.value.columns == 1 ? 0 : k)) } ?? 1
+        recur.endScale.map { factor($0, (0, $0.slope.columns == 1 ? 0 : k)) } ?? 1
       for v in 0..<columns { set(matrix, k, v, scale * state[k * columns + v]) }
     }
   }

@@ -8,7 +8,7 @@ extension Worker {
     case .scan(let scan): execute(scan)
     case .reduce(let reduce): execute(reduce)
     case .decayTotal(let total): execute(total)
-    case .decayRest(let rest): execute(rest)
+    case .decayFactor(let factor): execute(factor)
     case .fold(let fold): execute(fold)
     case .transpose(let transpose):
       let (target, source) = (window(transpose.target), window(transpose.source))
@@ -153,7 +153,7 @@ extension Worker {
         if product.accumulates {
           total = get(target, row, column)
           if let scale = product.rowScale {
-            total *= factor(scale, scale.value.columns == 1 ? (row, 0) : (0, row))
+            total *= factor(scale, scale.slope.columns == 1 ? (row, 0) : (0, row))
           }
           if let scale = product.columnScale { total *= factor(scale, (0, column)) }
         }

@@ -12,7 +12,7 @@ public enum Operation: Hashable, Codable, Sendable {
   case decayedScores(DecayedScores)
   case decayedValues(DecayedValues)
   case decayTotal(DecayTotal)
-  case decayRest(DecayRest)
+  case decayFactor(DecayFactor)
   case fold(Fold)
   case recur(Recur)
   case loadState(LoadState)
@@ -101,38 +101,33 @@ public struct Reduce: Hashable, Codable, Sendable {
   }
 }
 
-/// `target[k] = product over i of decay[i][k]`, to one row, or of one column to one number.
-///
-/// With `rest`, `target + rest` is that product to about twice the precision where it is 1/2 or
-/// more (below, `rest` is 0 and the product accurate enough by itself). It comes from what the
-/// decays take away, `1 - product = sum_i taken[i] decay[0] ... decay[i - 1]`, a sum of positive
-/// terms: a constant decay close to one rounds the same way at every token, and over thousands of
-/// chunks that would add up in the state.
+/// The product over i of decay[i][k], to one row, or of one column to one number: `target`, or as
+/// the factor `target + base` (see `Factor`) from what the decays take away,
+/// `1 - product = sum_i taken[i] decay[0] ... decay[i - 1]`, a sum of positive terms.
 public struct DecayTotal: Hashable, Codable, Sendable {
   public var target: TileView
   public var decay: TileView
-  public var rest: TileView?
-  /// 1 - decay, of its shape; needed for `rest`.
+  public var base: TileView?
+  /// 1 - decay, of its shape; needed for `base`.
   public var taken: TileView?
 
-  public init(_ target: TileView, _ decay: TileView, rest: TileView? = nil, taken: TileView? = nil)
+  public init(_ target: TileView, _ decay: TileView, base: TileView? = nil, taken: TileView? = nil)
   {
     self.target = target
     self.decay = decay
-    self.rest = rest
+    self.base = base
     self.taken = taken
   }
 }
 
-/// `target[i][j] = (1 - decay[i][j]) - taken[i][j]` where the decay is 1/2 or more, else 0: what
-/// rounding cut off a decay, from `taken`, its complement.
-public struct DecayRest: Hashable, Codable, Sendable {
-  public var target: TileView
+/// Each decay as a factor: `slope + base = decay`, from its complement `taken`.
+public struct DecayFactor: Hashable, Codable, Sendable {
+  public var factor: Factor
   public var decay: TileView
   public var taken: TileView
 
-  public init(_ target: TileView, decay: TileView, taken: TileView) {
-    self.target = target
+  public init(_ factor: Factor, decay: TileView, taken: TileView) {
+    self.factor = factor
     self.decay = decay
     self.taken = taken
   }
@@ -143,10 +138,10 @@ public struct DecayRest: Hashable, Codable, Sendable {
 /// |key[t] / E[t]| below `largestKey`; then
 ///
 ///     folded[t] = key[t] / E[t];  reading[t] = E[t] (E[t - 1] when the read-out excludes the
-///     present token);  step[t] = 1;  total, rest = E's last as `DecayTotal` gives it;  exact = 0
+///     present token);  step[t] = 1;  total = E's last, a factor;  exact = 0
 ///
-/// and otherwise `folded[t] = key[t]; reading[t] = 1; step[t] = decay[t]; total = 1; rest = 0;
-/// exact = 1`. A decay of one column folds for all keys or for none.
+/// and otherwise `folded[t] = key[t]; reading[t] = 1; step[t] = decay[t]; total = 1; exact = 1`.
+/// A decay of one column folds for all keys or for none.
 public struct Fold: Hashable, Codable, Sendable {
   public static let smallestDecay = 0x1p-32
   public static let largestKey = 0x1p64
@@ -158,14 +153,13 @@ public struct Fold: Hashable, Codable, Sendable {
   public var folded: TileView
   public var reading: TileView
   public var step: TileView
-  public var total: TileView
-  public var rest: TileView
+  public var total: Factor
   public var exact: TileView
   public var readsPrevious: Bool
 
   public init(
     key: TileView, decay: TileView, taken: TileView, folded: TileView, reading: TileView,
-    step: TileView, total: TileView, rest: TileView, exact: TileView, readsPrevious: Bool
+    step: TileView, total: Factor, exact: TileView, readsPrevious: Bool
   ) {
     self.key = key
     self.decay = decay
@@ -174,24 +168,28 @@ public struct Fold: Hashable, Codable, Sendable {
     self.reading = reading
     self.step = step
     self.total = total
-    self.rest = rest
     self.exact = exact
     self.readsPrevious = readsPrevious
   }
 }
 
-/// A factor as the sum of two numbers, the second what rounding cut off the first.
+/// A factor that multiplies a state again and again, as the sum of two numbers, so that
+/// `x times the factor = slope x + base x` is rounded once and by the size of the change: base is 1
+/// where the factor is 1/2 or more, and slope what is added to it; elsewhere base is 0.
+///
+/// A constant decay close to one is rounded the same way at every token, and over thousands of them
+/// that would add up. Without `base`, slope is the factor.
 public struct Factor: Hashable, Codable, Sendable {
-  public var value: TileView
-  public var rest: TileView?
+  public var slope: TileView
+  public var base: TileView?
 
-  public init(_ value: TileView, rest: TileView? = nil) {
-    self.value = value
-    self.rest = rest
+  public init(_ slope: TileView, base: TileView? = nil) {
+    self.slope = slope
+    self.base = base
   }
 
   /// The tiles that make it up.
-  public var views: [TileView] { [value] + (rest.map { [$0] } ?? []) }
+  public var views: [TileView] { [slope] + (base.map { [$0] } ?? []) }
 }
 
 /// `target[j][i] = source[i][j]`, with a change of type and layout where they differ.

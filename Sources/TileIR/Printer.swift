@@ -92,12 +92,13 @@ extension Operation: CustomStringConvertible {
     case .reduce(let reduce):
       return "\(reduce.target) = sum of \(reduce.source)"
     case .decayTotal(let total):
-      let rest = total.rest.map { " + \($0)" } ?? ""
-      return "\(total.target)\(rest) = product of \(total.decay)"
+      let base = total.base.map { " + \($0)" } ?? ""
+      return "\(total.target)\(base) = product of \(total.decay)"
         + (total.taken.map { " that take \($0)" } ?? "")
-    case .decayRest(let rest): return "\(rest.target) = rest of \(rest.decay) that take \(rest.taken)"
+    case .decayFactor(let factor):
+      return "\(factor.factor.text) = \(factor.decay) that take \(factor.taken)"
     case .fold(let fold):
-      return "\(fold.folded), \(fold.reading), \(fold.step), \(fold.total) + \(fold.rest), "
+      return "\(fold.folded), \(fold.reading), \(fold.step), \(fold.total.text), "
         + "\(fold.exact) = fold \(fold.decay) that take \(fold.taken) into \(fold.key)"
         + "\(fold.readsPrevious ? " before" : "")"
     case .transpose(let transpose): return "\(transpose.target) = transpose \(transpose.source)"

@@ -24,14 +24,12 @@ extension Verifier {
           || (target.columns == 1 && target.rows == source.rows),
         "\(target) is neither a row nor a column of \(source).")
     case .decayTotal(let total): check(total)
-    case .decayRest(let rest):
-      let shape = (rest.target.rows, rest.target.columns)
-      check(rest.target)
-      require(rest.decay, is: shape, "the decay")
-      require(rest.taken, is: shape, "the complement")
-      [rest.target, rest.decay, rest.taken].forEach {
-        requirePlain($0)
-        requireWholeRows($0)
+    case .decayFactor(let factor):
+      check(factor.decay)
+      for view in factor.factor.views + [factor.decay, factor.taken] {
+        require(view, is: (factor.decay.rows, factor.decay.columns), "each part of the factor")
+        requirePlain(view)
+        requireWholeRows(view)
       }
     case .fold(let fold): check(fold)
     case .transpose(let transpose):
@@ -97,11 +95,11 @@ extension Verifier {
     let (rows, columns) = (total.decay.rows, total.decay.columns)
     check(total.decay)
     require(total.target, is: (1, columns), "the total")
-    if let rest = total.rest { require(rest, is: (1, columns), "the rest") }
+    if let base = total.base { require(base, is: (1, columns), "the base") }
     if let taken = total.taken { require(taken, is: (rows, columns), "the complement") }
     require(
-      (total.rest == nil) == (total.taken == nil), "A total's rest comes from the complement.")
-    for view in [total.target, total.decay, total.rest, total.taken].compactMap({ $0 }) {
+      (total.base == nil) == (total.taken == nil), "A total as a factor needs the complement.")
+    for view in [total.target, total.decay, total.base, total.taken].compactMap({ $0 }) {
       requirePlain(view)
       requireWholeRows(view)
     }
@@ -116,12 +114,12 @@ extension Verifier {
       (fold.decay, "the decay"), (fold.taken, "the complement"), (fold.reading, "the reading"),
       (fold.step, "the step"),
     ] { require(view, is: (tokens, columns), name) }
-    for (view, name) in [(fold.total, "the total"), (fold.rest, "the rest"), (fold.exact, "the mark")]
-    { require(view, is: (1, columns), name) }
+    for view in fold.total.views + [fold.exact] {
+      require(view, is: (1, columns), "each part of the total, and the mark,")
+    }
     for view in [
-      fold.key, fold.folded, fold.decay, fold.taken, fold.reading, fold.step, fold.total, fold.rest,
-      fold.exact,
-    ] {
+      fold.key, fold.folded, fold.decay, fold.taken, fold.reading, fold.step, fold.exact,
+    ] + fold.total.views {
       requirePlain(view)
       requireWholeRows(view)
     }

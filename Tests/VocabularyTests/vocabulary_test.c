@@ -415,6 +415,19 @@ static double ref_sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double ref_softplus(double x) { return fmax(x, 0) + log1p(exp(-fabs(x))); }
 static double ref_logsigmoid(double x) { return -ref_softplus(-x); }
 static double ref_one_minus_exp(double x) { return -expm1(x); }
+// Both results of one word, each by itself; arguments above 0 are outside its domain.
+static sl_f32 both_kept(sl_f32 x) {
+  sl_f32 taken;
+  return sl_exp_both(x, &taken);
+}
+static sl_f32 both_taken(sl_f32 x) {
+  sl_f32 taken;
+  sl_exp_both(x, &taken);
+  return taken;
+}
+static float both_kept_1(float x) { return sl_first(both_kept(sl_set(x))); }
+static float both_taken_1(float x) { return sl_first(both_taken(sl_set(x))); }
+static float inverse_1(float x) { return sl_first(sl_inverse(sl_set(x))); }
 static double ref_rsqrt(double x) { return 1 / sqrt(x); }
 static double ref_recip(double x) { return 1 / x; }
 
@@ -431,6 +444,9 @@ static const Function functions[] = {
     {"sl_exp2", sl_exp2, sl_exp2_1, exp2, -126, 127.99999, 2},
     {"sl_exp", sl_exp, sl_exp_1, exp, -87.33654, 88.72283, 2},
     {"sl_one_minus_exp", sl_one_minus_exp, sl_one_minus_exp_1, ref_one_minus_exp, -INFINITY, 88.37, 2},
+    {"sl_exp_both", both_kept, both_kept_1, exp, -87.33654, 0, 2},
+    {"sl_exp_both, taken", both_taken, both_taken_1, ref_one_minus_exp, -87.33654, 0, 2},
+    {"sl_inverse", sl_inverse, inverse_1, ref_recip, 0x1p-64, 0x1p64, 3},
     {"sl_log2", sl_log2, sl_log2_1, log2, FLT_MIN, INFINITY, 3},
     {"sl_log", sl_log, sl_log_1, log, FLT_MIN, INFINITY, 3},
     {"sl_softplus", sl_softplus, sl_softplus_1, ref_softplus, -87.33654, INFINITY, 3},
@@ -502,6 +518,13 @@ static void check_mathematics(uint64_t step) {
   EXPECT(sl_exp, -1e30f, 0.0f);
   EXPECT(sl_exp, -INFINITY, 0.0f);
   EXPECT(sl_exp, sl_from_bits(0xffffffffu), NAN);
+  EXPECT(both_kept, -INFINITY, 0.0f);
+  EXPECT(both_kept, -1e30f, 0.0f);
+  EXPECT(both_kept, 0.0f, 1.0f);
+  EXPECT(both_taken, -INFINITY, 1.0f);
+  EXPECT(both_taken, -1e30f, 1.0f);
+  EXPECT(both_taken, 0.0f, 0.0f);
+  EXPECT(both_taken, -1e-30f, 1e-30f);
   EXPECT(sl_one_minus_exp, -INFINITY, 1.0f);
   EXPECT(sl_one_minus_exp, -1e30f, 1.0f);
   EXPECT(sl_one_minus_exp, 0.0f, 0.0f);

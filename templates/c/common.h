@@ -234,7 +234,7 @@ static inline sl_f32 sl_exp_both(sl_f32 x, sl_f32 *taken) {
   sl_f32 t = sl_exp_parts(bound, &rounder);
   sl_f32 power = sl_shift_exponent(one, rounder);
   *taken = sl_nfma(power, t, sl_sub(one, power));
-  return sl_less(x, least, sl_zero(), sl_shift_exponent(sl_add(t, one), rounder));
+  return sl_less(x, least, sl_zero(), sl_fma(power, t, power));
 }
 
 // ---- Logarithms ----

@@ -19,11 +19,12 @@ SL_INLINE int64_t sl_greatest(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // ---- Products ----
 
-// Factors side by side, each the sum of two numbers: the second is what rounding
-// cut off the first. NULL stands for factors of one, and rests of zero.
+// Factors side by side, each slope + base, with base 1 where the factor is 1/2 or
+// more and 0 elsewhere: slope x + base x is rounded once, and by the size of the
+// change. NULL stands for factors of one, and bases of zero.
 typedef struct {
-  const float *value;
-  const float *rest;
+  const float *slope;
+  const float *base;
 } sl_factors;
 
 // What a product does to its target before it adds: nothing is kept, or the
@@ -36,16 +37,16 @@ typedef struct {
 
 // x times the i-th factor.
 SL_INLINE sl_f32 sl_times_one(sl_f32 x, const sl_factors factors, int64_t i) {
-  if (!factors.value) return x;
-  const sl_f32 product = sl_mul(sl_set(factors.value[i]), x);
-  return factors.rest ? sl_fma(sl_set(factors.rest[i]), x, product) : product;
+  if (!factors.slope) return x;
+  const sl_f32 slope = sl_set(factors.slope[i]);
+  return factors.base ? sl_fma(slope, x, sl_mul(sl_set(factors.base[i]), x)) : sl_mul(slope, x);
 }
 
 // x times the factors from the j-th on, lane by lane.
 SL_INLINE sl_f32 sl_times_each(sl_f32 x, const sl_factors factors, int64_t j) {
-  if (!factors.value) return x;
-  const sl_f32 product = sl_mul(sl_load(factors.value + j), x);
-  return factors.rest ? sl_fma(sl_load(factors.rest + j), x, product) : product;
+  if (!factors.slope) return x;
+  const sl_f32 slope = sl_load(factors.slope + j);
+  return factors.base ? sl_fma(slope, x, sl_mul(sl_load(factors.base + j), x)) : sl_mul(slope, x);
 }
 
 // The start of a register block: zero, or the target's own values, scaled.
@@ -203,50 +204,52 @@ SL_INLINE void sl_scan_column(
   }
 }
 
-// What rounding cut off a product of decays, from what they take away together:
-// nothing below 1/2, where the product is as good as its inputs.
-SL_INLINE sl_f32 sl_rest(sl_f32 product, sl_f32 taken) {
-  const sl_f32 rest = sl_sub(sl_sub(sl_set(1.0f), product), taken);
-  return sl_less(product, sl_set(0.5f), sl_zero(), rest);
+// A product of decays as a factor, from the product and what it takes away.
+SL_INLINE void sl_store_factor(float *slope, float *base, sl_f32 product, sl_f32 taken) {
+  const sl_f32 half = sl_set(0.5f);
+  sl_store(slope, sl_less(product, half, product, sl_neg(taken)));
+  sl_store(base, sl_less(product, half, sl_zero(), sl_set(1.0f)));
 }
 
-// The same for every entry of two tiles.
-SL_INLINE void sl_decay_rest(
-    const int rows, const int columns, float *t, int64_t t_row, const float *d, int64_t d_row,
-    const float *taken, int64_t taken_row) {
+// Every entry of d as a factor; taken is 1 - d.
+SL_INLINE void sl_decay_factor(
+    const int rows, const int columns, float *slope, float *base, int64_t t_row, const float *d,
+    int64_t d_row, const float *taken, int64_t taken_row) {
   for (int i = 0; i < rows; ++i)
     for (int j = 0; j < columns; j += SL_LANES)
-      sl_store(
-          t + i * t_row + j,
-          sl_rest(sl_load(d + i * d_row + j), sl_load(taken + i * taken_row + j)));
+      sl_store_factor(
+          slope + i * t_row + j, base + i * t_row + j, sl_load(d + i * d_row + j),
+          sl_load(taken + i * taken_row + j));
 }
 
-// The product of each column, and what rounding cut off it: with `taken` what each
-// decay takes away, all of them take sum_i taken[i] d[0] ... d[i - 1].
+// The product of each column; as a factor when there is a base, from what the
+// decays take away together, sum_i taken[i] d[0] ... d[i - 1].
 SL_INLINE void sl_decay_total(
-    const int rows, const int columns, float *t, float *rest, const float *d, int64_t d_row,
+    const int rows, const int columns, float *t, float *base, const float *d, int64_t d_row,
     const float *taken) {
   for (int j = 0; j < columns; j += SL_LANES) {
     sl_f32 product = sl_set(1.0f), gone = sl_zero();
     for (int i = 0; i < rows; ++i) {
-      if (rest) gone = sl_fma(sl_load(taken + i * d_row + j), product, gone);
+      if (base) gone = sl_fma(sl_load(taken + i * d_row + j), product, gone);
       product = sl_mul(product, sl_load(d + i * d_row + j));
     }
-    sl_store(t + j, product);
-    if (rest) sl_store(rest + j, sl_rest(product, gone));
+    if (base)
+      sl_store_factor(t + j, base + j, product, gone);
+    else
+      sl_store(t + j, product);
   }
 }
 
 // The same for one column, whose entries lie side by side.
 SL_INLINE void sl_decay_total_column(
-    const int rows, float *t, float *rest, const float *d, const float *taken) {
+    const int rows, float *t, float *base, const float *d, const float *taken) {
   float product = 1.0f, gone = 0.0f;
   for (int i = 0; i < rows; ++i) {
-    if (rest) gone = __builtin_fmaf(taken[i], product, gone);
+    if (base) gone += taken[i] * product;
     product *= d[i];
   }
-  *t = product;
-  if (rest) *rest = product < 0.5f ? 0.0f : (1.0f - product) - gone;
+  *t = base && product >= 0.5f ? -gone : product;
+  if (base) *base = product >= 0.5f ? 1.0f : 0.0f;
 }
 
 // One row: the sum of each column.
@@ -386,14 +389,14 @@ SL_INLINE void sl_ask(const sl_ahead ahead, const int most_rows, int64_t part, i
 
 // Folds a block's decays into its operands, key by key. With E the running product
 // of a key's decays: folded = k / E, reading = E (before the token's own when
-// `before`), total and rest the last E. A key whose E comes near zero, or whose
+// `before`), slope + base the last E as a factor. A key whose E comes near zero, or whose
 // k / E comes near overflow, is left exact instead: folded = k, reading = 1, and
 // step holds its decays, to be multiplied in at every token. Rows of d, taken,
 // reading and step lie as far apart as those of k. Steps are written only where a
 // key is exact.
 SL_INLINE void sl_fold(
     const int rows, const int columns, const int before, float *folded, float *reading,
-    float *step, float *total, float *rest, float *exact, const float *k, const float *d,
+    float *step, float *slope, float *base, float *exact, const float *k, const float *d,
     const float *taken, const int64_t row) {
   const sl_f32 one = sl_set(1.0f);
   sl_f32 failures = sl_zero();
@@ -410,8 +413,7 @@ SL_INLINE void sl_fold(
       folds = sl_less(sl_abs(key), sl_set(0x1p64f), folds, sl_zero());
     }
     folds = sl_less(sl_set(0x1p-32f), product, folds, sl_zero());
-    sl_store(total + j, product);
-    sl_store(rest + j, sl_rest(product, gone));
+    sl_store_factor(slope + j, base + j, product, gone);
     const sl_f32 stays = sl_sub(one, folds);
     sl_store_n(exact + j, stays, columns - j);
     failures = sl_add(failures, sl_load_n(exact + j, columns - j));
@@ -425,18 +427,18 @@ SL_INLINE void sl_fold(
       sl_store(reading + at, sl_less(half, stays, one, sl_load(reading + at)));
       sl_store(step + at, sl_less(half, stays, sl_load(d + at), one));
     }
-    sl_store(total + j, sl_less(half, stays, one, sl_load(total + j)));
-    sl_store(rest + j, sl_less(half, stays, sl_zero(), sl_load(rest + j)));
+    sl_store(slope + j, sl_less(half, stays, sl_zero(), sl_load(slope + j)));
+    sl_store(base + j, sl_less(half, stays, one, sl_load(base + j)));
   }
 }
 
 // The same under one decay for all keys: all are folded, or none.
 SL_INLINE void sl_fold_column(
     const int rows, const int columns, const int before, float *folded, float *reading,
-    float *step, float *total, float *rest, float *exact, const float *k, const float *d,
+    float *step, float *slope, float *base, float *exact, const float *k, const float *d,
     const float *taken, const int64_t row) {
   float product = 1.0f;
-  sl_decay_total_column(rows, total, rest, d, taken);
+  sl_decay_total_column(rows, slope, base, d, taken);
   sl_f32 failures = sl_zero();
   for (int i = 0; i < rows; ++i) {
     const float past = product;
@@ -458,8 +460,8 @@ SL_INLINE void sl_fold_column(
     reading[i] = 1.0f;
     step[i] = d[i];
   }
-  *total = 1.0f;
-  *rest = 0.0f;
+  *slope = 0.0f;
+  *base = 1.0f;
 }
 
 // The operands of a recurrence over a block of tokens. A decay of NULL is one.
@@ -479,9 +481,8 @@ typedef struct {
   int64_t d_row;
   int64_t d_step;
   const float *decays;  // at i * d_step: 0 where all decays of key i are one
-  const float *dv;      // decay of token t and column j
+  sl_factors dv;        // decay of token t and column j
   int64_t dv_row;
-  const float *dv_rest;
   sl_factors end;  // of key i at the end, at i * end_step
   int64_t end_step;
 } sl_recurrence;
@@ -499,8 +500,6 @@ SL_INLINE void sl_recur_piece(
   for (int t = 0; t < tokens; ++t) {
     sl_f32 value[4], sum[4];
     float *o = x.o + t * x.o_row + j;
-    const sl_factors column_decays = {
-      x.dv ? x.dv + t * x.dv_row : NULL, x.dv_rest ? x.dv_rest + t * x.dv_row : NULL};
     SL_UNROLL for (int b = 0; b < vectors; ++b) {
       value[b] = sl_load(x.v + t * x.v_row + j + b * SL_LANES);
       sum[b] = first ? sl_zero() : sl_load(o + b * SL_LANES);
@@ -512,7 +511,7 @@ SL_INLINE void sl_recur_piece(
       SL_UNROLL for (int b = 0; b < vectors; ++b) {
         if (before) sum[b] = sl_fma(query, s[a][b], sum[b]);
         if (decays) s[a][b] = sl_mul(decay, s[a][b]);
-        if (x.dv) s[a][b] = sl_times_each(s[a][b], column_decays, j + b * SL_LANES);
+        s[a][b] = sl_times_each(s[a][b], x.dv, t * x.dv_row + j + b * SL_LANES);
         s[a][b] = sl_fma(key, value[b], s[a][b]);
         if (!before) sum[b] = sl_fma(query, s[a][b], sum[b]);
       }
