@@ -245,7 +245,9 @@ extension PhaseEmitter {
       [
         remaining(slice.start, slice.rows), String(slice.columns), tokenAddress(slice),
         "\(slice.tensor)_token",
-      ] + operand(store.source) + [valid(slice.column, slice.columns), store.streams ? "streams" : "0"])
+      ] + operand(store.source) + [
+        valid(slice.column, slice.columns), store.streams ? "streams" : "0",
+      ])
   }
 
   // MARK: Places

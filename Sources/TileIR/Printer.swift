@@ -95,7 +95,8 @@ extension Operation: CustomStringConvertible {
       let rest = total.rest.map { " + \($0)" } ?? ""
       return "\(total.target)\(rest) = product of \(total.decay)"
         + (total.taken.map { " that take \($0)" } ?? "")
-    case .decayRest(let rest): return "\(rest.target) = rest of \(rest.decay) that take \(rest.taken)"
+    case .decayRest(let rest):
+      return "\(rest.target) = rest of \(rest.decay) that take \(rest.taken)"
     case .fold(let fold):
       return "\(fold.folded), \(fold.reading), \(fold.step), \(fold.total) + \(fold.rest), "
         + "\(fold.exact) = fold \(fold.decay) that take \(fold.taken) into \(fold.key)"

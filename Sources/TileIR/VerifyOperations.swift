@@ -116,8 +116,9 @@ extension Verifier {
       (fold.decay, "the decay"), (fold.taken, "the complement"), (fold.reading, "the reading"),
       (fold.step, "the step"),
     ] { require(view, is: (tokens, columns), name) }
-    for (view, name) in [(fold.total, "the total"), (fold.rest, "the rest"), (fold.exact, "the mark")]
-    { require(view, is: (1, columns), name) }
+    for (view, name) in [
+      (fold.total, "the total"), (fold.rest, "the rest"), (fold.exact, "the mark"),
+    ] { require(view, is: (1, columns), name) }
     for view in [
       fold.key, fold.folded, fold.decay, fold.taken, fold.reading, fold.step, fold.total, fold.rest,
       fold.exact,
