@@ -36,7 +36,10 @@ let package = Package(
       name: "Schedules", dependencies: ["Recurrences", "TileIR", "Targets"],
       swiftSettings: settings),
     // Which: chooses the plan for a problem and a target.
-    .target(name: "Planning", dependencies: ["Schedules"], swiftSettings: settings),
+    .target(
+      name: "Planning", dependencies: ["Schedules", "TileIR", "Targets"], swiftSettings: settings),
+    // What was measured, as a page with pictures.
+    .target(name: "Reporting", dependencies: ["Planning"], swiftSettings: settings),
     // Text without decisions: vocabulary headers, runner, Python module.
     .target(
       name: "Templates", path: "templates", sources: ["Templates.swift"],
@@ -69,7 +72,7 @@ let package = Package(
     .target(
       name: "Command",
       dependencies: [
-        "Tuning",
+        "Tuning", "Reporting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),
@@ -82,6 +85,10 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "RecurrencesTests", dependencies: ["TestSupport"], swiftSettings: settings),
     .testTarget(name: "ReferenceTests", dependencies: ["TestSupport"], swiftSettings: settings),
+    // The model and the search of plans: needs nothing.
+    .testTarget(name: "PlanningTests", dependencies: ["Planning"], swiftSettings: settings),
+    // The page is well-formed, whatever the names; needs nothing.
+    .testTarget(name: "ReportingTests", dependencies: ["Reporting"], swiftSettings: settings),
     // Needs a compiler.
     .testTarget(
       name: "ExecutionTests", dependencies: ["Execution", "Emission", "Targets"],

@@ -307,7 +307,7 @@ public struct DecayedValues: Hashable, Codable, Sendable {
 }
 
 /// The recurrence itself over a block of tokens, with the state in registers piece by piece. From
-/// `stateIn`, for each token t in turn:
+/// `state`, for each token t in turn:
 /// `S = diag(decay[t]) S diag(valueDecay[t]) + key[t] value[t]^T;  output[t] = S^T query[t]`
 /// (the two in the other order when the read-out excludes the present token). At the end, on the
 /// last query head of a group, `state = diag(endScale) S`.
