@@ -76,7 +76,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   }
 
   private static let spellings = [
-    "register-recurrent": "register", "chunk-fused": "fused", "segmented": "seg",
+    "register-recurrent": "register", "chunk-fused": "fused", "matrix-fused": "matrix", "segmented": "seg",
     "token-recurrent": "token",
   ]
 

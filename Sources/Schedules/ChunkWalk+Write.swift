@@ -205,7 +205,7 @@ extension ChunkWalk {
   }
 
   /// What the whole chunk leaves of the state.
-  private func chunkDecay(
+  func chunkDecay(
     _ name: String, _ decay: Tile, _ taken: Tile, _ columns: Int, _ b: inout ProgramBuilder
   ) -> Factor {
     let isColumn = decay.columns == 1
