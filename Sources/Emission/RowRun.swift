@@ -44,7 +44,9 @@ struct RowRun {
     }
     switch operation {
     case .map(let map):
-      guard isWhole(map.target), map.complement == nil, !map.operands.isEmpty, !writes(map.target.tile) else {
+      guard isWhole(map.target), map.complement == nil, !map.operands.isEmpty,
+        !writes(map.target.tile)
+      else {
         return false
       }
       if let tail = map.tail {
@@ -146,7 +148,8 @@ extension PhaseEmitter {
         asked.append(slice.tensor)
         let bytes = min(slice.columns, tensor.columns) * tensor.type.size
         writer.call(
-          "sl_request", ["\(slice.tensor)_row + \(RowRun.ahead) * \(slice.tensor)_token", "\(bytes)"])
+          "sl_request",
+          ["\(slice.tensor)_row + \(RowRun.ahead) * \(slice.tensor)_token", "\(bytes)"])
       }
     }
   }

@@ -30,6 +30,12 @@ public struct CostModel: Ranker {
       cost += stateTraffic(plan, specification) / C
       cost += valueTiles * (25 + 25 * crowding) * K / lanes
       if specification.normalForm.diagonal?.valueGate != nil { cost += K * V / lanes }
+    } else if plan.schedule == "matrix-fused" {
+      // The unit multiplies 256 pairs in the time of a vector instruction; what is left is to prepare
+      // operands, to round and store outputs, and the state's way through the cache.
+      cost = (2 * K * V + valueTiles * 1.5 * C * K + C * V / 2) / 256
+      cost += valueTiles * 105 * K / lanes + 70 * V / lanes
+      cost += stateTraffic(plan, specification) * 5 / C
     } else if plan.chunk == 1 {
       // Every token takes the whole state from the cache and puts it back.
       cost = 3 * K * V / lanes + stateTraffic(plan, specification) + 200
