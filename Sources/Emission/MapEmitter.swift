@@ -6,7 +6,8 @@ extension PhaseEmitter {
   mutating func write(_ map: Map) {
     if layoutOf(map.target) == .pairs {
       guard let first = map.operands.values.first, case .tile(let source, _) = first else { return }
-      out.call("sl_to_pairs", size(map.target) + operand(map.target) + operand(source))
+      let word = typeOf(source) == .bf16 ? "sl_zip_rows" : "sl_to_pairs"
+      out.call(word, size(map.target) + operand(map.target) + operand(source))
       return
     }
     if !map.operands.isEmpty {

@@ -230,7 +230,7 @@ extension ChunkWalk {
   }
 
   /// Decays sub-blocks from their own end to the chunk's, last to first.
-  private func carryToEnd(
+  func carryToEnd(
     _ tile: Tile, _ totals: Tile, running: String, _ b: inout ProgramBuilder
   ) {
     if blocks == 1 { return }

@@ -17,13 +17,21 @@ struct MatrixChunk {
     var low: Tile
   }
 
+  /// Values as the right operand of P v and k^T v; `low` is what rounding left of values that a map
+  /// made, and nil where they are bf16 already.
+  private struct Values {
+    var high: Tile
+    var low: Tile?
+    var parts: [Tile] { [high] + (low.map { [$0] } ?? []) }
+  }
+
   /// What the chunk's tokens bring to all query heads.
   private struct Operands {
     /// The right operands of the scores, K x C; no `low` where the keys are exact.
     var keys: Split
     /// The left operand of k^T v, K x C.
-    var keysOut: Tile
-    var values: Tile
+    var keysOut: Split
+    var values: Values
     /// What queries are multiplied with before they read the state and, in the folded form, the keys.
     var reading: Tile?
     /// What scores are weighed with.
@@ -55,22 +63,39 @@ struct MatrixChunk {
   }
 
   func write(_ b: inout ProgramBuilder) {
-    let value = b.tile("v", chunk, V, "values of the chunk")
-    let pairs = b.tile(
-      "v_pairs", chunk, V, type: .bf16, layout: .pairs, "values as the right operand of k^T v")
     b.note("the chunk's values; past the sequence's end k = v = 0 and nothing decays")
-    b.map(value.all, form.value, tokens: walk.start, fill: 0)
-    walk.convert(pairs.all, value.all, &b)
+    let values = values(&b)
     if walk.hasKeyVectorGate {
-      writeFolded(pairs, &b)
+      writeFolded(values, &b)
     } else {
-      writeScalar(pairs, &b)
+      writeScalar(values, &b)
     }
+  }
+
+  private func values(_ b: inout ProgramBuilder) -> Values {
+    func pairs(_ name: String, _ source: Tile) -> Tile {
+      let pairs = b.tile(
+        name, chunk, V, type: .bf16, layout: .pairs, "values as the right operand of k^T v")
+      walk.convert(pairs.all, source.all, &b)
+      return pairs
+    }
+    let value = b.tile("v", chunk, V, "values of the chunk")
+    b.map(value.all, form.value, tokens: walk.start, fill: 0)
+    if case .input = form.value { return Values(high: pairs("v_pairs", value)) }
+    let rounded = b.tile("v_bf16", chunk, V, type: .bf16, "values as bf16 has them")
+    let rest = b.tile("v_rest", chunk, V, "what that leaves")
+    walk.convert(rounded.all, value.all, &b)
+    b.add(
+      .map(
+        Map(
+          rest.all, .input(value.name, .scalar) - .input(rounded.name, .scalar),
+          [value.name: .tile(value.all, .none), rounded.name: .tile(rounded.all, .none)])))
+    return Values(high: pairs("v_pairs", value), low: pairs("v_low_pairs", rest))
   }
 
   // MARK: A gate along the key
 
-  private func writeFolded(_ values: Tile, _ b: inout ProgramBuilder) {
+  private func writeFolded(_ values: Values, _ b: inout ProgramBuilder) {
     let decay = b.tile("d", chunk, K, "decays of the chunk")
     let running = b.tile("G", chunk, K, "running products of the decays since the chunk's start")
     let folded = b.tile("kG", chunk, K, "k / G")
@@ -92,12 +117,10 @@ struct MatrixChunk {
     let operands = Operands(
       keys: Split(
         high: transposed("kT_high", split.high, &b), low: transposed("kT_low", split.low, &b)),
-      keysOut: leaving(folded, &b), values: values, reading: reading, weights: mask(&b))
+      keysOut: leaving(split, &b), values: values, reading: reading, weights: mask(&b))
     readOut(operands, &b)
     b.note("S = diag(decay of the chunk) (S + (k / G)^T v)")
-    b.add(
-      .multiply(
-        Multiply(state.matrix.all, operands.keysOut.all, values.all, accumulates: true)))
+    carry(operands.keysOut, values, rowScale: nil, &b)
     walk.scale(state.matrix.all, state.matrix.all, by: total, .rowAsColumn, &b)
     let fast = b.body
     b.body = []
@@ -112,7 +135,7 @@ struct MatrixChunk {
   /// The same chunk with sub-blocks and exact diagonal pieces, as chunk-fused has it; what is
   /// rounded to bf16 is what the folded form rounds, so that earlier outputs do not show which of
   /// the two forms a later token decides on.
-  private func writeExact(_ values: Tile, _ b: inout ProgramBuilder) {
+  private func writeExact(_ values: Values, _ b: inout ProgramBuilder) {
     let operands = walk.prepare(&b, forScores: true)
     let matrix = readableState(&b)
     b.loop(.queryHeads("g")) { b in
@@ -127,20 +150,23 @@ struct MatrixChunk {
         walk.blockScores(query, operands, scores, present, &b)
       }
       // By now every row has been taken back to the chunk's start.
-      let read = b.tile("qE_bf16", chunk, K, type: .bf16, "the left operand of q S")
-      walk.convert(read.all, decayed.all, &b)
+      let read = split(decayed, chunk, &b)
       for row in stride(from: 0, to: chunk, by: Self.panel) {
         outputs(
-          row, read.rows(Index(row), Self.panel),
+          row, [read.high, read.low].map { $0.rows(Index(row), Self.panel) },
           scores.part(Index(row), Self.panel, 0, row + Self.panel), values, matrix, &b)
       }
     }
-    walk.carry(state, operands, total: nil, &b)
+    b.note("S = diag(decay of the chunk) S + (k F)^T v")
+    walk.carryToEnd(operands.keyOut, operands.totals!, running: "w", &b)
+    carry(
+      leaving(split(operands.keyOut, chunk, &b), &b), values,
+      rowScale: walk.chunkDecay("T_chunk", operands.decay!, operands.taken!, K, &b), &b)
   }
 
   // MARK: A gate of one number, or none
 
-  private func writeScalar(_ values: Tile, _ b: inout ProgramBuilder) {
+  private func writeScalar(_ values: Values, _ b: inout ProgramBuilder) {
     let key = b.tile("k", chunk, K, "keys of the chunk")
     b.map(key.all, form.key, tokens: walk.start, fill: 0)
     guard let gate = form.keyGate else {
@@ -171,21 +197,32 @@ struct MatrixChunk {
   }
 
   private func carryAndRead(
-    _ key: Tile, _ keyOut: Tile, _ values: Tile, weights: Tile, reading: Tile?,
+    _ key: Tile, _ keyOut: Tile, _ values: Values, weights: Tile, reading: Tile?,
     rowScale: Factor?, _ b: inout ProgramBuilder
   ) {
     let split = split(key, chunk, &b)
     let operands = Operands(
       keys: Split(
         high: transposed("kT_high", split.high, &b), low: transposed("kT_low", split.low, &b)),
-      keysOut: leaving(keyOut, &b), values: values, reading: reading, weights: weights)
+      keysOut: leaving(keyOut == key ? split : self.split(keyOut, chunk, &b), &b), values: values,
+      reading: reading, weights: weights)
     readOut(operands, &b)
     b.note("S = decay of the chunk * S + k^T v")
-    b.add(
-      .multiply(
-        Multiply(
-          state.matrix.all, operands.keysOut.all, values.all, accumulates: true,
-          rowScale: rowScale)))
+    carry(operands.keysOut, values, rowScale: rowScale, &b)
+  }
+
+  private func carry(
+    _ keys: Split, _ values: Values, rowScale: Factor?, _ b: inout ProgramBuilder
+  ) {
+    var products = [(keys.high, values.high), (keys.low, values.high)]
+    if let low = values.low { products.append((keys.high, low)) }
+    for (place, (left, right)) in products.enumerated() {
+      b.add(
+        .multiply(
+          Multiply(
+            state.matrix.all, left.all, right.all, accumulates: true,
+            rowScale: place == 0 ? rowScale : nil)))
+    }
   }
 
   // MARK: Operands
@@ -215,12 +252,16 @@ struct MatrixChunk {
   }
 
   /// Keys as the left operand of k^T v.
-  private func leaving(_ source: Tile, _ b: inout ProgramBuilder) -> Tile {
-    let pairs = b.tile("k_tokens", chunk, K, type: .bf16, layout: .pairs, "keys in pairs of tokens")
-    let target = b.tile("k_out", K, chunk, type: .bf16, "keys as the left operand of k^T v")
-    walk.convert(pairs.all, source.all, &b)
-    b.add(.transpose(Transpose(target.all, pairs.all)))
-    return target
+  private func leaving(_ keys: Split, _ b: inout ProgramBuilder) -> Split {
+    func turned(_ name: String, _ source: Tile) -> Tile {
+      let pairs = b.tile(
+        "k_tokens", chunk, K, type: .bf16, layout: .pairs, "keys in pairs of tokens")
+      let target = b.tile(name, K, chunk, type: .bf16, "keys as the left operand of k^T v")
+      walk.convert(pairs.all, source.all, &b)
+      b.add(.transpose(Transpose(target.all, pairs.all)))
+      return target
+    }
+    return Split(high: turned("k_out", keys.high), low: turned("k_out_low", keys.low))
   }
 
   // MARK: The read-out
@@ -235,7 +276,7 @@ struct MatrixChunk {
     b.loop(.queryHeads("g")) { b in
       for row in stride(from: 0, to: chunk, by: Self.panel) {
         let (read, scores) = scores(operands, row, &b)
-        outputs(row, read.all, scores, operands.values, matrix, &b)
+        outputs(row, [read.high.all, read.low.all], scores, operands.values, matrix, &b)
       }
     }
   }
@@ -250,7 +291,7 @@ struct MatrixChunk {
   /// Queries of a panel that read the state, and the scores on all tokens that it sees.
   private func scores(
     _ operands: Operands, _ row: Int, _ b: inout ProgramBuilder
-  ) -> (read: Tile, scores: TileView) {
+  ) -> (read: Split, scores: TileView) {
     let rows = Self.panel
     let isFolded = walk.hasKeyVectorGate
     let query = b.tile("q_panel", rows, K, "queries of a panel, scaled")
@@ -286,15 +327,15 @@ struct MatrixChunk {
         walk.convert(tile.part(Index("i"), 1, Index("i") + row, 1), own.rows(Index("i"), 1), &b)
       }
     }
-    guard !isFolded, let reading else { return (split.high, scores) }
-    let decayed = b.tile("qE_panel", rows, K, type: .bf16, "queries under the decay, in bf16")
+    guard !isFolded, let reading else { return (split, scores) }
+    let decayed = b.tile("qE_panel", rows, K, "queries under the decay since the chunk's start")
     walk.scale(decayed.all, query.all, by: reading.rows(Index(row), rows), .overColumns, &b)
-    return (decayed, scores)
+    return (self.split(decayed, rows, &b), scores)
   }
 
   /// O = q S + P v of a panel.
   private func outputs(
-    _ row: Int, _ read: TileView, _ scores: TileView, _ values: Tile, _ matrix: Tile,
+    _ row: Int, _ read: [TileView], _ scores: TileView, _ values: Values, _ matrix: Tile,
     _ b: inout ProgramBuilder
   ) {
     let rows = Self.panel
@@ -303,9 +344,11 @@ struct MatrixChunk {
     walk.convert(left, scores, &b)
     let output = b.tile("O_panel", rows, V, "outputs of a panel")
     b.note("O = q S + P v")
-    b.add(.multiply(Multiply(output.all, read, matrix.all, accumulates: false)))
-    b.add(
-      .multiply(Multiply(output.all, left, values.rows(0, scores.columns), accumulates: true)))
+    let products =
+      read.map { ($0, matrix.all) } + values.parts.map { (left, $0.rows(0, scores.columns)) }
+    for (place, (left, right)) in products.enumerated() {
+      b.add(.multiply(Multiply(output.all, left, right, accumulates: place > 0)))
+    }
     let start = walk.start + row
     if let skip = form.skip {
       let added = b.tile("skip_panel", rows, V, "what goes past the state")

@@ -90,6 +90,20 @@ static void check_layout(void) {
       if (back[i * 96 + j] != rows[i * 96 + j]) FAIL("sl_transpose_words to rows: (%d, %d)", i, j);
 }
 
+static void check_zip(int columns) {
+  static uint16_t rows[64 * 96], pairs[32 * 192];
+  for (int i = 0; i < 64 * 96; ++i) rows[i] = (uint16_t)next_random(1 << 15);
+  for (int i = 0; i < 32 * 192; ++i) pairs[i] = 0xabcd;
+  sl_zip_rows(64, columns, pairs, 192, rows, 96);
+  for (int i = 0; i < 64; ++i)
+    for (int j = 0; j < 96; ++j) {
+      const uint16_t got = pairs[i / 2 * 192 + 2 * j + i % 2];
+      // Whole vectors of pairs are written.
+      const uint16_t want = j < (columns + 15) / 16 * 16 ? rows[i * 96 + j] : 0xabcd;
+      if (got != want) FAIL("sl_zip_rows, %d columns: (%d, %d)", columns, i, j);
+    }
+}
+
 static void check_stores(int columns, int streams, int offset) {
   static float tile[5 * 96];
   static uint16_t memory[5 * 128 + 64] __attribute__((aligned(64)));
@@ -137,6 +151,9 @@ int main(void) {
   PRODUCTS(128, 100, 144, 3, 1, 0);
   PRODUCTS(8, 2, 5, 1, 0, 0);
   check_layout();
+  check_zip(96);
+  check_zip(40);
+  check_zip(70);
   for (int streams = 0; streams < 2; ++streams) {
     check_stores(96, streams, 0);
     check_stores(64, streams, 2);

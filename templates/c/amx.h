@@ -151,5 +151,26 @@ SL_INLINE void sl_transpose_words(
   sl_transpose_tile(rows, words, (float *)t, t_row / 2, (const float *)x, x_row / 2);
 }
 
+// Rows 2p and 2p + 1 of a bf16 matrix, interleaved; padding of x's rows to 32 and an
+// odd last row's neighbour are read, and hold zeros.
+SL_INLINE void sl_zip_rows(
+    const int rows, const int columns, uint16_t *t, int64_t t_row, const uint16_t *x,
+    int64_t x_row) {
+  const __m512i near = _mm512_set_epi32(
+      0x002f000f, 0x002e000e, 0x002d000d, 0x002c000c, 0x002b000b, 0x002a000a, 0x00290009,
+      0x00280008, 0x00270007, 0x00260006, 0x00250005, 0x00240004, 0x00230003, 0x00220002,
+      0x00210001, 0x00200000);
+  const __m512i far = _mm512_add_epi16(near, _mm512_set1_epi16(16));
+  for (int64_t i = 0; i < rows; i += 2)
+    for (int64_t j = 0; j < columns; j += 32) {
+      const __m512i even = _mm512_loadu_si512(x + i * x_row + j);
+      const __m512i odd = _mm512_loadu_si512(x + (i + 1) * x_row + j);
+      uint16_t *place = t + i / 2 * t_row + 2 * j;
+      _mm512_storeu_si512(place, _mm512_permutex2var_epi16(even, near, odd));
+      if (j + 16 < columns)
+        _mm512_storeu_si512(place + 32, _mm512_permutex2var_epi16(even, far, odd));
+    }
+}
+
 #pragma GCC diagnostic pop
 #endif
