@@ -3,7 +3,7 @@
 /// They are compiled into the program, so that a moved binary needs no folder beside it.
 public enum Templates {
   /// The vocabularies: what each word is on a machine.
-  public static let vocabularies = ["generic.h", "avx2.h", "avx512.h", "neon.h"]
+  public static let vocabularies = ["generic.h", "avx2.h", "avx512.h", "neon.h", "amx.h"]
 
   /// The text of a template by its file name; nil when there is none.
   public static func text(_ name: String) -> String? {
@@ -30,6 +30,7 @@ public enum Templates {
     case "generic.h": PackageResources.generic_h
     case "avx2.h": PackageResources.avx2_h
     case "avx512.h": PackageResources.avx512_h
+    case "amx.h": PackageResources.amx_h
     case "neon.h": PackageResources.neon_h
     case "common.h": PackageResources.common_h
     case "tiles.h": PackageResources.tiles_h

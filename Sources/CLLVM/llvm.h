@@ -72,4 +72,18 @@ size_t LLVMDisasmInstruction(
     char *text, size_t capacity);
 void LLVMDisasmDispose(LLVMDisasmContextRef disassembler);
 
+// Whether the operating system lets this process use AMX's registers: LLVM knows
+// only that the processor has them. arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+// has no prototype in C's headers, and asking again changes nothing.
+static inline int sluice_matrix_permitted(void) {
+#if defined(__x86_64__) && defined(__linux__)
+  long result = 158;
+  register long request __asm__("rdi") = 0x1023, feature __asm__("rsi") = 18;
+  __asm__ volatile("syscall" : "+a"(result) : "r"(request), "r"(feature) : "rcx", "r11", "memory");
+  return result == 0;
+#else
+  return 0;
+#endif
+}
+
 #endif

@@ -28,7 +28,7 @@ struct KernelChoices: ParsableArguments {
   var length: Int = 2048
   @Option(help: "Elements of q, k, v and o: f32, bf16 or f16 (default f32).") var dtype: String?
   @Option(help: "Elements of the gates: f32, bf16 or f16.") var gateDtype: String = "f32"
-  @Option(help: "native, generic, avx2, avx512, avx512bf16 or neon (default native).")
+  @Option(help: "native, generic, avx2, avx512, avx512bf16, amx or neon (default native).")
   var target: String?
   @Option(help: "The paper's layers: gla-340m (4 heads, K 128, V 256) or gla-1.3b (K 256, V 512).")
   var preset: String?

@@ -4,6 +4,8 @@ import Recurrences
 struct CExpression {
   /// Whether lanes of a vector are meant, or one float.
   var isVector: Bool
+  /// The word for vectors' quotients.
+  var quotient = "sl_div"
   /// What each operand's value is called.
   var read: (String) -> String
 
@@ -71,7 +73,7 @@ struct CExpression {
     case .add: return "sl_add(\(x), \(y))"
     case .subtract: return "sl_sub(\(x), \(y))"
     case .multiply: return "sl_mul(\(x), \(y))"
-    case .divide: return "sl_div(\(x), \(y))"
+    case .divide: return "\(quotient)(\(x), \(y))"
     case .maximum: return "sl_max(\(x), \(y))"
     case .minimum: return "sl_min(\(x), \(y))"
     }

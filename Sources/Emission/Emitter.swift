@@ -50,7 +50,11 @@ public enum Emitter {
     let interface = Interface(manifest: manifest)
     let command = name.command
     let layouts = program.phases.map { ScratchLayout($0, specification.target) }
-    let entry = EntryEmitter(program: program, manifest: manifest, layouts: layouts)
+    let usesMatrixUnit = zip(program.phases, layouts).contains {
+      MatrixUnit.isUsed(by: $0, specification.target, $1)
+    }
+    let entry = EntryEmitter(
+      program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit)
     var parts = [
       preamble(specification, plan, name: name, command: command),
       try vocabulary(specification.target),
@@ -97,7 +101,8 @@ public enum Emitter {
   /// The words of the machine, pasted: the source stands alone.
   private static func vocabulary(_ target: Target) throws(SluiceError) -> String {
     var texts: [String] = []
-    for name in [target.vocabulary, "common.h", "tiles.h"] {
+    let names = [target.vocabulary, "common.h", "tiles.h", target.matrixVocabulary]
+    for name in names.compactMap({ $0 }) {
       guard let text = Templates.text(name) else {
         throw SluiceError(.internal, "The vocabulary '\(name)' is not part of this build.")
       }

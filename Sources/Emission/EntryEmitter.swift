@@ -6,6 +6,7 @@ struct EntryEmitter {
   let program: TileProgram
   let manifest: KernelManifest
   let layouts: [ScratchLayout]
+  let usesMatrixUnit: Bool
 
   private var kernel: String { manifest.name }
   private var segments: [Tensor] { program.tensors.filter { $0.kind == .segment } }
@@ -164,6 +165,7 @@ struct EntryEmitter {
     ) { out in
       out.line("char *scratch = (char *)args->workspace + thread * scratch_bytes;")
       out.line("const uint64_t mode = sl_flush_denormals_begin();")
+      if usesMatrixUnit { out.line("sl_matrix_begin();") }
       for (index, phase) in program.phases.enumerated() {
         out.line(
           index == 0
@@ -187,6 +189,7 @@ struct EntryEmitter {
         ])
       }
       out.line("sl_stream_end();")
+      if usesMatrixUnit { out.line("sl_matrix_end();") }
       out.line("(void)is_team;")
       out.line("sl_flush_denormals_end(mode);")
     }
@@ -198,6 +201,9 @@ struct EntryEmitter {
         "int32_t problem = check_sizes(args);",
         "if (!problem) problem = check_pointers(args);",
         "if (problem) return problem;",
+      ])
+      if usesMatrixUnit { out.line("if (!sl_matrix_permitted()) return 8;") }
+      out.lines([
         "#ifdef _OPENMP",
         "const int64_t threads = threads_of(args);",
         "if (threads > 1) {",

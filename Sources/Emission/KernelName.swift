@@ -76,8 +76,8 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   }
 
   private static let spellings = [
-    "register-recurrent": "register", "chunk-fused": "fused", "segmented": "seg",
-    "token-recurrent": "token",
+    "register-recurrent": "register", "chunk-fused": "fused", "matrix-fused": "matrix",
+    "segmented": "seg", "token-recurrent": "token",
   ]
 
   /// A schedule without a spelling of its own is written without hyphens.

@@ -6,7 +6,8 @@ extension PhaseEmitter {
   mutating func write(_ map: Map) {
     if layoutOf(map.target) == .pairs {
       guard let first = map.operands.values.first, case .tile(let source, _) = first else { return }
-      out.call("sl_to_pairs", size(map.target) + operand(map.target) + operand(source))
+      let word = typeOf(source) == .bf16 ? "sl_zip_rows" : "sl_to_pairs"
+      out.call(word, size(map.target) + operand(map.target) + operand(source))
       return
     }
     if !map.operands.isEmpty {
@@ -39,7 +40,7 @@ extension PhaseEmitter {
   }
 
   /// The map as mathematics, in which a tensor bears the name of its pointer.
-  private func written(_ map: Map) -> Expression {
+  func written(_ map: Map) -> Expression {
     var expression = map.expression
     for (name, operand) in map.operands {
       switch operand {
@@ -142,7 +143,7 @@ extension PhaseEmitter {
   }
 
   /// Where a row of a view begins.
-  private func at(_ view: TileView, _ row: String) -> String {
+  func at(_ view: TileView, _ row: String) -> String {
     guard row != "0", view.rows > 1 else { return address(view) }
     let stride = strideOf(view)
     return "\(address(view)) + \(stride == 1 ? row : "\(row) * \(stride)")"
@@ -155,7 +156,7 @@ extension PhaseEmitter {
   }
 
   /// What an operand needs before a row's columns are run over.
-  private func setup(_ operand: Map.Operand, _ name: String, _ row: String) -> String? {
+  func setup(_ operand: Map.Operand, _ name: String, _ row: String) -> String? {
     switch operand {
     case .tile(let view, .overColumns):
       return "const sl_f32 \(name)_all = sl_set(\(entry(view, row)));"
@@ -177,7 +178,7 @@ extension PhaseEmitter {
     }
   }
 
-  private func vector(
+  func vector(
     _ operand: Map.Operand, _ name: String, _ row: String, _ column: String, _ count: String?
   ) -> String {
     func load(_ place: String, _ type: ElementType, _ count: String?) -> String {
@@ -186,8 +187,8 @@ extension PhaseEmitter {
       return count.map { "\(word)_n(\(at), \($0))" } ?? "\(word)(\(at))"
     }
     switch operand {
-    case .tile(let view, .none): return load(at(view, row), .f32, nil)
-    case .tile(let view, .overRows): return load(address(view), .f32, nil)
+    case .tile(let view, .none): return load(at(view, row), typeOf(view), nil)
+    case .tile(let view, .overRows): return load(address(view), typeOf(view), nil)
     case .tile, .scale: return "\(name)_all"
     case .tokens(let slice):
       let tensor = program.tensor(slice.tensor)!

@@ -18,10 +18,7 @@ extension PhaseEmitter {
     case .fold(let fold): write(fold)
     case .multiply(let product): write(product)
     case .transpose(let transpose):
-      let word = layoutOf(transpose.target) == .pairs ? "sl_transpose_pairs" : "sl_transpose_tile"
-      out.call(
-        word,
-        size(transpose.source) + operand(transpose.target) + operand(transpose.source))
+      write(transpose)
     case .decayMatrix(let matrix):
       out.call(
         "sl_decay_matrix",
@@ -55,6 +52,21 @@ extension PhaseEmitter {
         [String(scan.target.rows)] + flags + [address(scan.target), address(scan.source)])
     } else {
       out.call("sl_scan", size(scan.target) + flags + operand(scan.target) + operand(scan.source))
+    }
+  }
+
+  private mutating func write(_ transpose: Transpose) {
+    let source = transpose.source
+    let operands = operand(transpose.target) + operand(source)
+    if typeOf(source) == .bf16 {
+      // Two numbers that lie side by side move as one word.
+      let words =
+        layoutOf(source) == .pairs
+        ? [source.rows / 2, source.columns] : [source.rows, (source.columns + 1) / 2]
+      out.call("sl_transpose_words", words.map(String.init) + operands)
+    } else {
+      let word = layoutOf(transpose.target) == .pairs ? "sl_transpose_pairs" : "sl_transpose_tile"
+      out.call(word, size(source) + operands)
     }
   }
 
@@ -100,11 +112,7 @@ extension PhaseEmitter {
     let step = isPairs ? "2" : "1"
     let leftOperand =
       [address(left)] + (product.leftIsTransposed ? [step, stride] : [stride, step])
-    let before =
-      product.accumulates
-      ? "(sl_before){1, \(self.factor(product.rowScale)), \(self.factor(product.columnScale))}"
-      : "(sl_before){0}"
-    let tail = [c(product.depth), before]
+    let tail = [c(product.depth), before(product)]
     if layoutOf(product.target) == .column {
       out.call(
         "sl_multiply_column",
@@ -122,6 +130,13 @@ extension PhaseEmitter {
   /// A factor's two rows as C.
   private func factor(_ factor: Factor?) -> String {
     "{\(factor.map { address($0.slope) } ?? "NULL"), \(factor?.base.map(address) ?? "NULL")}"
+  }
+
+  /// What happens to a product's target before it is added to.
+  func before(_ product: Multiply) -> String {
+    product.accumulates
+      ? "(sl_before){1, \(self.factor(product.rowScale)), \(self.factor(product.columnScale))}"
+      : "(sl_before){0}"
   }
 
   /// Rows and vectors of a product whose sums, one row of the right operand and one number of the
@@ -242,19 +257,20 @@ extension PhaseEmitter {
   private mutating func write(_ store: StoreTokens) {
     let tensor = program.tensor(store.target.tensor)!
     let slice = store.target
+    let isWide = usesMatrixUnit && tensor.type == .bf16
+    let streams = store.streams ? "streams" : "0"
     out.call(
-      "sl_store_rows_\(tensor.type.rawValue)",
+      isWide ? "sl_matrix_store_rows" : "sl_store_rows_\(tensor.type.rawValue)",
       [
         remaining(slice.start, slice.rows), String(slice.columns), tokenAddress(slice),
         "\(slice.tensor)_token",
-      ] + operand(store.source) + [
-        valid(slice.column, slice.columns), store.streams ? "streams" : "0",
-      ])
+      ] + operand(store.source) + [valid(slice.column, slice.columns), streams])
   }
 
   // MARK: Places
 
   func strideOf(_ view: TileView) -> Int { layout.places[view.tile]!.stride }
+  func typeOf(_ view: TileView) -> ElementType { layout.places[view.tile]!.tile.type }
   func layoutOf(_ view: TileView) -> Tile.Layout { layout.places[view.tile]!.tile.layout }
   func flag(_ value: Bool) -> String { value ? "1" : "0" }
   func size(_ view: TileView) -> [String] { [String(view.rows), String(view.columns)] }

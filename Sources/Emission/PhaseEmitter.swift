@@ -9,6 +9,7 @@ struct PhaseEmitter {
   let target: Target
   let kernel: String
   let layout: ScratchLayout
+  let usesMatrixUnit: Bool
   var out = CWriter(depth: 1)
 
   init(program: TileProgram, phase: TileProgram.Phase, target: Target, kernel: String) {
@@ -17,6 +18,7 @@ struct PhaseEmitter {
     self.target = target
     self.kernel = kernel
     layout = ScratchLayout(phase, target)
+    usesMatrixUnit = MatrixUnit.isUsed(by: phase, target, layout)
   }
 
   /// The function's text, its comment included.
@@ -43,7 +45,19 @@ struct PhaseEmitter {
   }
 
   mutating func write(_ body: [Statement]) {
-    for statement in body {
+    var rest = body[...]
+    while let statement = rest.first {
+      if let run = RowRun(rest, self) {
+        write(run)
+        rest = rest.dropFirst(run.operations.count)
+        continue
+      }
+      if let sum = MatrixSum(rest, self) {
+        write(sum)
+        rest = rest.dropFirst(sum.products.count)
+        continue
+      }
+      rest = rest.dropFirst()
       switch statement {
       case .note(let text): out.comment(text)
       case .operation(let operation): write(operation)

@@ -21,7 +21,12 @@ struct ScratchLayout {
 
   init(_ phase: TileProgram.Phase, _ target: Target) {
     let lanes = target.lanes
-    func whole(_ count: Int) -> Int { (count + lanes - 1) / lanes * lanes }
+    func whole(_ count: Int, of unit: Int? = nil) -> Int {
+      let unit = unit ?? lanes
+      return (count + unit - 1) / unit * unit
+    }
+    // A matrix register takes two vectors' worth of what is summed.
+    let depth = target.hasMatrixUnit ? 2 * lanes : lanes
     for tile in phase.tiles {
       let elements: Int
       var stride: Int
@@ -30,9 +35,9 @@ struct ScratchLayout {
         elements = whole(tile.rows)
       } else if tile.layout == .pairs {
         stride = 2 * whole(tile.columns)
-        elements = whole(tile.rows) / 2 * stride
+        elements = whole(tile.rows, of: depth) / 2 * stride
       } else {
-        stride = whole(tile.columns)
+        stride = whole(tile.columns, of: tile.type == .f32 ? lanes : depth)
         elements = (tile.rows == 1 ? 1 : whole(tile.rows)) * stride
       }
       places[tile.name] = Place(tile: tile, offset: bytes, stride: stride)

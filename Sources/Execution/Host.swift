@@ -29,8 +29,9 @@ public struct Host: Hashable, Codable, Sendable {
 
   /// Asks LLVM for the processor and its features, and the kernel for cores and caches.
   public static func detect() -> Host {
-    let features = take(LLVMGetHostCPUFeatures()).split(separator: ",")
+    var features = take(LLVMGetHostCPUFeatures()).split(separator: ",")
       .filter { $0.hasPrefix("+") }.map { String($0.dropFirst()) }
+    if sluice_matrix_permitted() == 0 { features.removeAll { $0.hasPrefix("amx") } }
     return Host(
       cpuName: take(LLVMGetHostCPUName()), architecture: .host, features: Set(features),
       cores: usableProcessors,

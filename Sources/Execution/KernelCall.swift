@@ -130,6 +130,7 @@ public struct KernelCall: Sendable {
       case 4: "cu_seqlens does not rise from 0 to the number of tokens, or the batch is not 1"
       case 5: "the workspace is too small"
       case 6: "a pointer is not aligned"
+      case 8: "the operating system does not let this process use the matrix tiles"
       case 7: "the layout or the number of threads is unknown or negative"
       default: "the library does not say why"
       }

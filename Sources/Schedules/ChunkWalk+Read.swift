@@ -37,7 +37,7 @@ extension ChunkWalk {
 
   /// Queries decayed from the start of their sub-block on; they decay further as the walk over
   /// earlier sub-blocks goes back.
-  private func operandQuery(_ b: inout ProgramBuilder) -> Tile {
+  func operandQuery(_ b: inout ProgramBuilder) -> Tile {
     b.tile("qE", chunk, specification.key, "queries under the decay since their sub-block's start")
   }
 
@@ -80,7 +80,7 @@ extension ChunkWalk {
   }
 
   /// Row r of the score matrix in pieces: exact on the diagonal, products to the left of it.
-  private func blockScores(
+  func blockScores(
     _ query: Tile, _ operands: ChunkOperands, _ scores: Tile, _ present: Tile?,
     _ b: inout ProgramBuilder
   ) {

@@ -205,7 +205,7 @@ extension ChunkWalk {
   }
 
   /// What the whole chunk leaves of the state.
-  private func chunkDecay(
+  func chunkDecay(
     _ name: String, _ decay: Tile, _ taken: Tile, _ columns: Int, _ b: inout ProgramBuilder
   ) -> Factor {
     let isColumn = decay.columns == 1
@@ -230,7 +230,7 @@ extension ChunkWalk {
   }
 
   /// Decays sub-blocks from their own end to the chunk's, last to first.
-  private func carryToEnd(
+  func carryToEnd(
     _ tile: Tile, _ totals: Tile, running: String, _ b: inout ProgramBuilder
   ) {
     if blocks == 1 { return }

@@ -60,10 +60,11 @@ struct ProgramBuilder {
   ///   - factor: a tile that multiplies the map, or a column of one number a row.
   ///   - complement: gets one minus the map.
   ///   - fill: what rows past the end of the sequence hold.
+  ///   - tiles: inputs of the expression that are tiles, by name.
   mutating func map(
     _ target: TileView, _ expression: Expression,
     times factor: (tile: TileView, isColumn: Bool)? = nil, complement: TileView? = nil,
-    tokens start: Index, fill: Double
+    tokens start: Index, fill: Double, tiles: [String: TileView] = [:]
   ) {
     let rows = target.rows
     var lowered = hoistingSums(expression, rows: rows, tokens: start)
@@ -72,6 +73,7 @@ struct ProgramBuilder {
       lowered.operands[tile.tile] = .tile(tile, isColumn ? .overColumns : .none)
     }
     var operands = lowered.operands
+    for (name, tile) in tiles { operands[name] = .tile(tile, .none) }
     for name in lowered.expression.inputNames where operands[name] == nil {
       operands[name] = operand(name, tokens: start, rows: rows)
     }

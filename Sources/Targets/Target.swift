@@ -13,6 +13,9 @@ public struct Target: Hashable, Codable, Sendable {
   /// How many multiplications of bf16 pairs the machine does in the time of one in f32: two where
   /// `vdpbf16ps` runs as often as a multiply-add, one where it has half the units.
   public var bfloat16ProductRate: Double
+  /// The header with the words of a matrix unit for bf16 (tiles of 16 x 32 by 32 x 16, sums in f32),
+  /// pasted after the tile words; nil without one.
+  public var matrixVocabulary: String?
   /// Bytes of first-level data cache and second-level cache of one core.
   public var firstLevelCache: Int
   public var secondLevelCache: Int
@@ -24,7 +27,7 @@ public struct Target: Hashable, Codable, Sendable {
   public init(
     name: String, vocabulary: String, lanes: Int, vectorRegisters: Int,
     hasBFloat16Products: Bool = false, bfloat16ProductRate: Double = 2,
-    firstLevelCache: Int = 32 << 10,
+    matrixVocabulary: String? = nil, firstLevelCache: Int = 32 << 10,
     secondLevelCache: Int = 512 << 10, compilerArguments: [String], emulator: [String] = []
   ) {
     self.name = name
@@ -33,6 +36,7 @@ public struct Target: Hashable, Codable, Sendable {
     self.vectorRegisters = vectorRegisters
     self.hasBFloat16Products = hasBFloat16Products
     self.bfloat16ProductRate = bfloat16ProductRate
+    self.matrixVocabulary = matrixVocabulary
     self.firstLevelCache = firstLevelCache
     self.secondLevelCache = secondLevelCache
     self.compilerArguments = compilerArguments
@@ -61,6 +65,9 @@ extension Target {
     default: .x86
     }
   }
+
+  /// Whether the machine has a matrix unit for bf16.
+  public var hasMatrixUnit: Bool { matrixVocabulary != nil }
 
   /// Whether the code is compiled for another machine than the one that compiles it.
   public var isCross: Bool { !emulator.isEmpty }

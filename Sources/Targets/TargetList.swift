@@ -5,6 +5,7 @@ extension Target {
     .avx2,
     .avx512,
     .avx512bf16,
+    .amx,
     .neon,
   ]
 

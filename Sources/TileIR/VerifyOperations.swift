@@ -33,11 +33,7 @@ extension Verifier {
       }
     case .fold(let fold): check(fold)
     case .transpose(let transpose):
-      check(transpose.source)
-      require(
-        transpose.target, is: (transpose.source.columns, transpose.source.rows), "the target")
-      requirePlain(transpose.source)
-      requireWholeRows(transpose.source)
+      check(transpose)
     case .multiply(let product): check(product)
     case .decayMatrix(let matrix):
       check(matrix.target)
@@ -125,6 +121,23 @@ extension Verifier {
     }
   }
 
+  private mutating func check(_ transpose: Transpose) {
+    let (target, source) = (transpose.target, transpose.source)
+    check(source)
+    require(target, is: (source.columns, source.rows), "the target")
+    requireWholeRows(source)
+    guard type(source) == .bf16 else {
+      requirePlain(source)
+      require(
+        type(target) == .f32 || layout(target) == .pairs,
+        "\(target) in bf16 must be interleaved.")
+      return
+    }
+    require(
+      type(target) == .bf16 && (layout(source) == .pairs) != (layout(target) == .pairs),
+      "A transpose of bf16 goes from rows to pairs or back, and \(source) to \(target) does not.")
+  }
+
   private mutating func check(_ map: Map) {
     check(map.target)
     if let complement = map.complement {
@@ -166,7 +179,10 @@ extension Verifier {
           program.tensor(name)?.kind == .parameter, "'\(name)' is no parameter of the program.")
       case .scale: break
       }
-      if case .tile(let view, _) = operand { requirePlain(view) }
+      if case .tile(let view, let how) = operand {
+        if how == .none, type(view) == .bf16, layout(view) == .rows { continue }
+        requirePlain(view)
+      }
     }
   }
 

@@ -131,4 +131,27 @@ struct DerivationTests {
       }
     }
   }
+
+  @Test("Programs for a matrix unit mean the same in Double")
+  func matrixUnit() throws {
+    var count = 0
+    for recurrence in Recurrence.variants {
+      let specification = try Self.specification(
+        recurrence, key: 10, value: 7, type: .bf16, target: .amx)
+      let schedule = try #require(Schedules.named("matrix-fused"))
+      for (chunk, subBlock) in [(32, 16), (64, 32)] {
+        let plan = Plan(
+          schedule: schedule.name, chunk: chunk, subBlock: subBlock, keyTile: 10, valueTile: 4,
+          products: .bf16)
+        guard schedule.obstacle(to: specification) == nil,
+          schedule.objections(to: plan, for: specification).isEmpty
+        else { continue }
+        count += 1
+        for finding in try checkDerivation(specification, plan, seed: Self.seed) {
+          #expect(finding.passed, "\(label(specification, plan)), seed \(Self.seed): \(finding)")
+        }
+      }
+    }
+    #expect(count >= 10, "no plan applied")
+  }
 }

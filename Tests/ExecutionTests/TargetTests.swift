@@ -9,7 +9,7 @@ import Testing
       #expect(try Target.named(target.name) == target)
       #expect(target.vectorRegisters >= 16 && target.lanes >= 4)
     }
-    #expect(Target.all.map(\.name) == ["generic", "avx2", "avx512", "avx512bf16", "neon"])
+    #expect(Target.all.map(\.name) == ["generic", "avx2", "avx512", "avx512bf16", "amx", "neon"])
   }
 
   @Test func anUnknownNameIsAnsweredWithTheList() {
@@ -18,7 +18,7 @@ import Testing
     } throws: { error in
       let error = error as? SluiceError
       return error?.kind == .usage && error!.message.contains("sse9")
-        && error!.message.contains("native, generic, avx2, avx512, avx512bf16, neon")
+        && error!.message.contains("native, generic, avx2, avx512, avx512bf16, amx, neon")
     }
   }
 
@@ -31,6 +31,13 @@ import Testing
     (
       ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16"],
       "avx512bf16"
+    ),
+    (
+      [
+        "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512bf16",
+        "amx-tile", "amx-bf16",
+      ],
+      "amx"
     ),
   ])
   func nativeIsTheBestThatTheFeaturesAllow(features: [String], name: String) throws {

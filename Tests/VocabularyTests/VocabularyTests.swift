@@ -88,6 +88,31 @@ struct VocabularyTests {
     #expect(checked.text.contains("sl_exp2"), "\(checked.text)")
   }
 
+  @Test("Every word of the matrix unit means what its scalar meaning says")
+  func matrixWords() async throws {
+    guard Self.host == "x86_64" else { try Test.cancel("this machine is \(Self.host)") }
+    let folder = FileManager.default.temporaryDirectory
+      .appending(path: "vocabulary-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let program = folder.appending(path: "matrix_test").path
+    let compiled = try await Self.run(
+      [Self.compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off"]
+        + VocabularyTarget.avx512
+        + ["-mf16c", "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-I", Self.templates.path]
+        + [Self.tests.appending(path: "matrix_test.c").path, "-lm", "-o", program])
+    try #require(compiled.succeeded, "\(compiled.text)")
+    let missing = (VocabularyTarget.avx512Features + ["avx512_bf16", "amx_tile", "amx_bf16"])
+      .filter { !Self.cpuFeatures.contains($0) }
+    guard missing.isEmpty else {
+      try Test.cancel("this CPU lacks \(missing.joined(separator: ", "))")
+    }
+    let checked = try await Self.run([program])
+    if checked.text.contains("does not grant") { try Test.cancel("\(checked.text)") }
+    #expect(checked.succeeded, "\(checked.text)")
+    #expect(checked.text.contains("sl_multiply_matrix"), "\(checked.text)")
+  }
+
   @Test("The runner compiles without warnings", arguments: [[], ["-fsanitize=undefined"]])
   func runnerCompiles(flags: [String]) async throws {
     let compiled = try await Self.run(

@@ -53,6 +53,10 @@ _CPU_FLAGS = {
     "avx2": ("avx2", "fma", "f16c"),
     "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "fma", "f16c"),
     "avx512bf16": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16", "fma", "f16c"),
+    "amx": (
+        "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16", "fma", "f16c", "amx_tile",
+        "amx_bf16",
+    ),
 }
 
 _CODES = {
@@ -63,6 +67,7 @@ _CODES = {
     5: "the workspace is too small",
     6: "a pointer is not aligned",
     7: "the layout or the number of threads is unknown or negative",
+    8: "the operating system does not let this process use the matrix tiles",
 }
 
 

@@ -1,0 +1,50 @@
+"""A package that `sluice build` makes for the problem."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from problem import Inputs, Problem, TYPES, aligned
+from timing import Call
+
+from . import NotMeasured
+
+NAME = "sluice"
+
+
+def package(problem: Problem, sluice: Path, build: Path) -> Path:
+    """Builds the package for this machine and returns its folder."""
+    recurrence = "simple-gla" if problem.gate == "scalar" else "gla"
+    name = f"{recurrence}_k{problem.key}_v{problem.value}_{problem.element}".replace("-", "_")
+    folder = build / "packages" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(sluice), "build", recurrence, "--key-dim", str(problem.key), "--value-dim"]
+    command += [str(problem.value), "--dtype", problem.element, "--gate-dtype", "f32"]
+    command += ["--target", "native", "-o", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"`{' '.join(command)}` failed:\n{done.stderr}")
+    return folder
+
+
+def prepare(problem: Problem, x: Inputs, threads: int, build: Path) -> Call:
+    recurrence = "simple_gla" if problem.gate == "scalar" else "gla"
+    folder = build / "packages"
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    name = f"{recurrence}_k{problem.key}_v{problem.value}_{problem.element}"
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise NotMeasured(str(error)) from None
+    out = aligned(np.zeros((*x.q.shape[:3], problem.value), TYPES[problem.element]))
+
+    def call():
+        return module.forward(*x, output_final_state=True, threads=threads, out=out)
+
+    return call

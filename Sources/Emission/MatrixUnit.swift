@@ -1,0 +1,95 @@
+import Targets
+import TileIR
+
+/// Which products go to a target's matrix unit.
+enum MatrixUnit {
+  /// Rows and columns of a register of sums; a register of operands is twice as deep.
+  static let size = 16
+
+  /// Whether the unit multiplies these operands: bf16, the left one in rows and the right one in
+  /// pairs, in views that fill whole registers or reach to their tiles' padding.
+  static func takes(_ product: Multiply, _ target: Target, _ layout: ScratchLayout) -> Bool {
+    guard target.hasMatrixUnit, !product.leftIsTransposed,
+      let left = layout.places[product.left.tile]?.tile, left.type == .bf16, left.layout == .rows,
+      let right = layout.places[product.right.tile]?.tile, right.layout == .pairs,
+      let sums = layout.places[product.target.tile]?.tile
+    else { return false }
+    return fits(product.target.row, product.target.rows, sums.rows, size)
+      && fits(product.target.column, product.target.columns, sums.columns, size)
+      && fits(product.left.row, product.left.rows, left.rows, size)
+      && fits(product.left.column, product.left.columns, left.columns, 2 * size)
+      && fits(product.right.row, product.right.rows, right.rows, 2 * size)
+      && fits(product.right.column, product.right.columns, right.columns, size)
+      && product.depth.isWhole(2 * size, upTo: product.right.rows)
+  }
+
+  /// Whether a program has such a product.
+  static func isUsed(by phase: TileProgram.Phase, _ target: Target, _ layout: ScratchLayout) -> Bool
+  {
+    func visit(_ body: [Statement]) -> Bool {
+      body.contains { statement in
+        switch statement {
+        case .operation(.multiply(let product)): takes(product, target, layout)
+        case .operation, .note: false
+        case .loop(_, let inner), .firstValueTile(let inner): visit(inner)
+        case .when(_, let inner, let otherwise): visit(inner) || visit(otherwise)
+        }
+      }
+    }
+    return target.hasMatrixUnit && visit(phase.body)
+  }
+
+  /// Whether a view begins with a register, and ends with one or with its tile.
+  private static func fits(_ start: Index, _ count: Int, _ whole: Int, _ unit: Int) -> Bool {
+    start.isWhole(unit, upTo: 0) && (count % unit == 0 || start == 0 && count == whole)
+  }
+}
+
+/// Consecutive products for the matrix unit that add to one target: their sum stays in its registers.
+struct MatrixSum {
+  var products: [Multiply] = []
+
+  /// The sum that begins with the first of these statements; nil when it is no such product.
+  init?(_ body: ArraySlice<Statement>, _ emitter: PhaseEmitter) {
+    for statement in body {
+      guard case .operation(.multiply(let product)) = statement,
+        MatrixUnit.takes(product, emitter.target, emitter.layout),
+        products.isEmpty || isContinued(by: product)
+      else { break }
+      products.append(product)
+    }
+    if products.isEmpty { return nil }
+  }
+
+  private func isContinued(by product: Multiply) -> Bool {
+    product.target == products[0].target && product.accumulates && product.rowScale == nil
+      && product.columnScale == nil
+  }
+}
+
+extension PhaseEmitter {
+  mutating func write(_ sum: MatrixSum) {
+    let first = sum.products[0]
+    let lines = sum.products.map { product in
+      let operands = operand(product.left) + operand(product.right) + [c(product.depth)]
+      return "  {\(operands.joined(separator: ", "))},"
+    }
+    var writer = CWriter()
+    writer.line("const sl_matrix_term terms[] = {")
+    writer.lines(lines)
+    writer.line("};")
+    writer.call(
+      "sl_multiply_matrix",
+      size(first.target) + [String(sum.products.count)] + operand(first.target)
+        + ["terms", before(first)])
+    out.block("") { $0.lines(writer.lines) }
+  }
+}
+
+extension Index {
+  /// Whether every value is a multiple of `unit`, or the index is the constant `end`.
+  fileprivate func isWhole(_ unit: Int, upTo end: Int) -> Bool {
+    if terms.isEmpty, constant == end { return true }
+    return constant % unit == 0 && terms.allSatisfy { $0.factor % unit == 0 }
+  }
+}

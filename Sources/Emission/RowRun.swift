@@ -1,0 +1,205 @@
+import Recurrences
+import TileIR
+
+/// Consecutive maps and forward scans over the same rows and columns, as one loop: what one writes the
+/// next finds in a register, and memory is asked for rows of the next chunk all the while. Where a
+/// matrix unit does the products, this is most of what is left to do.
+struct RowRun {
+  var operations: [TileIR.Operation]
+  let rows: Int
+  let columns: Int
+  /// The token of the first row; nil where no row stands for a token.
+  private(set) var start: Index?
+
+  /// The run that begins with the first of these statements; nil when there is none, or one map
+  /// that reads no tokens.
+  init?(_ body: ArraySlice<Statement>, _ emitter: PhaseEmitter) {
+    guard emitter.usesMatrixUnit, let first = body.first.flatMap(RowRun.target),
+      first.columns > 1
+    else { return nil }
+    (rows, columns) = (first.rows, first.columns)
+    operations = []
+    for statement in body {
+      guard case .operation(let operation) = statement, fits(operation, emitter) else { break }
+      operations.append(operation)
+    }
+    if operations.isEmpty || operations.count == 1 && !hasTail { return nil }
+  }
+
+  /// How many rows ahead memory is asked: enough for its latency, and few enough to stay in the cache.
+  static let ahead = 8
+
+  private static func target(_ statement: Statement) -> TileView? {
+    switch statement {
+    case .operation(.map(let map)): map.target
+    case .operation(.scan(let scan)): scan.target
+    default: nil
+    }
+  }
+
+  private mutating func fits(_ operation: TileIR.Operation, _ emitter: PhaseEmitter) -> Bool {
+    func isWhole(_ view: TileView) -> Bool {
+      view.column == 0 && view.rows == rows && view.columns == columns
+        && emitter.layoutOf(view) == .rows
+    }
+    switch operation {
+    case .map(let map):
+      guard isWhole(map.target), map.complement == nil, !map.operands.isEmpty,
+        !writes(map.target.tile)
+      else {
+        return false
+      }
+      if let tail = map.tail {
+        if let start, start != tail.start { return false }
+        start = tail.start
+      }
+      return map.operands.values.allSatisfy {
+        guard case .tile(let view, let how) = $0 else { return true }
+        return how == .none ? isWhole(view) : !writes(view.tile)
+      }
+    case .scan(let scan): return !scan.backward && isWhole(scan.target) && isWhole(scan.source)
+    default: return false
+    }
+  }
+
+  private func writes(_ tile: String) -> Bool {
+    operations.contains { RowRun.target(.operation($0))?.tile == tile }
+  }
+
+  var hasTail: Bool { start != nil }
+
+  /// Whether the operation at `place` divides by what a scan of the run multiplies up.
+  func dividesByProduct(_ map: Map) -> Bool {
+    guard case .binary(.divide, _, .input(let name, _)) = map.expression else { return false }
+    return operations.contains {
+      if case .scan(let scan) = $0 { scan.target.tile == name } else { false }
+    }
+  }
+}
+
+extension PhaseEmitter {
+  /// One loop over the rows that tokens fill, one over those past the sequence's end.
+  mutating func write(_ run: RowRun) {
+    for operation in run.operations {
+      switch operation {
+      case .map(let map): out.comment("\(map.target.tile) = \(written(map))")
+      case .scan(let scan):
+        let exclusive = scan.exclusive ? ", each row without its own" : ""
+        out.comment("\(scan.target.tile) = running products of \(scan.source.tile)\(exclusive)")
+      default: break
+      }
+    }
+    guard let start = run.start else {
+      return loop(over: run, "int64_t row = 0", to: String(run.rows), isTail: false)
+    }
+    var bound = "tokens"
+    let outside = out
+    out = CWriter(depth: 0)
+    if !isChunkStart(start) || run.rows != program.chunk {
+      out.line("const int64_t rows = sl_greatest(0, \(remaining(start, run.rows)));")
+      bound = "rows"
+    }
+    loop(over: run, "int64_t row = 0", to: bound, isTail: false)
+    loop(over: run, "int64_t row = \(bound)", to: String(run.rows), isTail: true)
+    let lines = out.lines
+    out = outside
+    if bound == "rows" {
+      out.block("") { $0.lines(lines) }
+    } else {
+      out.lines(lines)
+    }
+  }
+
+  private mutating func loop(over run: RowRun, _ start: String, to bound: String, isTail: Bool) {
+    var writer = CWriter()
+    var lines: [String] = []
+    for case .map(let map) in run.operations where !(isTail && map.tail != nil) {
+      for name in map.expression.inputNames {
+        if let line = setup(map.operands[name]!, name, "row"), !lines.contains(line) {
+          lines.append(line)
+        }
+      }
+    }
+    writer.lines(lines)
+    if !isTail { ask(run, &writer) }
+    let whole = run.columns / target.lanes * target.lanes
+    if whole > 0 {
+      writer.block("for (int64_t column = 0; column < \(whole); column += SL_LANES)") {
+        column(of: run, "column", nil, isTail: isTail, &$0)
+      }
+    }
+    if whole < run.columns {
+      writer.block("") {
+        column(of: run, String(whole), String(run.columns - whole), isTail: isTail, &$0)
+      }
+    }
+    let text = writer.lines
+    out.block("for (\(start); row < \(bound); ++row)") { $0.lines(text) }
+  }
+
+  /// Asks for the rows that come some thousand cycles later.
+  private func ask(_ run: RowRun, _ writer: inout CWriter) {
+    var asked: [String] = []
+    for case .map(let map) in run.operations {
+      for (_, operand) in map.operands.sorted(by: { $0.key < $1.key }) {
+        guard case .tokens(let slice) = operand, let tensor = program.tensor(slice.tensor),
+          tensor.columns > 1, !asked.contains(slice.tensor)
+        else { continue }
+        asked.append(slice.tensor)
+        let bytes = min(slice.columns, tensor.columns) * tensor.type.size
+        writer.call(
+          "sl_request",
+          ["\(slice.tensor)_row + \(RowRun.ahead) * \(slice.tensor)_token", "\(bytes)"])
+      }
+    }
+  }
+
+  /// All operations of the run on one vector of columns, or on the `count` columns that are left.
+  private func column(
+    of run: RowRun, _ column: String, _ count: String?, isTail: Bool, _ writer: inout CWriter
+  ) {
+    var known: Set<String> = []
+    func place(_ view: TileView, _ row: String = "row") -> String {
+      "\(at(view, row)) + \(column)"
+    }
+    func keep(_ view: TileView, _ value: String) {
+      let type = typeOf(view)
+      writer.longLine("const sl_f32 \(view.tile)_now = \(value);")
+      let word = type == .f32 ? "sl_store" : "sl_store_\(type.rawValue)"
+      writer.call(
+        count == nil ? word : "\(word)_n",
+        [place(view), "\(view.tile)_now"] + (count.map { [$0] } ?? []))
+      // What is rounded on its way to memory is read from there.
+      if type == .f32 { known.insert(view.tile) }
+    }
+    func past(_ view: TileView) -> String { "sl_load(\(place(view, "(row - 1)")))" }
+    for operation in run.operations {
+      switch operation {
+      case .map(let map):
+        if isTail, let tail = map.tail {
+          keep(map.target, CExpression(isVector: true) { $0 }.text(.constant(tail.fill)))
+          continue
+        }
+        let printer = CExpression(
+          isVector: true, quotient: run.dividesByProduct(map) ? "sl_quotient" : "sl_div"
+        ) { name in
+          if case .tile(let view, .none) = map.operands[name]!, known.contains(view.tile) {
+            return "\(view.tile)_now"
+          }
+          return vector(map.operands[name]!, name, "row", column, count)
+        }
+        keep(map.target, printer.text(map.expression))
+      case .scan(let scan):
+        let own =
+          known.contains(scan.source.tile)
+          ? "\(scan.source.tile)_now" : "sl_load(\(place(scan.source)))"
+        let product =
+          scan.exclusive
+          ? "row > 0 ? sl_mul(\(past(scan.target)), \(past(scan.source))) : sl_set(1.0f)"
+          : "row > 0 ? sl_mul(\(past(scan.target)), \(own)) : \(own)"
+        keep(scan.target, product)
+      default: break
+      }
+    }
+  }
+}

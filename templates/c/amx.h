@@ -1,0 +1,176 @@
+// Words of the matrix unit, AMX with bf16: they follow tiles.h. A matrix register
+// holds 16 rows of 64 bytes; one instruction adds the product of 16 x 32 and
+// 32 x 16 bf16 to 16 x 16 f32, pair by pair along the 32. The left operand lies
+// in rows; the right one in pairs, rows 2p and 2p + 1 interleaved. Operands are
+// padded with zeros to whole registers. Subnormal operands and results are zero.
+#ifndef SL_AMX_H
+#define SL_AMX_H
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+
+// ---- Permission and mode ----
+
+// Asks the kernel once more for the right of this process to use the registers:
+// arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA). Whether it is granted.
+static inline int sl_matrix_permitted(void) {
+  long result = 158;  // arch_prctl
+  register long request __asm__("rdi") = 0x1023, feature __asm__("rsi") = 18;
+  __asm__ volatile("syscall" : "+a"(result) : "r"(request), "r"(feature) : "rcx", "r11", "memory");
+  return result == 0;
+}
+
+// All eight registers of this thread are 16 rows of 64 bytes.
+static inline void sl_matrix_begin(void) {
+  uint8_t shapes[64] __attribute__((aligned(64))) = {1};
+  for (int i = 0; i < 8; ++i) {
+    shapes[16 + 2 * i] = 64;
+    shapes[48 + i] = 16;
+  }
+  _tile_loadconfig(shapes);
+}
+
+// Gives the registers back: a thread without them is cheaper to switch.
+static inline void sl_matrix_end(void) { _tile_release(); }
+
+// ---- Products ----
+
+// One product of a sum: `depth` of a's columns, in rows, by as many rows of b, in
+// pairs.
+typedef struct {
+  const uint16_t *a;
+  int64_t a_row;
+  const uint16_t *b;
+  int64_t b_row;
+  int64_t depth;
+} sl_matrix_term;
+
+// t (+)= the sum of all terms for 16 or, if `tall`, 32 rows from row i on and 16 or,
+// if `wide`, 32 columns from column j on, in registers 0 to 3; 4 and 5 hold the left
+// operand, 6 and 7 the right one.
+SL_INLINE void sl_matrix_block(
+    const int tall, const int wide, const int count, float *t, int64_t t_row,
+    const sl_matrix_term *terms, int64_t i, int64_t j, const int keep) {
+  float *here = t + i * t_row + j, *below = here + 16 * t_row;
+  if (keep) {
+    _tile_loadd(0, here, t_row * 4);
+    if (wide) _tile_loadd(1, here + 16, t_row * 4);
+    if (tall) _tile_loadd(2, below, t_row * 4);
+    if (tall && wide) _tile_loadd(3, below + 16, t_row * 4);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  SL_UNROLL for (int n = 0; n < count; ++n) {
+    const sl_matrix_term x = terms[n];
+    const uint16_t *left = x.a + i * x.a_row, *right = x.b + 2 * j;
+    for (int64_t p = 0; p < x.depth; p += 32) {
+      _tile_loadd(4, left + p, x.a_row * 2);
+      _tile_loadd(6, right + p / 2 * x.b_row, x.b_row * 2);
+      _tile_dpbf16ps(0, 4, 6);
+      if (wide) {
+        _tile_loadd(7, right + p / 2 * x.b_row + 32, x.b_row * 2);
+        _tile_dpbf16ps(1, 4, 7);
+      }
+      if (tall) {
+        _tile_loadd(5, left + 16 * x.a_row + p, x.a_row * 2);
+        _tile_dpbf16ps(2, 5, 6);
+      }
+      if (tall && wide) _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, here, t_row * 4);
+  if (wide) _tile_stored(1, here + 16, t_row * 4);
+  if (tall) _tile_stored(2, below, t_row * 4);
+  if (tall && wide) _tile_stored(3, below + 16, t_row * 4);
+}
+
+// t (+)= the sum of `count` products, in blocks of whole registers: padding of t is
+// written too.
+SL_INLINE void sl_multiply_matrix(
+    const int rows, const int columns, const int count, float *t, int64_t t_row,
+    const sl_matrix_term *terms, const sl_before before) {
+  if (before.keep && (before.rows.value || before.columns.value))
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; j += SL_LANES)
+        sl_store(t + i * t_row + j, sl_block_start(t + i * t_row + j, before, i, j));
+  const int whole_rows = (rows + 15) / 32 * 32, whole_columns = (columns + 15) / 32 * 32;
+  for (int64_t j = 0; j < whole_columns; j += 32) {
+    for (int64_t i = 0; i < whole_rows; i += 32)
+      sl_matrix_block(1, 1, count, t, t_row, terms, i, j, before.keep);
+    if (whole_rows < rows)
+      sl_matrix_block(0, 1, count, t, t_row, terms, whole_rows, j, before.keep);
+  }
+  if (whole_columns >= columns) return;
+  for (int64_t i = 0; i < whole_rows; i += 32)
+    sl_matrix_block(1, 0, count, t, t_row, terms, i, whole_columns, before.keep);
+  if (whole_rows < rows)
+    sl_matrix_block(0, 0, count, t, t_row, terms, whole_rows, whole_columns, before.keep);
+}
+
+// ---- What surrounds products ----
+
+// a / b, error below 4 ulp, for b where sl_inverse is defined; elsewhere it may also
+// be NaN.
+static inline sl_f32 sl_quotient(sl_f32 a, sl_f32 b) { return sl_mul(a, sl_inverse(b)); }
+
+// Asks for `bytes` at p, to be read some thousand cycles later. Any p.
+SL_INLINE void sl_request(const void *p, const int bytes) {
+  SL_UNROLL for (int line = 0; line < bytes; line += 64)
+    __builtin_prefetch((const char *)p + line, 0, 2);
+}
+
+// Rows of a tile to tokens in memory, rounded to bf16; `streams` goes past the caches
+// where a row's lines are whole.
+SL_INLINE void sl_matrix_store_rows(
+    int64_t rows, const int columns, uint16_t *x, int64_t x_row, const float *t, int64_t t_row,
+    int64_t valid, int streams) {
+  const int aligned = (((uintptr_t)x | (uint64_t)x_row * 2) & 63) == 0;
+  if (!streams || !aligned || valid < columns || columns % 32) {
+    sl_store_rows_bf16(rows, columns, x, x_row, t, t_row, valid, 0);
+    return;
+  }
+  for (int64_t i = 0; i < rows; ++i)
+    for (int j = 0; j + 32 <= columns; j += 32) {
+      const float *p = t + i * t_row + j;
+      const __m512bh both = _mm512_cvtne2ps_pbh(sl_load(p + 16), sl_load(p));
+      _mm512_stream_si512((__m512i *)(x + i * x_row + j), (__m512i)both);
+    }
+}
+
+// ---- Layout ----
+
+// The transpose of a bf16 matrix between rows and pairs: from rows of x, columns
+// 2p and 2p + 1 become row p of t, interleaved; and the other way from pairs to
+// rows. Either way it is the transpose of 32-bit words, `words` of them a row.
+SL_INLINE void sl_transpose_words(
+    const int rows, const int words, uint16_t *t, int64_t t_row, const uint16_t *x,
+    int64_t x_row) {
+  sl_transpose_tile(rows, words, (float *)t, t_row / 2, (const float *)x, x_row / 2);
+}
+
+// Rows 2p and 2p + 1 of a bf16 matrix, interleaved; padding of x's rows to 32 and an
+// odd last row's neighbour are read, and hold zeros.
+SL_INLINE void sl_zip_rows(
+    const int rows, const int columns, uint16_t *t, int64_t t_row, const uint16_t *x,
+    int64_t x_row) {
+  const __m512i near = _mm512_set_epi32(
+      0x002f000f, 0x002e000e, 0x002d000d, 0x002c000c, 0x002b000b, 0x002a000a, 0x00290009,
+      0x00280008, 0x00270007, 0x00260006, 0x00250005, 0x00240004, 0x00230003, 0x00220002,
+      0x00210001, 0x00200000);
+  const __m512i far = _mm512_add_epi16(near, _mm512_set1_epi16(16));
+  for (int64_t i = 0; i < rows; i += 2)
+    for (int64_t j = 0; j < columns; j += 32) {
+      const __m512i even = _mm512_loadu_si512(x + i * x_row + j);
+      const __m512i odd = _mm512_loadu_si512(x + (i + 1) * x_row + j);
+      uint16_t *place = t + i / 2 * t_row + 2 * j;
+      _mm512_storeu_si512(place, _mm512_permutex2var_epi16(even, near, odd));
+      if (j + 16 < columns)
+        _mm512_storeu_si512(place + 32, _mm512_permutex2var_epi16(even, far, odd));
+    }
+}
+
+#pragma GCC diagnostic pop
+#endif
