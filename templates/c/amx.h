@@ -92,7 +92,7 @@ SL_INLINE void sl_matrix_block(
 SL_INLINE void sl_multiply_matrix(
     const int rows, const int columns, const int count, float *t, int64_t t_row,
     const sl_matrix_term *terms, const sl_before before) {
-  if (before.keep && (before.rows.value || before.columns.value))
+  if (before.keep && (before.rows.slope || before.columns.slope))
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; j += SL_LANES)
         sl_store(t + i * t_row + j, sl_block_start(t + i * t_row + j, before, i, j));
