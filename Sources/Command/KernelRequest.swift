@@ -44,22 +44,26 @@ struct KernelRequest {
   /// What was measured, and the model for what was not.
   func ranker(_ specification: KernelSpecification) throws -> RecordedRanker {
     let host = Host.detect()
-    var key = TuningKey(specification, try workload(host))
-    var records: [TuningRecord] = []
+    let workload = try workload(host)
+    let model = try model(specification.target, host)
     do {
-      records = try RecordStore(reading: recordPath)?.relatives(of: key) ?? []
+      guard let store = try RecordStore(reading: recordPath) else {
+        return RecordedRanker(model: model)
+      }
+      var key = TuningKey(specification, workload)
+      let records = try store.relatives(of: key)
       // For a target that this machine does not run, what ran it elsewhere is all there is.
       if !host.runs(specification.target),
         !records.contains(where: { $0.key.machine == key.machine })
       {
         key.machine = records.map(\.key.machine).min() ?? key.machine
       }
+      return RecordedRanker(model: model, records: records, key: key, specification)
     } catch {
       // A kernel can be made without them.
       progress("\(error.message) Until then the model chooses alone.")
+      return RecordedRanker(model: model)
     }
-    return RecordedRanker(
-      model: try model(specification.target, host), records: records, key: key, specification)
   }
 
   /// What ranks plans that were not measured: the model with the figures of --probe, else of this

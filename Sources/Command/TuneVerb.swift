@@ -68,7 +68,13 @@ struct TuneVerb: AsyncParsableCommand {
       builder: try await tools.builder())
     tuner.again = again
     tuner.progress = { display.show($0) }
-    let report = try await tuner.run()
+    let report: TuningReport
+    do {
+      report = try await tuner.run()
+    } catch {
+      if !(error is SluiceError) { display.tellInterruption() }
+      throw error
+    }
     for notice in report.notices { progress(notice) }
     if format.json {
       try printJSON(report)

@@ -6,12 +6,14 @@ import Tuning
 /// What a search shows while it runs, on standard error, and at its end.
 final class TuningDisplay: Sendable {
   private let isQuiet: Bool
+  private let kept = Mutex(0)
 
   init(isQuiet: Bool) { self.isQuiet = isQuiet }
 
   func show(_ step: TuningProgress) {
-    guard !isQuiet else { return }
     let report = step.report
+    kept.withLock { $0 = report.records.count }
+    guard !isQuiet else { return }
     switch step.step {
     case .began:
       let before =
@@ -25,6 +27,12 @@ final class TuningDisplay: Sendable {
       progress("  \(standing(step))  \(outcome(record))  \(words(record))")
     case .ended: break
     }
+  }
+
+  /// What a signal in the middle leaves.
+  func tellInterruption() {
+    progress(
+      "\(kept.withLock { $0 }) candidates are on record; the same command goes on from there.")
   }
 
   private func standing(_ step: TuningProgress) -> String {

@@ -17,20 +17,32 @@ extension PhaseEmitter {
 
   /// Whether `name` stands in `text` as a word.
   static func uses(_ line: String, _ name: String) -> Bool {
-    let text =
-      line.range(of: "//", in: line.startIndex).map { String(line[..<$0.lowerBound]) } ?? line
-    func isWord(_ character: Character) -> Bool {
-      character.isLetter || character.isNumber || character == "_"
+    // Bytes, not characters: this is asked for every line and name, and is most of what emitting costs.
+    let word = Array(name.utf8)
+    func isWord(_ byte: UInt8) -> Bool {
+      byte >= 128 || UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte | 0x20
+        || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte || byte == UInt8(ascii: "_")
     }
-    var from = text.startIndex
-    while let range = text.range(of: name, in: from) {
-      let before =
-        range.lowerBound == text.startIndex ? " " : text[text.index(before: range.lowerBound)]
-      let after = range.upperBound == text.endIndex ? " " : text[range.upperBound]
-      if !isWord(before), !isWord(after), before != ">", before != "." { return true }
-      from = range.upperBound
+    let (slash, space) = (UInt8(ascii: "/"), UInt8(ascii: " "))
+    var line = line
+    return line.withUTF8 { text in
+      guard text.count >= word.count else { return false }
+      for place in 0...text.count - word.count {
+        // What follows is a comment.
+        if text[place] == slash, place + 1 < text.count, text[place + 1] == slash { return false }
+        guard text[place] == word[0], text[place..<place + word.count].elementsEqual(word) else {
+          continue
+        }
+        let end = place + word.count
+        let before = place == 0 ? space : text[place - 1]
+        let after = end == text.count ? space : text[end]
+        if !isWord(before), !isWord(after), before != UInt8(ascii: ">"), before != UInt8(ascii: ".")
+        {
+          return true
+        }
+      }
+      return false
     }
-    return false
   }
 
   private var scalars: [(String, String)] {
@@ -153,13 +165,6 @@ extension PhaseEmitter {
         "\(type) *const \(name) = (\(type) *)(scratch + \(place.offset));  // \(shape): \(tile.meaning)"
       )
     }
-  }
-}
-
-extension String {
-  /// The first place of `text` from `start` on.
-  func range(of text: String, in start: String.Index) -> Range<String.Index>? {
-    self[start...].firstRange(of: text)
   }
 }
 

@@ -33,6 +33,13 @@ public struct RecordedRanker: Ranker {
   /// Whether a right candidate of the problem itself is on record.
   private let isMeasured: Bool
 
+  /// Nothing is on record: the model alone.
+  public init(model: any Ranker) {
+    self.model = model
+    measured = [:]
+    isMeasured = false
+  }
+
   /// - Parameters:
   ///   - records: of this problem and its relatives; others do no harm.
   ///   - model: what ranks where nothing was measured.

@@ -70,9 +70,11 @@ public struct Tuner: Sendable {
       }
     }
     report.resumed = report.records.count
+    // Other tuners' turns are no time of this one's budget.
+    var waited = Duration.zero
     func left() -> Duration? {
       guard case .seconds(let seconds) = budget else { return nil }
-      return .seconds(seconds) - start.duration(to: clock.now)
+      return .seconds(seconds) + waited - start.duration(to: clock.now)
     }
     func room() -> Int {
       switch budget {
@@ -95,56 +97,57 @@ public struct Tuner: Sendable {
     let measurer = try await measurer(in: folder)
     let workshop = CandidateBuilder(
       specification: specification, builder: builder, cache: cache, alteration: alteration)
-    var finalists: [BuiltCandidate] = []
+    let turn = MeasuringTurn(in: cache.folder)
     var isFirst = true
     while room() > 0 {
       // The first batch has one of each schedule; later ones are small, to learn from each.
       let batch = order.next(isFirst ? min(room(), Schedules.all.count) : min(room(), jobs))
       if batch.isEmpty { break }
       isFirst = false
-      let built = try await workshop.build(batch, jobs: jobs)
-      for candidate in built {
-        if let notice = candidate.notice, !report.notices.contains(notice) {
-          report.notices.append(notice)
-        }
+      let (measured, wait) = try await turn.take {
+        let built = try await workshop.build(batch, jobs: jobs)
+        report.note(built)
+        tell(.built)
+        return try await measurer.takeTurns(
+          built, rounds: Self.rounds, milliseconds: Self.milliseconds, best: order.best?.seconds,
+          isOver: { left().map { $0 < .zero } ?? false },
+          keep: { try records.save(record($0, $1, key)) })
       }
-      report.built += built.count { if case .success = $0.library { true } else { false } }
-      tell(.built)
-      for (candidate, runs) in try await measurer.takeTurns(
-        built, rounds: Self.rounds, milliseconds: Self.milliseconds, best: order.best?.seconds,
-        isOver: { left().map { $0 < .zero } ?? false })
-      {
+      waited += wait
+      for (candidate, runs) in measured {
         let record = record(candidate, runs, key)
-        try records.save(record)
         report.note(record)
-        if let seconds = record.seconds {
-          order.note(candidate.candidate, seconds: seconds)
-          finalists.append(candidate)
-        }
+        if let seconds = record.seconds { order.note(candidate.candidate, seconds: seconds) }
         tell(.measured(record))
       }
     }
-    try await playOff(finalists, measurer, key, &report, left: left)
+    if report.records.count > report.resumed {
+      try await playOff(workshop, measurer, key, &report, left: left)
+    }
     tell(.ended)
     return report
   }
 
-  /// The few best of this run once more in turns: what was measured at different times is compared
-  /// under equal conditions before one is chosen.
+  /// The few best once more in turns: what was measured at different times is compared under equal
+  /// conditions before one is chosen.
   private func playOff(
-    _ candidates: [BuiltCandidate], _ measurer: TurnMeasurer, _ key: TuningKey,
+    _ workshop: CandidateBuilder, _ measurer: TurnMeasurer, _ key: TuningKey,
     _ report: inout TuningReport, left: () -> Duration?
   ) async throws {
     guard let best = report.best?.seconds else { return }
-    let close = candidates.filter { candidate in
-      report.record(candidate.name)?.seconds.map { $0 <= 1.1 * best } ?? false
-    }
-    .sorted { report.record($0.name)!.seconds! < report.record($1.name)!.seconds! }.prefix(4)
+    let close = report.records.filter { $0.seconds.map { $0 <= 1.1 * best } ?? false }
+      .sorted { $0.seconds! < $1.seconds! }.prefix(4)
     guard close.count > 1, left().map({ $0 > .zero }) ?? true else { return }
-    for (candidate, runs) in try await measurer.takeTurns(
-      Array(close), rounds: Self.rounds, milliseconds: 2 * Self.milliseconds, best: nil,
-      isOver: { left().map { $0 < .zero } ?? false })
-    {
+    let (measured, _) = try await MeasuringTurn(in: cache.folder).take {
+      let built = try await workshop.build(
+        close.map {
+          SearchOrder.Candidate(plan: $0.plan, predicted: $0.predicted, axes: $0.plan.axes)
+        }, jobs: jobs)
+      return try await measurer.takeTurns(
+        built, rounds: Self.rounds, milliseconds: 2 * Self.milliseconds, best: nil,
+        isOver: { left().map { $0 < .zero } ?? false }, keep: { _, _ in })
+    }
+    for (candidate, runs) in measured {
       let record = record(candidate, runs, key)
       try records.save(record)
       report.note(record)

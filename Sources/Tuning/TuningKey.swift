@@ -71,7 +71,7 @@ public struct TuningKey: Hashable, Codable, Sendable {
     var distance = 2 * octaves(key, other.key) + 2 * octaves(value, other.value)
     distance += 0.25 * octaves(length, other.length) + 0.5 * octaves(group, other.group)
     distance += 2 * octaves(threads, other.threads)
-    // Work counts as far as it fills the threads; beyond that more of it changes little.
+    // More heads are more of the same, as soon as they fill the threads.
     distance += 0.5 * octaves(heads, other.heads)
     distance += gateType == other.gateType ? 0 : 0.5
     distance += recurrenceDigest == other.recurrenceDigest ? 0 : 0.5

@@ -31,6 +31,14 @@ public struct TuningReport: Codable, Sendable {
     }
   }
 
+  /// Counts what was built, and takes over what the cache had to say.
+  mutating func note(_ candidates: [BuiltCandidate]) {
+    for candidate in candidates {
+      if case .success = candidate.library { built += 1 }
+      if let notice = candidate.notice, !notices.contains(notice) { notices.append(notice) }
+    }
+  }
+
   func record(_ name: KernelName) -> TuningRecord? {
     records.first { $0.kernel == name.description }
   }

@@ -10,17 +10,21 @@ struct TurnMeasurer: Sendable {
   ///
   /// A candidate that failed, or took half as long again as the best known, has no further turn. One
   /// that may be the best and whose times are scattered has up to twice the rounds. Once `isOver`,
-  /// nobody has a further turn but for the first.
+  /// nobody has a further turn but for the first. `keep` hears of each candidate after each of its
+  /// turns, with all its runs: whatever happens in the next turn, this much is known.
   func takeTurns(
     _ candidates: [BuiltCandidate], rounds: Int, milliseconds: Int, best: Double?,
-    isOver: () -> Bool
+    isOver: () -> Bool, keep: (BuiltCandidate, [CandidateRun]) throws -> Void
   ) async throws -> [(BuiltCandidate, [CandidateRun])] {
     var times = Array(repeating: CallTimes(), count: candidates.count)
     var runs: [[CandidateRun]] = Array(repeating: [], count: candidates.count)
     var best = best ?? .infinity
     for round in 0..<2 * rounds where round == 0 || !isOver() {
       for (index, candidate) in candidates.enumerated() {
-        guard case .success(let library) = candidate.library else { continue }
+        guard case .success(let library) = candidate.library else {
+          if round == 0 { try keep(candidate, []) }
+          continue
+        }
         if let last = runs[index].last {
           let isScattered = times[index].spread > 0.1 && times[index].lowerQuartile < 1.1 * best
           guard last.status == .ok, times[index].lowerQuartile <= 1.5 * best,
@@ -32,6 +36,7 @@ struct TurnMeasurer: Sendable {
           milliseconds: milliseconds)
         runs[index].append(run)
         times[index].add(run)
+        try keep(candidate, runs[index])
         if run.status == .ok { best = min(best, times[index].median) }
       }
     }

@@ -4,6 +4,7 @@ import Foundation
 import GRDB
 import Planning
 import Schedules
+import Synchronization
 import Targets
 import Testing
 
@@ -127,6 +128,31 @@ import Tuning
       let error = #expect(throws: SluiceError.self) { try RecordStore(path) }
       #expect(error?.kind == .cannotCreate, "\(error?.message ?? "")")
     }
+  }
+
+  /// How many hold the turn.
+  private final class Holders: Sendable {
+    let count = Mutex(0)
+  }
+
+  @Test func turnsExcludeEachOther() async throws {
+    let shop = try await Workshop()
+    let holders = Holders()
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<6 {
+        group.addTask {
+          _ = try await MeasuringTurn(in: shop.folder).take {
+            holders.count.withLock { $0 += 1 }
+            try await Task.sleep(for: .milliseconds(5))
+            #expect(holders.count.withLock { $0 } == 1)
+            holders.count.withLock { $0 -= 1 }
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    // Where there can be no file, nobody waits.
+    #expect(try await MeasuringTurn(in: "/proc/none").take { 7 }.result == 7)
   }
 
   @Test func aBudgetIsSecondsOrCandidates() throws {
