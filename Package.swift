@@ -36,7 +36,8 @@ let package = Package(
       name: "Schedules", dependencies: ["Recurrences", "TileIR", "Targets"],
       swiftSettings: settings),
     // Which: chooses the plan for a problem and a target.
-    .target(name: "Planning", dependencies: ["Schedules"], swiftSettings: settings),
+    .target(
+      name: "Planning", dependencies: ["Schedules", "TileIR", "Targets"], swiftSettings: settings),
     // Text without decisions: vocabulary headers, runner, Python module.
     .target(
       name: "Templates", path: "templates", sources: ["Templates.swift"],

@@ -39,6 +39,7 @@ public enum Templates {
     case "measure.c": PackageResources.measure_c
     case "measure.sh": PackageResources.measure_sh
     case "probe.c": PackageResources.probe_c
+    case "calibrate.c": PackageResources.calibrate_c
     case "package.py": PackageResources.package_py
     default: nil
     }

@@ -45,10 +45,14 @@ struct KernelChoices: ParsableArguments {
   @Option(help: "Pin which states are written: none, segments:N or chunks.")
   var materialization: String?
   @Option(help: "Pin what products multiply: f32 or bf16.") var products: String?
-  @Option(parsing: .unconditional, help: "Threads when the caller does not say.")
+  @Option(
+    parsing: .unconditional,
+    help: "Threads when the caller does not say; the plan is chosen for them, else for all cores.")
   var threads: Int?
   @Option(help: "The file of what was measured (default: records.sqlite in the cache's folder).")
   var records: String?
+  @Option(help: "Choose the plan by this file of 'sluice probe' (default: this machine's).")
+  var probe: String?
 }
 
 /// A kernel that there may be already: a recurrence with the choices for it, or a package.

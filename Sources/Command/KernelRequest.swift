@@ -1,4 +1,5 @@
 import Emission
+import Evaluation
 import Execution
 import Planning
 import Recurrences
@@ -35,12 +36,13 @@ struct KernelRequest {
   /// The planner's choice with everything that is pinned, and where it comes from.
   func choice(_ specification: KernelSpecification) throws -> (plan: Plan, origin: PlanOrigin) {
     let ranker = try ranker(specification)
-    let plan = try Planner(ranker: ranker).plan(specification, try planRequest())
+    let plan = try Planner(ranker: ranker).plan(
+      specification, try planRequest(), try workload(Host.detect()))
     return (plan, ranker.origin(of: plan))
   }
 
   /// What was measured, and the model for what was not.
-  private func ranker(_ specification: KernelSpecification) throws -> RecordedRanker {
+  func ranker(_ specification: KernelSpecification) throws -> RecordedRanker {
     let host = Host.detect()
     var key = TuningKey(specification, try workload(host))
     var records: [TuningRecord] = []
@@ -56,11 +58,23 @@ struct KernelRequest {
       // A kernel can be made without them.
       progress("\(error.message) Until then the model chooses alone.")
     }
-    return RecordedRanker(model: model, records: records, key: key, specification)
+    return RecordedRanker(
+      model: try model(specification.target, host), records: records, key: key, specification)
   }
 
-  /// What ranks plans that were not measured.
-  var model: any Ranker { CostModel() }
+  /// What ranks plans that were not measured: the model with the figures of --probe, else of this
+  /// machine's probe, else assumed ones.
+  func model(_ target: Target, _ host: Host) throws -> CostModel {
+    if let path = choices.probe {
+      return CostModel(calibration: try Probe.read(path, for: target.name).calibration)
+    }
+    do {
+      return CostModel(calibration: try Probe.stored(for: target.name, on: host)?.calibration)
+    } catch let error as SluiceError {
+      progress("\(error.message) Until then the plan follows assumed figures.")
+      return CostModel()
+    }
+  }
 
   /// The calls that the plan is chosen for.
   func workload(_ host: Host) throws -> Workload {

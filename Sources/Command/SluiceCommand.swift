@@ -11,9 +11,9 @@ public struct SluiceCommand: AsyncParsableCommand {
     abstract: "Compiles gated linear attention: from a written recurrence to a verified kernel.",
     version: "sluice \(sluiceVersion)",
     subcommands: [
-      ListVerb.self, DescribeVerb.self, DoctorVerb.self, GenerateVerb.self, BuildVerb.self,
-      TuneVerb.self, RecordsVerb.self, VerifyVerb.self, RunVerb.self, BenchVerb.self,
-      InspectVerb.self,
+      ListVerb.self, DescribeVerb.self, DoctorVerb.self, ProbeVerb.self, PlanVerb.self,
+      GenerateVerb.self, BuildVerb.self, TuneVerb.self, RecordsVerb.self, VerifyVerb.self,
+      RunVerb.self, BenchVerb.self, InspectVerb.self,
     ])
 
   public init() {}

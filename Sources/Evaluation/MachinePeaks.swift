@@ -2,7 +2,6 @@ import Emission
 import Execution
 import Foundation
 import Targets
-import Templates
 
 /// What a machine can do at most: measured, never looked up.
 public struct MachinePeaks: Hashable, Codable, Sendable {
@@ -15,16 +14,8 @@ public struct MachinePeaks: Hashable, Codable, Sendable {
   public static func measure(
     _ target: Target, threads: Int, builder: Builder, cache: KernelCache = KernelCache()
   ) async throws -> MachinePeaks {
-    // The clock is POSIX's, which strict C11 hides.
-    var text = "#define _POSIX_C_SOURCE 200809L\n"
-    for name in [target.vocabulary, "common.h", "probe.c"] {
-      guard let part = Templates.text(name) else {
-        throw SluiceError(.internal, "The template \(name) is not part of this build.")
-      }
-      text += part + "\n"
-    }
-    let job = builder.job(
-      SourceFile(name: "probe.c", text: text), for: target, output: .executable)
+    let source = try measuringSource("probe.c", [target.vocabulary, "common.h", "probe.c"])
+    let job = builder.job(source, for: target, output: .executable)
     let entry = try await cache.entry(for: job, description: "probe", builder: builder)
     let outcome = try await Program.on(target, entry.product, ["\(threads)"]).run(
       limit: .seconds(60))

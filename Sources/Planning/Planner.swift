@@ -12,51 +12,90 @@ public struct Planner: Sendable {
   ///
   /// - Throws: `SluiceError` of kind `.usage` with every reason when no plan does.
   public func plan(
-    _ specification: KernelSpecification, _ request: PlanRequest = PlanRequest()
+    _ specification: KernelSpecification, _ request: PlanRequest = PlanRequest(),
+    _ workload: Workload = Workload()
   ) throws(SluiceError) -> Plan {
-    let legal = try legalPlans(specification, request)
+    let legal = try legalPlans(specification, request, workload)
     // The first of equals wins, so that the choice does not depend on how plans are stored.
     var best = legal[0]
-    var bestCost = ranker.cost(of: best, for: specification)
+    var bestCost = ranker.cost(of: best, for: specification, workload)
     for plan in legal.dropFirst() {
-      let cost = ranker.cost(of: plan, for: specification)
+      let cost = ranker.cost(of: plan, for: specification, workload)
       if cost < bestCost { (best, bestCost) = (plan, cost) }
     }
     return best
   }
 
-  /// Every candidate with the pinned parts put in, without objections.
+  /// Every candidate with the pinned parts put in, without objections, that fits the machine; those
+  /// that do not fit when no other is left.
   public func legalPlans(
-    _ specification: KernelSpecification, _ request: PlanRequest
+    _ specification: KernelSpecification, _ request: PlanRequest,
+    _ workload: Workload = Workload()
   ) throws(SluiceError) -> [Plan] {
-    var reasons: [(schedule: String, reason: String)] = []
-    var legal: [Plan] = []
-    for schedule in try schedules(request) {
-      if let obstacle = schedule.obstacle(to: specification) {
-        reasons.append((schedule.name, obstacle))
-        continue
-      }
-      var refused: [String] = []
-      for candidate in schedule.candidates(for: specification) {
-        let plan = candidate.pinned(by: request)
-        let objections = schedule.objections(to: plan, for: specification)
-        if objections.isEmpty {
-          if !legal.contains(plan) { legal.append(plan) }
-        } else if refused.isEmpty || objections.count < refused.count {
-          refused = objections
-        }
-      }
-      reasons += refused.map { (schedule.name, $0) }
-    }
-    guard !legal.isEmpty else {
-      throw SluiceError(
-        .usage, "No plan fits '\(specification.recurrence.name)'.", details: lines(reasons))
-    }
+    let screened = try screen(specification, request, workload)
+    let legal = screened.flatMap(\.legal)
+    guard !legal.isEmpty else { throw Self.noPlan(specification, screened) }
     return legal
   }
 
+  /// Every schedule's plans, the legal ones apart from the others.
+  func screen(
+    _ specification: KernelSpecification, _ request: PlanRequest, _ workload: Workload
+  ) throws(SluiceError) -> [ScreenedSchedule] {
+    let fit = Fit(specification: specification, workload: workload)
+    var screened: [ScreenedSchedule] = []
+    var unfit: [[(plan: Plan, reasons: [String])]] = []
+    for schedule in try schedules(request) {
+      var part = ScreenedSchedule(schedule: schedule.name)
+      part.obstacle = schedule.obstacle(to: specification)
+      var seen: Set<Plan> = []
+      var tooLarge: [(plan: Plan, reasons: [String])] = []
+      for candidate in part.obstacle == nil ? schedule.candidates(for: specification) : [] {
+        let plan = candidate.pinned(by: request)
+        guard seen.insert(plan).inserted else { continue }
+        let objections = schedule.objections(to: plan, for: specification)
+        guard objections.isEmpty else {
+          part.refused.append((plan, objections))
+          continue
+        }
+        let shortfalls = fit.shortfalls(of: plan, schedule.lower(specification, plan))
+        if shortfalls.isEmpty {
+          part.legal.append(plan)
+        } else {
+          tooLarge.append((plan, shortfalls))
+        }
+      }
+      screened.append(part)
+      unfit.append(tooLarge)
+    }
+    // What does not fit still runs: it is better than nothing.
+    let nothingFits = screened.allSatisfy(\.legal.isEmpty)
+    for index in screened.indices {
+      if nothingFits {
+        screened[index].legal = unfit[index].map(\.plan)
+      } else {
+        screened[index].refused += unfit[index]
+      }
+    }
+    return screened
+  }
+
+  static func noPlan(
+    _ specification: KernelSpecification, _ screened: [ScreenedSchedule]
+  ) -> SluiceError {
+    var reasons: [(schedule: String, reason: String)] = []
+    for part in screened {
+      if let obstacle = part.obstacle { reasons.append((part.schedule, obstacle)) }
+      // The plan that misses by the least says most.
+      let nearest = part.refused.map(\.reasons).min { $0.count < $1.count } ?? []
+      reasons += nearest.map { (part.schedule, $0) }
+    }
+    return SluiceError(
+      .usage, "No plan fits '\(specification.recurrence.name)'.", details: lines(reasons))
+  }
+
   /// One line a reason, with every schedule that has it.
-  private func lines(_ reasons: [(schedule: String, reason: String)]) -> [String] {
+  private static func lines(_ reasons: [(schedule: String, reason: String)]) -> [String] {
     var schedules: [String: [String]] = [:]
     for (schedule, reason) in reasons { schedules[reason, default: []].append(schedule) }
     return reasons.compactMap { _, reason in

@@ -18,8 +18,8 @@ extension ChunkWalk {
     }
   }
 
-  /// Plans by the rule of thumb that a chunk's operands and the state stay in the caches; the
-  /// planner orders them.
+  /// The joint space: every chunk with every sub-block, key tile, value tile and type of products.
+  /// Some have objections, others do not fit the machine; the planner tells them apart.
   static func candidates(
     for specification: KernelSpecification, schedule: String,
     materializations: [Materialization]
@@ -28,23 +28,26 @@ extension ChunkWalk {
     let products: [ElementType] =
       specification.type == .bf16 && specification.target.hasBFloat16Products
       ? [.bf16, .f32] : [.f32]
+    let key = specification.key
+    let keyTiles = [key] + [2, 4].filter { key % $0 == 0 && key / $0 >= 16 }.map { key / $0 }
     var plans: [Plan] = []
     for materialization in materializations {
       for product in products {
-        for chunk in [64, 32, 16, 128] {
-          for subBlock in [16, 8, 32, 64] where chunk % subBlock == 0 {
-            for valueTile in valueTiles(for: specification) {
-              plans.append(
-                Plan(
-                  schedule: schedule, chunk: chunk, subBlock: subBlock,
-                  keyTile: specification.key, valueTile: valueTile,
-                  materialization: materialization, products: product))
+        for chunk in [64, 32, 16, 128, 8, 256] {
+          for subBlock in [16, 8, 32, 64, 4] {
+            for keyTile in keyTiles {
+              for valueTile in valueTiles(for: specification) {
+                plans.append(
+                  Plan(
+                    schedule: schedule, chunk: chunk, subBlock: subBlock, keyTile: keyTile,
+                    valueTile: valueTile, materialization: materialization, products: product))
+              }
             }
           }
         }
       }
     }
-    return plans.filter { objections(to: $0, for: specification).isEmpty }
+    return plans
   }
 
   /// Whole vectors only, and the whole of V when it is small.

@@ -8,7 +8,7 @@ public protocol Schedule: Sendable {
   var summary: String { get }
   /// Why the schedule cannot run this recurrence at all; nil when it can.
   func obstacle(to specification: KernelSpecification) -> String?
-  /// Plans worth a look, most promising first.
+  /// The schedule's share of the joint space, most promising first; some may have objections.
   func candidates(for specification: KernelSpecification) -> [Plan]
   /// Why this plan is illegal; empty when it may be lowered.
   func objections(to plan: Plan, for specification: KernelSpecification) -> [String]

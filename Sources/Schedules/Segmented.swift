@@ -19,7 +19,8 @@ public struct Segmented: Schedule {
 
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     ChunkWalk.candidates(
-      for: specification, schedule: name, materializations: [.segments(2), .segments(4), .chunks])
+      for: specification, schedule: name,
+      materializations: [.segments(2), .segments(4), .segments(8), .segments(16), .chunks])
   }
 
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {

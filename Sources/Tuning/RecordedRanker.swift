@@ -60,7 +60,7 @@ public struct RecordedRanker: Ranker {
     var ratios: [(shape: [String: String], schedule: String, ratio: Double)] = []
     for record in records where record.key == other {
       guard let seconds = record.seconds else { continue }
-      let predicted = model.cost(of: record.plan, for: theirs)
+      let predicted = model.cost(of: record.plan, for: theirs, other.workload)
       guard predicted > 0, predicted.isFinite else { continue }
       ratios.append(
         (
@@ -79,8 +79,10 @@ public struct RecordedRanker: Ranker {
     }
   }
 
-  public func cost(of plan: Plan, for specification: KernelSpecification) -> Double {
-    let predicted = model.cost(of: plan, for: specification)
+  public func cost(
+    of plan: Plan, for specification: KernelSpecification, _ workload: Workload
+  ) -> Double {
+    let predicted = model.cost(of: plan, for: specification, workload)
     if measured.isEmpty, neighbour == nil { return predicted }
     if let seconds = measured[plan.axes] { return seconds }
     // What was not tried stands behind everything that was, in the model's order.

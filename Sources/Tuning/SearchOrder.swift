@@ -7,7 +7,7 @@ import Schedules
 struct SearchOrder: Sendable {
   struct Candidate: Hashable, Sendable {
     var plan: Plan
-    /// By the model, in its own unit.
+    /// Seconds, by the model.
     var predicted: Double
     var axes: [String: String]
   }
@@ -27,7 +27,7 @@ struct SearchOrder: Sendable {
   ) {
     open = plans.map {
       Candidate(
-        plan: $0, predicted: ranker.cost(of: $0, for: specification), axes: $0.axes)
+        plan: $0, predicted: ranker.cost(of: $0, for: specification, workload), axes: $0.axes)
     }.enumerated().sorted { a, b in
       // Equal predictions keep the schedules' order.
       (a.element.predicted, a.offset) < (b.element.predicted, b.offset)

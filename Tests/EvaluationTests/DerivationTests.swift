@@ -88,7 +88,9 @@ struct DerivationTests {
       // One candidate of each chunk, sub-block and materialization in turn, the tiles alternating.
       var seen: Set<[String]> = []
       for plan in schedule.candidates(for: specification) where plan.chunk <= 64 {
-        guard seen.insert(["\(plan.chunk)", "\(plan.subBlock)"]).inserted else { continue }
+        guard schedule.objections(to: plan, for: specification).isEmpty,
+          seen.insert(["\(plan.chunk)", "\(plan.subBlock)"]).inserted
+        else { continue }
         let recipe = ProblemRecipe("chunk and a tail, resets", [plan.chunk + 3]).with {
           $0.gates = .resets
           $0.hasInitialState = true

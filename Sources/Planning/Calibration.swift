@@ -1,0 +1,84 @@
+import Targets
+
+/// What the words of the tile vocabulary cost on a machine, as `sluice probe` measures them.
+///
+/// Times are seconds of one thread; a vector is one register of the target's lanes.
+public struct Calibration: Hashable, Codable, Sendable {
+  /// A vector multiplication with addition, enough of them side by side: the peak.
+  public var multiplyAdd: Double
+  /// The same on pairs of bf16: twice the work.
+  public var multiplyAddPairs: Double
+  /// A vector multiplication with addition in a product of tiles, and the same on pairs.
+  public var product: Double
+  public var productPairs: Double
+  /// A vector multiplication with addition in the register recurrence.
+  public var recurrence: Double
+  /// A vector of one pair of tokens in the exact scores under a decay.
+  public var scores: Double
+  /// A vector of running products.
+  public var scan: Double
+  /// A vector that a transpose moves.
+  public var transpose: Double
+  /// A vector of a map: loads, one operation, a store.
+  public var pass: Double
+  /// A vector of exponentials, of quotients.
+  public var exponential: Double
+  public var division: Double
+  /// Bytes a second that one thread reads and writes at each level.
+  public var firstRead: Double
+  public var firstWrite: Double
+  public var secondRead: Double
+  public var secondWrite: Double
+  public var thirdRead: Double
+  public var thirdWrite: Double
+  public var memoryRead: Double
+  public var memoryWrite: Double
+  /// Bytes a second in rows of 512 bytes that lie apart, as a head's rows do in [B, T, H, D].
+  public var rowsRead: Double
+  /// Threads that were measured together, and how many times one thread's arithmetic they did.
+  public var threads: Int
+  public var scaling: Double
+  /// Bytes a second that all those threads read from memory together.
+  public var memoryReadTogether: Double
+  /// Beginning and ending a team of threads.
+  public var forkJoin: Double
+  /// Bytes of the last cache, which cores may share.
+  public var lastCache: Int
+}
+
+extension Calibration {
+  /// What is assumed of a machine that nobody has measured: a core of a few years ago at 3 GHz, with
+  /// two units for vectors. Only the order of plans should be asked of it.
+  public static func assumed(for target: Target) -> Calibration {
+    let cycle = 1 / 3e9
+    // Plain C comes out as vectors of the compiler's choice, about half as fast as it could be.
+    let plain = target.vocabulary == "generic.h" ? 2.0 : 1.0
+    let peak = cycle / 2 * plain
+    let bytes = Double(target.lanes * 4)
+    let pairs =
+      target.hasBFloat16Products ? 2 * peak / target.bfloat16ProductRate : 6 * peak
+    return Calibration(
+      multiplyAdd: peak, multiplyAddPairs: pairs, product: 1.3 * peak, productPairs: 1.1 * pairs,
+      recurrence: 1.3 * peak, scores: 4.5 * peak, scan: 2.5 * peak, transpose: 6 * peak,
+      pass: 2.5 * peak, exponential: 20 * peak, division: 16 * peak,
+      firstRead: 1.5 * bytes / cycle, firstWrite: bytes / cycle, secondRead: 0.7 * bytes / cycle,
+      secondWrite: 0.3 * bytes / cycle, thirdRead: 25e9, thirdWrite: 20e9, memoryRead: 12e9,
+      memoryWrite: 9e9, rowsRead: 7e9, threads: 2, scaling: 1.95, memoryReadTogether: 22e9,
+      forkJoin: 2e-6, lastCache: 16 << 20)
+  }
+
+  /// Every figure is a positive number that a machine could have.
+  public var isPlausible: Bool {
+    let times = [
+      multiplyAdd, multiplyAddPairs, product, productPairs, recurrence, scores, scan, transpose,
+      pass, exponential, division, forkJoin,
+    ]
+    let rates = [
+      firstRead, firstWrite, secondRead, secondWrite, thirdRead, thirdWrite, memoryRead,
+      memoryWrite, rowsRead, memoryReadTogether,
+    ]
+    return times.allSatisfy { $0 > 1e-13 && $0 < 1e-2 }
+      && rates.allSatisfy { $0 > 1e6 && $0 < 1e16 }
+      && threads >= 1 && lastCache >= 0 && scaling > 0 && scaling < 2 * Double(threads)
+  }
+}

@@ -1,0 +1,114 @@
+import Recurrences
+import Schedules
+import TileIR
+
+/// Predicts the seconds of a plan from its tile program and what a machine's words cost.
+///
+/// Every operation of the program has a price (`OperationPrice`); a worker's time is the sum over
+/// the chunks that it walks, and a phase takes as many rounds of workers as its threads need. A new
+/// schedule made of known operations needs nothing here.
+public struct CostModel: Ranker {
+  /// What the machine was measured to do; nil for what is assumed of the target.
+  public var calibration: Calibration?
+
+  public init(calibration: Calibration? = nil) { self.calibration = calibration }
+
+  public func cost(
+    of plan: Plan, for specification: KernelSpecification, _ workload: Workload
+  ) -> Double {
+    prediction(of: plan, for: specification, workload).seconds
+  }
+
+  /// The time of a call, term by term.
+  ///
+  /// - Parameter plan: without objections.
+  public func prediction(
+    of plan: Plan, for specification: KernelSpecification, _ workload: Workload
+  ) -> Prediction {
+    guard let schedule = Schedules.named(plan.schedule) else { return Prediction(terms: [:]) }
+    return prediction(
+      of: schedule.lower(specification, plan), for: specification, workload)
+  }
+
+  /// The time of a call of a tile program, term by term.
+  public func prediction(
+    of program: TileProgram, for specification: KernelSpecification, _ workload: Workload
+  ) -> Prediction {
+    let figures = calibration ?? .assumed(for: specification.target)
+    let walk = WalkCounts(program, workload)
+    var total = Charges()
+    for phase in program.phases {
+      let price = OperationPrice(
+        program: program, phase: phase, target: specification.target, figures: figures,
+        workload: workload)
+      var worker = Charges()
+      let group = Double(workload.queryHeads) / Double(max(1, workload.heads))
+      for counted in program.countedOperations(of: phase, queryHeads: group) {
+        let times = counted.times * walk.times(counted.occasion, in: phase)
+        worker.add(price.charges(counted), times: times)
+      }
+      let workers = walk.workers(of: phase)
+      let threads = Double(max(1, workload.threads))
+      let rounds = (workers / threads).rounded(.up)
+      total.add(worker, times: workers / threads)
+      total.seconds[.idle, default: 0] += (rounds - workers / threads) * worker.sum
+    }
+    if workload.threads > 1 { total.seconds[.threads] = figures.forkJoin }
+    return Prediction(terms: total.seconds.filter { $0.value > 0 })
+  }
+}
+
+/// Seconds by term, while they are added up.
+struct Charges {
+  var seconds: [Prediction.Term: Double] = [:]
+
+  var sum: Double { seconds.values.reduce(0, +) }
+
+  mutating func add(_ other: Charges, times: Double) {
+    for (term, amount) in other.seconds { seconds[term, default: 0] += amount * times }
+  }
+}
+
+/// How often a worker does what, and how many workers there are.
+private struct WalkCounts {
+  let program: TileProgram
+  let workload: Workload
+  /// Chunks of a sequence, and segments that hold any.
+  let chunks: Double
+  let segments: Double
+
+  init(_ program: TileProgram, _ workload: Workload) {
+    self.program = program
+    self.workload = workload
+    chunks = (Double(workload.length) / Double(program.chunk)).rounded(.up)
+    segments =
+      switch program.segmentation {
+      case .none: 1
+      case .fixed(let count): Double(count)
+      case .perChunk: max(1, chunks)
+      }
+  }
+
+  func times(_ occasion: CountedOperation.Occasion, in phase: TileProgram.Phase) -> Double {
+    switch occasion {
+    case .worker: 1
+    case .segment: min(segments, max(1, chunks))
+    case .chunk:
+      // The longest segment is what the others wait for.
+      phase.grid.contains(.segment) ? (chunks / segments).rounded(.up) : chunks
+    }
+  }
+
+  func workers(of phase: TileProgram.Phase) -> Double {
+    phase.grid.reduce(1) { count, axis in
+      switch axis {
+      case .sequence: count * Double(workload.batch)
+      case .head: count * Double(workload.heads)
+      case .valueTile: count * Double(program.valueTiles)
+      case .segment:
+        // Segments past the last chunk end at once.
+        count * (chunks / max(1, (chunks / segments).rounded(.up))).rounded(.up)
+      }
+    }
+  }
+}

@@ -1,0 +1,166 @@
+import Recurrences
+import Targets
+import TileIR
+
+/// What one run of an operation on tiles takes, in seconds of one thread.
+///
+/// Arithmetic is counted in vectors and priced as the words were measured on operands in the first
+/// cache; what operands cost beyond that cache, and the caller's rows in memory, comes on top.
+struct OperationPrice {
+  let program: TileProgram
+  let target: Target
+  let figures: Calibration
+  let memory: MemoryPrice
+
+  init(
+    program: TileProgram, phase: TileProgram.Phase, target: Target, figures: Calibration,
+    workload: Workload
+  ) {
+    self.program = program
+    self.target = target
+    self.figures = figures
+    memory = MemoryPrice(
+      program: program, phase: phase, target: target, figures: figures, workload: workload)
+  }
+
+  func charges(_ counted: CountedOperation) -> Charges {
+    var charges = Charges()
+    func charge(_ term: Prediction.Term, _ seconds: Double) {
+      charges.seconds[term, default: 0] += seconds
+    }
+    var rows = 1
+    switch counted.operation {
+    case .map(let map):
+      rows = map.target.rows
+      // A column is computed number by number.
+      let count = Double(rows) * (map.target.columns == 1 ? 1 : vectors(map.target.columns))
+      charge(.maps, count * figures.pass * (1 + 0.25 * Double(max(0, map.operands.count - 1))))
+      charge(.functions, count * functions(map.expression))
+      for case .tile(let view, let kind) in map.operands.values where kind == .none {
+        charge(.caches, memory.cache(view))
+      }
+      for case .tokens(let slice) in map.operands.values {
+        charge(.rows, memory.rows(slice, isHidden: false))
+      }
+      charge(.caches, memory.cache(map.target, writes: true))
+    case .scan(let scan):
+      rows = scan.target.rows
+      charge(.maps, columnwise(scan.target, figures.scan))
+      charge(.caches, memory.cache(scan.source) + memory.cache(scan.target, writes: true))
+    case .reduce(let reduce):
+      rows = reduce.source.rows
+      charge(.maps, columnwise(reduce.source, figures.scan))
+      charge(.caches, memory.cache(reduce.source))
+    case .transpose(let transpose):
+      rows = transpose.source.rows
+      charge(.maps, area(transpose.source) * figures.transpose)
+      charge(.caches, memory.cache(transpose.source) + memory.cache(transpose.target, writes: true))
+    case .decayMatrix(let matrix):
+      rows = matrix.target.rows
+      charge(.maps, area(matrix.target) * figures.pass)
+    case .weigh(let weigh):
+      rows = weigh.target.rows
+      charge(.maps, 2 * area(weigh.target) * figures.pass)
+    case .multiply(let product): price(product, depth: counted.depth, charge)
+    case .decayedScores(let scores):
+      rows = scores.target.rows
+      charge(.scores, pairs(rows) * vectors(scores.query.columns) * figures.scores)
+    case .decayedValues(let values):
+      rows = values.target.rows
+      charge(.scores, pairs(rows) * vectors(values.target.columns) * figures.scores)
+    case .recur(let recur): price(recur, charge)
+    case .loadState(let load):
+      rows = load.target.rows
+      charge(.states, memory.state(load.target, writes: false))
+    case .storeState(let store):
+      rows = store.source.rows
+      charge(.states, memory.state(store.source, writes: true))
+    case .storeTokens(let store):
+      rows = store.source.rows
+      charge(.maps, area(store.source) * figures.pass)
+      charge(.rows, memory.written(store.target))
+    }
+    charge(.steps, figures.pass * (4 + Double(rows)))
+    return charges
+  }
+
+  private func price(
+    _ product: Multiply, depth: Double, _ charge: (Prediction.Term, Double) -> Void
+  ) {
+    let rows = Double(product.target.rows)
+    guard product.target.columns > 1 else {
+      // One sum after the other, each waiting for its last term.
+      return charge(.products, rows * depth * 8 * figures.multiplyAdd)
+    }
+    let wide = vectors(product.target.columns)
+    let isPairs = product.right.type(in: program) == .bf16
+    let steps = isPairs ? (depth / 2).rounded(.up) : depth
+    let one = isPairs ? figures.productPairs : figures.product
+    // Fewer than eight sums side by side wait for each other.
+    let chains = min(rows, 8) * min(wide, 4)
+    charge(.products, rows * wide * steps * one * max(1, 8 / chains))
+    let passes = product.accumulates ? 2.0 : 1.0
+    charge(.maps, rows * wide * passes * 0.5 * figures.pass)
+    // A block of rows reads all of the right operand.
+    let blockRows = max(1, Double(target.vectorRegisters - 1 - 4) / min(4, wide)).rounded(.down)
+    let readings = (rows / min(rows, blockRows)).rounded(.up)
+    charge(.caches, memory.cache(product.right, share: depth, readings: readings))
+    charge(.caches, memory.cache(product.left, share: depth))
+    charge(.caches, memory.cache(product.target, writes: true))
+    if product.accumulates { charge(.caches, memory.cache(product.target)) }
+  }
+
+  private func price(_ recur: Recur, _ charge: (Prediction.Term, Double) -> Void) {
+    let tokens = Double(recur.output.rows)
+    let entries = area(recur.stateIn)
+    let steps = 2.0 + (recur.decay == nil ? 0 : 1) + (recur.valueDecay == nil ? 0 : 1)
+    let seconds = steps * tokens * entries * figures.recurrence
+    charge(.recurrence, seconds)
+    charge(
+      .caches, memory.cache(recur.stateIn) + memory.cache(recur.stateOut, writes: true))
+    // Every piece of the state reads the block's queries and keys, or values and outputs, again.
+    for view in [recur.query, recur.key, recur.value, recur.output] {
+      charge(.caches, memory.cache(view, readings: 2))
+    }
+    // What is asked for ahead comes while this runs.
+    let asked = recur.ahead.reduce(0) { $0 + memory.rows($1, isHidden: false) }
+    charge(.rows, max(0, asked - seconds))
+  }
+
+  /// Numbers in vectors, row by row.
+  private func area(_ view: TileView) -> Double { Double(view.rows) * vectors(view.columns) }
+
+  private func vectors(_ columns: Int) -> Double {
+    Double((columns + target.lanes - 1) / target.lanes)
+  }
+
+  private func pairs(_ rows: Int) -> Double { Double(rows * (rows + 1)) / 2 }
+
+  /// Work down the rows: of vectors, or of one column whose numbers wait for each other.
+  private func columnwise(_ view: TileView, _ vector: Double) -> Double {
+    view.columns == 1 ? Double(view.rows) * 8 * figures.multiplyAdd : area(view) * vector
+  }
+
+  /// Seconds of a vector of the expression's functions and quotients.
+  private func functions(_ expression: Expression) -> Double {
+    var seconds = expression.children.reduce(0) { $0 + functions($1) }
+    switch expression {
+    case .unary(.negate, _), .unary(.relu, _), .unary(.abs, _): break
+    case .unary(.exp, _), .unary(.log, _), .unary(.oneMinusExp, _): seconds += figures.exponential
+    case .unary(.sqrt, _), .binary(.divide, _, _): seconds += figures.division
+    // The others are an exponential with a logarithm or a quotient.
+    case .unary: seconds += 2 * figures.exponential
+    default: break
+    }
+    return seconds
+  }
+}
+
+extension TileView {
+  fileprivate func type(in program: TileProgram) -> ElementType {
+    for phase in program.phases {
+      if let tile = phase.tiles.first(where: { $0.name == self.tile }) { return tile.type }
+    }
+    return .f32
+  }
+}
