@@ -62,7 +62,7 @@ struct PlanExplanation {
 
   private var best: String {
     let rows = search.ranked.prefix(Self.shown).map { candidate in
-      [short(candidate.plan), milliseconds(candidate.prediction.seconds)]
+      [candidate.plan.short, milliseconds(candidate.prediction.seconds)]
         + terms.map { milliseconds(candidate.prediction.terms[$0] ?? 0) }
     }
     return "the model's best, in ms\n"
@@ -91,21 +91,11 @@ struct PlanExplanation {
     }
     let difference = other.prediction.seconds - first.prediction.seconds
     var text =
-      "\(short(first.plan)) wins by \(milliseconds(difference)) ms over \(short(other.plan)), the "
+      "\(first.plan.short) wins by \(milliseconds(difference)) ms over \(other.plan.short), the "
       + (other.plan.schedule == first.plan.schedule ? "next" : "best of another schedule")
       + ": it saves \(saved.isEmpty ? "nothing" : list(saved))"
     if !paid.isEmpty { text += ", and pays \(list(paid))" }
     return text + "."
-  }
-
-  /// The parts of a plan that matter, in one line.
-  private func short(_ plan: Plan) -> String {
-    var parts = [plan.schedule, "c\(plan.chunk)"]
-    if plan.subBlock != plan.chunk { parts.append("s\(plan.subBlock)") }
-    parts += ["kt\(plan.keyTile)", "vt\(plan.valueTile)"]
-    if plan.materialization != .none { parts.append("\(plan.materialization)") }
-    if plan.products != .f32 { parts.append(plan.products.rawValue) }
-    return parts.joined(separator: " ")
   }
 
   private func milliseconds(_ seconds: Double) -> String { rounded(seconds * 1e3, 3) }
