@@ -83,6 +83,8 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "RecurrencesTests", dependencies: ["TestSupport"], swiftSettings: settings),
     .testTarget(name: "ReferenceTests", dependencies: ["TestSupport"], swiftSettings: settings),
+    // The model and the search of plans: needs nothing.
+    .testTarget(name: "PlanningTests", dependencies: ["Planning"], swiftSettings: settings),
     // Needs a compiler.
     .testTarget(
       name: "ExecutionTests", dependencies: ["Execution", "Emission", "Targets"],

@@ -42,9 +42,24 @@ struct MemoryPrice {
   func cache(
     _ view: TileView, writes: Bool = false, share: Double? = nil, readings: Double = 1
   ) -> Double {
-    let all = Double(view.rows * view.columns) * (elementSizes[view.tile] ?? 4)
+    let all = bytes(view)
     let bytes = share.map { all * min(1, $0 / Double(max(1, view.rows))) } ?? all
     return bytes * extra(working, writes) + bytes * (readings - 1) * extra(2 * bytes, writes)
+  }
+
+  /// Bytes of a view, of rows.
+  func bytes(_ view: TileView) -> Double {
+    Double(view.rows * view.columns) * (elementSizes[view.tile] ?? 4)
+  }
+  func bytes(_ slice: TokenSlice) -> Double {
+    Double(slice.rows * slice.columns * (program.tensor(slice.tensor)?.type.size ?? 4))
+  }
+
+  /// Seconds of going through a view again while so many bytes are in use.
+  func again(
+    _ view: TileView, writes: Bool = false, readings: Double, among: Double
+  ) -> Double {
+    bytes(view) * readings * extra(among, writes)
   }
 
   /// Seconds a byte, beyond those of the first cache, of what lies among so many bytes.
@@ -66,12 +81,16 @@ struct MemoryPrice {
   }
 
   /// Seconds of reading rows of the caller's.
-  func rows(_ slice: TokenSlice, isHidden: Bool) -> Double {
+  func rows(_ slice: TokenSlice) -> Double {
     let size = Double(program.tensor(slice.tensor)?.type.size ?? 4)
-    let bytes = Double(slice.rows * slice.columns) * size
     // Lines of 64 bytes come whole.
-    let lines = Double(slice.rows) * max(64, Double(slice.columns) * size)
-    return max(bytes, lines) * rowSeconds
+    let bytes = Double(slice.rows) * max(64, Double(slice.columns) * size)
+    // What every value tile reads comes from memory once; by the next tile it is in the last cache.
+    let isShared = slice.column.isConstant && program.valueTiles > 1
+    let tiles = Double(program.valueTiles)
+    let near = figures.memoryRead / max(figures.thirdRead, figures.memoryRead)
+    let share = isShared ? (1 + (tiles - 1) * near) / tiles : 1
+    return bytes * share * rowSeconds
   }
 
   /// Seconds of writing rows of the caller's.

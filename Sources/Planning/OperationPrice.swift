@@ -40,7 +40,7 @@ struct OperationPrice {
         charge(.caches, memory.cache(view))
       }
       for case .tokens(let slice) in map.operands.values {
-        charge(.rows, memory.rows(slice, isHidden: false))
+        charge(.rows, memory.rows(slice))
       }
       charge(.caches, memory.cache(map.target, writes: true))
     case .scan(let scan):
@@ -116,15 +116,26 @@ struct OperationPrice {
     let steps = 2.0 + (recur.decay == nil ? 0 : 1) + (recur.valueDecay == nil ? 0 : 1)
     let seconds = steps * tokens * entries * figures.recurrence
     charge(.recurrence, seconds)
+    // The state's pieces come and go while others are worked on: half of their way is hidden.
     charge(
-      .caches, memory.cache(recur.stateIn) + memory.cache(recur.stateOut, writes: true))
-    // Every piece of the state reads the block's queries and keys, or values and outputs, again.
-    for view in [recur.query, recur.key, recur.value, recur.output] {
-      charge(.caches, memory.cache(view, readings: 2))
+      .caches, 0.5 * (memory.cache(recur.stateIn) + memory.cache(recur.stateOut, writes: true)))
+    // A panel of columns goes through all pieces of the keys: queries and keys are read once a
+    // panel, values and outputs once a piece, among each other and what is asked for ahead.
+    let panels = (vectors(recur.stateIn.columns) / 4).rounded(.up)
+    let pieces = (Double(recur.stateIn.rows) / 8).rounded(.up)
+    let block = [recur.query, recur.key].reduce(0) { $0 + memory.bytes($1) }
+    let panel = (memory.bytes(recur.value) + memory.bytes(recur.output)) / panels
+    let asked = recur.ahead.reduce(0) { $0 + memory.bytes($1) } / panels
+    let among = block + panel + asked
+    for view in [recur.query, recur.key] {
+      charge(.caches, memory.again(view, readings: panels - 1, among: among))
     }
+    charge(.caches, memory.again(recur.value, readings: pieces - 1, among: among))
+    charge(.caches, memory.again(recur.output, readings: pieces - 1, among: among))
+    charge(.caches, memory.again(recur.output, writes: true, readings: pieces - 1, among: among))
     // What is asked for ahead comes while this runs.
-    let asked = recur.ahead.reduce(0) { $0 + memory.rows($1, isHidden: false) }
-    charge(.rows, max(0, asked - seconds))
+    let wait = recur.ahead.reduce(0) { $0 + memory.rows($1) }
+    charge(.rows, max(0, wait - seconds))
   }
 
   /// Numbers in vectors, row by row.
