@@ -38,6 +38,8 @@ let package = Package(
     // Which: chooses the plan for a problem and a target.
     .target(
       name: "Planning", dependencies: ["Schedules", "TileIR", "Targets"], swiftSettings: settings),
+    // What was measured, as a page with pictures.
+    .target(name: "Reporting", dependencies: ["Planning"], swiftSettings: settings),
     // Text without decisions: vocabulary headers, runner, Python module.
     .target(
       name: "Templates", path: "templates", sources: ["Templates.swift"],
@@ -70,7 +72,7 @@ let package = Package(
     .target(
       name: "Command",
       dependencies: [
-        "Tuning",
+        "Tuning", "Reporting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),
@@ -85,6 +87,8 @@ let package = Package(
     .testTarget(name: "ReferenceTests", dependencies: ["TestSupport"], swiftSettings: settings),
     // The model and the search of plans: needs nothing.
     .testTarget(name: "PlanningTests", dependencies: ["Planning"], swiftSettings: settings),
+    // The page is well-formed, whatever the names; needs nothing.
+    .testTarget(name: "ReportingTests", dependencies: ["Reporting"], swiftSettings: settings),
     // Needs a compiler.
     .testTarget(
       name: "ExecutionTests", dependencies: ["Execution", "Emission", "Targets"],

@@ -13,7 +13,7 @@ public struct SluiceCommand: AsyncParsableCommand {
     subcommands: [
       ListVerb.self, DescribeVerb.self, DoctorVerb.self, ProbeVerb.self, PlanVerb.self,
       GenerateVerb.self, BuildVerb.self, TuneVerb.self, RecordsVerb.self, VerifyVerb.self,
-      RunVerb.self, BenchVerb.self, InspectVerb.self, SurveyVerb.self,
+      RunVerb.self, BenchVerb.self, InspectVerb.self, SurveyVerb.self, ReportVerb.self,
     ])
 
   public init() {}

@@ -153,9 +153,8 @@ extension SurveyVerb {
 
 /// A record of `sluice survey measure`.
 func readSpace(_ path: String) throws -> MeasuredSpace {
-  guard
-    let space = try? JSONDecoder().decode(MeasuredSpace.self, from: Data(try Files.read(path)))
-  else {
+  let bytes = Data(try Files.read(path))
+  guard let space = try? JSONDecoder().decode(MeasuredSpace.self, from: bytes) else {
     throw SluiceError(
       .badInput,
       "\(path) is no record of 'sluice survey measure', or another version's; measure it anew.")
@@ -163,7 +162,8 @@ func readSpace(_ path: String) throws -> MeasuredSpace {
   return space
 }
 
-/// The record with what the model of today predicts from the record's own calibration.
+/// The record with what the model of today predicts from the record's own calibration, and the
+/// bytes that each plan moves.
 func predicted(_ space: MeasuredSpace) throws -> MeasuredSpace {
   var space = space
   let specification = try KernelSpecification(
@@ -176,6 +176,8 @@ func predicted(_ space: MeasuredSpace) throws -> MeasuredSpace {
     else { continue }
     space.plans[index].predicted =
       model.prediction(of: plan, for: specification, space.workload).seconds
+    space.plans[index].bytes = CostModel.tensorBytes(
+      of: plan, for: specification, space.workload)
   }
   return space
 }

@@ -70,7 +70,7 @@ struct Charges {
 }
 
 /// How often a worker does what, and how many workers there are.
-private struct WalkCounts {
+struct WalkCounts {
   let program: TileProgram
   let workload: Workload
   /// Chunks of a sequence, and segments that hold any.

@@ -9,6 +9,8 @@ public struct MeasuredPlan: Hashable, Codable, Sendable {
   public var predicted: Double
   /// Seconds of a call, the median of several; nil when it was not timed.
   public var measured: Double?
+  /// Bytes that a call reads of the caller's tensors and writes, by the tile program.
+  public var bytes: Double?
   public var status: Status
   /// What went wrong, as a sentence; or a digest of what was measured, for taking up where one left.
   public var note: String?
@@ -26,11 +28,13 @@ public struct MeasuredPlan: Hashable, Codable, Sendable {
   }
 
   public init(
-    plan: Plan, predicted: Double, measured: Double? = nil, status: Status, note: String? = nil
+    plan: Plan, predicted: Double, measured: Double? = nil, bytes: Double? = nil,
+    status: Status, note: String? = nil
   ) {
     self.plan = plan
     self.predicted = predicted
     self.measured = measured
+    self.bytes = bytes
     self.status = status
     self.note = note
   }
@@ -128,16 +132,18 @@ private func ranks(_ numbers: [Double]) -> [Double] {
 
 extension PlanSearch {
   /// A sample of the legal plans, quickest first by the model: all where there are no more than
-  /// `count`; else every plan of a schedule that has at most a third of `count`, the model's best
-  /// ten, and then of every schedule and chunk one plan after the other, drawn evenly over its rank.
+  /// `count`; else the model's best ten, every plan of a schedule that has at most a third of `count`
+  /// and fits, and then of every schedule and chunk one plan after the other, drawn evenly over its
+  /// rank.
   public func sample(_ count: Int) -> [Candidate] {
     guard ranked.count > count else { return ranked }
-    var chosen: Set<Plan> = []
-    let bySchedule = Dictionary(grouping: ranked) { $0.plan.schedule }
-    for plans in bySchedule.values where plans.count <= count / 3 {
-      chosen.formUnion(plans.map(\.plan))
+    var chosen = Set(ranked.prefix(min(10, count)).map(\.plan))
+    let small = Dictionary(grouping: ranked) { $0.plan.schedule }.values
+      .filter { $0.count <= count / 3 }.sorted { $0.count < $1.count }
+    for plans in small {
+      let union = chosen.union(plans.map(\.plan))
+      if union.count <= count { chosen = union }
     }
-    chosen.formUnion(ranked.prefix(10).map(\.plan))
     let strata = Dictionary(grouping: ranked) { "\($0.plan.schedule) \($0.plan.chunk)" }
       .sorted { $0.key < $1.key }.map(\.value)
     // The golden section spreads any number of draws evenly.
