@@ -7,6 +7,7 @@ import Planning
 import Recurrences
 import Schedules
 import Targets
+import Tuning
 
 struct SurveyVerb: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -27,20 +28,20 @@ extension SurveyVerb {
     var output: String
     @Option(parsing: .unconditional, help: "Plans at most: all legal ones, or a stratified sample.")
     var plans: Int = 48
-    @Option(parsing: .unconditional, help: "Timed calls of each plan.")
-    var calls: Int = 7
+    @Option(parsing: .unconditional, help: "Milliseconds at least of each plan's timed calls.")
+    var milliseconds: Int = 100
     @Option(parsing: .unconditional, help: "Builds side by side.")
     var jobs: Int = 1
     @Option(parsing: .unconditional, help: "Seconds to time for; what is left is for another run.")
     var seconds: Int = 600
-    @Flag(help: "Build and verify only.")
+    @Flag(help: "Build only.")
     var untimed = false
-    @Flag(help: "Time plans again that have a time.")
+    @Flag(help: "Judge and time plans again that have a time.")
     var again = false
 
     func run() async throws {
       for (name, number) in [
-        ("plans", plans), ("calls", calls), ("jobs", jobs), ("seconds", seconds),
+        ("plans", plans), ("milliseconds", milliseconds), ("jobs", jobs), ("seconds", seconds),
       ]
       where !(1...100_000).contains(number) {
         throw SluiceError(.usage, "--\(name) must be from 1 to 100000, not \(number).")
@@ -55,28 +56,26 @@ extension SurveyVerb {
       let model = try kernel.request.model(specification.target, host)
       let search = try Planner.search(
         specification, try kernel.request.planRequest(), workload, model: model)
-      let survey = Survey(
-        specification: specification, model: model, builder: try await tools.builder())
+      let survey = Survey(specification, workload, builder: try await tools.builder())
       var space = MeasuredSpace(
         specification: specification, workload: workload, machine: host.description,
         calibration: model.calibration, legal: search.legal, plans: [])
-      var known = try Files.isRegular(output) ? readSpace(output).plans : []
-      if again { for index in known.indices { known[index].measured = nil } }
-      let sample = search.sample(plans)
-      space.plans = try await survey.judged(sample, known: known, jobs: jobs) { count in
-        if count % 16 == 0 { progress("verified \(count) of \(sample.count)") }
+      let known = try Files.isRegular(output) && !again ? readSpace(output).plans : []
+      space.plans = try await withProgress("building") {
+        try await survey.built(search.sample(plans), known: known, jobs: jobs)
       }
       try write(space)
       if !untimed {
         space.plans = try await survey.timed(
-          space.plans, workload, calls: calls, until: .now + .seconds(seconds)
+          space.plans, milliseconds: milliseconds, until: .now + .seconds(seconds)
         ) { count in
           if count % 16 == 0 { progress("timed \(count)") }
         }
         try write(space)
       }
-      let right = space.plans.filter { $0.status == .right }.count
-      print("\(output): \(space.timed.count) timed, \(right) right, of \(space.plans.count) plans")
+      let failed = space.plans.filter { $0.status != .ok && $0.status != .untried }.count
+      print(
+        "\(output): \(space.timed.count) timed, \(failed) failed, of \(space.plans.count) plans")
     }
 
     private func write(_ space: MeasuredSpace) throws {
@@ -99,7 +98,7 @@ extension SurveyVerb {
       var record: String
       var legal: Int
       var timed: Int
-      var wrong: Int
+      var failed: Int
       var rankCorrelation: Double?
       var pick: Plan?
       var pickSeconds: Double?
@@ -141,7 +140,7 @@ extension SurveyVerb {
       let logarithms = space.timed.map { log($0.predicted / ($0.measured ?? 1)) }
       return Line(
         record: path, legal: space.legal, timed: space.timed.count,
-        wrong: space.plans.filter { $0.status != .right }.count,
+        failed: space.plans.filter { $0.status != .ok && $0.status != .untried }.count,
         rankCorrelation: space.rankCorrelation, pick: space.pick?.plan,
         pickSeconds: space.pick?.measured, best: space.best?.plan,
         bestSeconds: space.best?.measured, pickOverBest: space.pickOverBest,

@@ -63,7 +63,8 @@ struct TuneVerb: AsyncParsableCommand {
     let display = TuningDisplay(isQuiet: format.json)
     var tuner = Tuner(
       specification, try request.workload(Host.detect()), request: try request.planRequest(),
-      budget: budget, jobs: jobs, ranker: try request.model(specification.target, Host.detect()), records: records,
+      budget: budget, jobs: jobs, ranker: try request.model(specification.target, Host.detect()),
+      records: records,
       builder: try await tools.builder())
     tuner.again = again
     tuner.progress = { display.show($0) }
@@ -91,7 +92,8 @@ struct TuneVerb: AsyncParsableCommand {
     let (bundle, notices) = try await withProgress("building up to \(count) candidates") {
       try await TuningBundle.write(
         specification, try request.workload(Host.detect()), request: try request.planRequest(),
-        count: count, jobs: jobs, ranker: try request.model(specification.target, Host.detect()), to: folder, builder: builder)
+        count: count, jobs: jobs, ranker: try request.model(specification.target, Host.detect()),
+        to: folder, builder: builder)
     }
     for notice in notices { progress(notice) }
     if format.json { return try printJSON(bundle) }

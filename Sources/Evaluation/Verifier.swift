@@ -36,31 +36,6 @@ public func verify(
   return verifier.assessment
 }
 
-/// The problems that find most faults, against the reference alone: enough to trust a time that
-/// nobody builds on, in a fraction of a second.
-func verifyEssentials(
-  library: String, manifest: KernelManifest, target: Target, options: VerifyOptions
-) async throws -> Assessment {
-  let subject = try Subject(manifest)
-  let folder = try Files.makeUniqueFolder(in: temporaryFolder, prefix: "sluice-verify-")
-  defer { Files.remove(folder) }
-  var verifier = Verifier(
-    runner: CallRunner(
-      library: library, manifest: manifest, target: target,
-      runner: try await CallRunner.build(
-        for: target, builder: options.builder, cache: options.cache),
-      folder: folder, limit: options.limit),
-    options: options)
-  let chunk = max(subject.plan.chunk, 8)
-  let accuracy = AccuracyTrials(subject: subject, options: options)
-  try await verifier.run(
-    try ProblemRecipe.essential(chunk: chunk).prefix(3).map {
-      accuracy.trial(try DrawnProblem($0, for: subject, seed: options.seed))
-    })
-  verifier.finish()
-  return verifier.assessment
-}
-
 /// Where files that pass between processes lie.
 package var temporaryFolder: String { environment("TMPDIR") ?? "/tmp" }
 

@@ -17,6 +17,8 @@ public struct Calibration: Hashable, Codable, Sendable {
   public var scores: Double
   /// A vector of running products.
   public var scan: Double
+  /// A vector of keys whose decays are folded into it.
+  public var fold: Double
   /// A vector that a transpose moves.
   public var transpose: Double
   /// A vector of a map: loads, one operation, a store.
@@ -59,7 +61,8 @@ extension Calibration {
       target.hasBFloat16Products ? 2 * peak / target.bfloat16ProductRate : 6 * peak
     return Calibration(
       multiplyAdd: peak, multiplyAddPairs: pairs, product: 1.3 * peak, productPairs: 1.1 * pairs,
-      recurrence: 1.3 * peak, scores: 4.5 * peak, scan: 2.5 * peak, transpose: 6 * peak,
+      recurrence: 1.3 * peak, scores: 4.5 * peak, scan: 2.5 * peak, fold: 12 * peak,
+      transpose: 6 * peak,
       pass: 2.5 * peak, exponential: 20 * peak, division: 16 * peak,
       firstRead: 1.5 * bytes / cycle, firstWrite: bytes / cycle, secondRead: 0.7 * bytes / cycle,
       secondWrite: 0.3 * bytes / cycle, thirdRead: 25e9, thirdWrite: 20e9, memoryRead: 12e9,
@@ -70,7 +73,8 @@ extension Calibration {
   /// Every figure is a positive number that a machine could have.
   public var isPlausible: Bool {
     let times = [
-      multiplyAdd, multiplyAddPairs, product, productPairs, recurrence, scores, scan, transpose,
+      multiplyAdd, multiplyAddPairs, product, productPairs, recurrence, scores, scan, fold,
+      transpose,
       pass, exponential, division, forkJoin,
     ]
     let rates = [

@@ -78,7 +78,7 @@ extension TileProgram.Phase {
           // A single row reads its right operand once, wherever it lies.
           guard product.target.rows > 1 else { continue }
           found.append((product.right.rows, product.right.columns, sizes[product.right.tile] ?? 4))
-        case .operation, .note, .exchange: break
+        case .operation, .note: break
         case .loop(_, let inner), .firstValueTile(let inner): walk(inner)
         case .when(_, let inner, let otherwise):
           walk(inner)

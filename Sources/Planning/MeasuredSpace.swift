@@ -12,24 +12,23 @@ public struct MeasuredPlan: Hashable, Codable, Sendable {
   /// Bytes that a call reads of the caller's tensors and writes, by the tile program.
   public var bytes: Double?
   public var status: Status
-  /// What went wrong, as a sentence; or a digest of what was measured, for taking up where one left.
+  /// What is behind the status, as the end of a sentence.
   public var note: String?
+  /// SHA-256 of the kernel's text.
+  public var digest: String?
 
   /// What became of a candidate.
   public enum Status: String, Hashable, Codable, Sendable, CaseIterable {
-    /// Its answers were right; only such are timed.
-    case right
-    case wrong
-    case crashed
-    case hung
-    case unbuildable
-    /// It was not tried.
+    /// Right, and timed.
+    case ok
+    case wrong, memory, crashed, hung, refused, unbuilt
+    /// Not run yet.
     case untried
   }
 
   public init(
     plan: Plan, predicted: Double, measured: Double? = nil, bytes: Double? = nil,
-    status: Status, note: String? = nil
+    status: Status, note: String? = nil, digest: String? = nil
   ) {
     self.plan = plan
     self.predicted = predicted
@@ -37,6 +36,7 @@ public struct MeasuredPlan: Hashable, Codable, Sendable {
     self.bytes = bytes
     self.status = status
     self.note = note
+    self.digest = digest
   }
 }
 
@@ -76,7 +76,7 @@ public struct MeasuredSpace: Hashable, Codable, Sendable {
   }
 
   /// Plans that were right and timed.
-  public var timed: [MeasuredPlan] { plans.filter { $0.status == .right && $0.measured != nil } }
+  public var timed: [MeasuredPlan] { plans.filter { $0.status == .ok && $0.measured != nil } }
 
   /// The quickest by the clock.
   public var best: MeasuredPlan? {

@@ -36,6 +36,12 @@ struct OperationPrice {
       let count = Double(rows) * (map.target.columns == 1 ? 1 : vectors(map.target.columns))
       charge(.maps, count * figures.pass * (1 + 0.25 * Double(max(0, map.operands.count - 1))))
       charge(.functions, count * functions(map.expression))
+      if let complement = map.complement {
+        // One minus the expression has a way of its own where that loses nothing.
+        charge(.maps, count * figures.pass)
+        charge(.functions, count * functions(map.expression))
+        charge(.caches, memory.cache(complement, writes: true))
+      }
       for case .tile(let view, let kind) in map.operands.values where kind == .none {
         charge(.caches, memory.cache(view))
       }
@@ -51,6 +57,22 @@ struct OperationPrice {
       rows = reduce.source.rows
       charge(.maps, columnwise(reduce.source, figures.scan))
       charge(.caches, memory.cache(reduce.source))
+    case .decayTotal(let total):
+      rows = total.decay.rows
+      let tiles = total.rest == nil ? 1.0 : 2
+      charge(.maps, tiles * columnwise(total.decay, figures.scan))
+      charge(.caches, tiles * memory.cache(total.decay))
+    case .decayRest(let rest):
+      rows = rest.target.rows
+      charge(.maps, 1.5 * area(rest.target) * figures.pass)
+      charge(.caches, 2 * memory.cache(rest.target) + memory.cache(rest.target, writes: true))
+    case .fold(let fold):
+      rows = fold.key.rows
+      charge(.maps, area(fold.key) * figures.fold)
+      for view in [fold.key, fold.decay, fold.taken] { charge(.caches, memory.cache(view)) }
+      for view in [fold.folded, fold.reading] {
+        charge(.caches, memory.cache(view, writes: true))
+      }
     case .transpose(let transpose):
       rows = transpose.source.rows
       charge(.maps, area(transpose.source) * figures.transpose)
@@ -112,17 +134,20 @@ struct OperationPrice {
 
   private func price(_ recur: Recur, _ charge: (Prediction.Term, Double) -> Void) {
     let tokens = Double(recur.output.rows)
-    let entries = area(recur.stateIn)
-    let steps = 2.0 + (recur.decay == nil ? 0 : 1) + (recur.valueDecay == nil ? 0 : 1)
+    let entries = area(recur.state)
+    // Keys whose decays are folded, as mild ones are, pick up none here; a value's decay comes with
+    // what rounding cut off it.
+    let decays = recur.decay != nil && recur.decays == nil ? 1.0 : 0
+    let steps = 2 + decays + (recur.valueDecay == nil ? 0 : 2)
     let seconds = steps * tokens * entries * figures.recurrence
     charge(.recurrence, seconds)
     // The state's pieces come and go while others are worked on: half of their way is hidden.
     charge(
-      .caches, 0.5 * (memory.cache(recur.stateIn) + memory.cache(recur.stateOut, writes: true)))
+      .caches, 0.5 * (memory.cache(recur.state) + memory.cache(recur.state, writes: true)))
     // A panel of columns goes through all pieces of the keys: queries and keys are read once a
     // panel, values and outputs once a piece, among each other and what is asked for ahead.
-    let panels = (vectors(recur.stateIn.columns) / 4).rounded(.up)
-    let pieces = (Double(recur.stateIn.rows) / 8).rounded(.up)
+    let panels = (vectors(recur.state.columns) / 4).rounded(.up)
+    let pieces = (Double(recur.state.rows) / 8).rounded(.up)
     let block = [recur.query, recur.key].reduce(0) { $0 + memory.bytes($1) }
     let panel = (memory.bytes(recur.value) + memory.bytes(recur.output)) / panels
     let asked = recur.ahead.reduce(0) { $0 + memory.bytes($1) } / panels

@@ -98,7 +98,7 @@ struct SpaceSection {
 
   /// Candidates that were not right, each with its reason.
   private var failures: Markup {
-    let failed = space.plans.filter { $0.status != .right && $0.status != .untried }
+    let failed = space.plans.filter { $0.status != .ok && $0.status != .untried }
     guard !failed.isEmpty else { return Markup(text: "") }
     return Markup([
       Markup("h3", text: "Candidates that failed"),

@@ -60,7 +60,7 @@ public struct RecordedRanker: Ranker {
     var ratios: [(shape: [String: String], schedule: String, ratio: Double)] = []
     for record in records where record.key == other {
       guard let seconds = record.seconds else { continue }
-      let predicted = model.cost(of: record.plan, for: theirs, other.workload)
+      let predicted = model.cost(of: record.plan, for: theirs, record.workload)
       guard predicted > 0, predicted.isFinite else { continue }
       ratios.append(
         (

@@ -58,7 +58,8 @@ public struct Tuner: Sendable {
     let start = clock.now
     let key = TuningKey(specification, workload)
     var order = SearchOrder(
-      try Planner(ranker: ranker).legalPlans(specification, request, workload), specification, workload,
+      try Planner(ranker: ranker).legalPlans(specification, request, workload), specification,
+      workload,
       ranker)
     var report = TuningReport(key: key, workload: workload, plans: order.count, records: [])
     if !again {

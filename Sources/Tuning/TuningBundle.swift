@@ -62,7 +62,8 @@ public struct TuningBundle: Hashable, Codable, Sendable {
         .usage, "\(folder) is there already and not empty. Give --bundle a new folder.")
     }
     var order = SearchOrder(
-      try Planner(ranker: ranker).legalPlans(specification, request, workload), specification, workload,
+      try Planner(ranker: ranker).legalPlans(specification, request, workload), specification,
+      workload,
       ranker)
     var chosen = order.next(min(count, Schedules.all.count))
     chosen += order.next(count - chosen.count)

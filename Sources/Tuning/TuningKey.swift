@@ -61,13 +61,6 @@ public struct TuningKey: Hashable, Codable, Sendable {
     get throws { ContentDigest.sha256(try Emitter.json(self)) }
   }
 
-  /// Calls of this kind, with as many tokens as the key tells apart.
-  var workload: Workload {
-    Workload(
-      queryHeads: heads, heads: max(1, heads / max(1, group)), length: max(1, length),
-      threads: threads)
-  }
-
   /// How far another problem is, in octaves of what differs; nil for what no plan carries over to:
   /// another gate class, element type, target, machine or version.
   func distance(to other: TuningKey) -> Double? {

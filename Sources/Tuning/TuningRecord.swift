@@ -22,7 +22,7 @@ public struct TuningRecord: Hashable, Codable, Sendable {
   public var spread: Double?
   /// Timed calls.
   public var calls: Int
-  /// What the model had thought, in its own unit.
+  /// Seconds that the model had thought.
   public var predicted: Double
   /// The compiler's version line.
   public var compiler: String

@@ -59,10 +59,12 @@ import Testing
     let scene = try Scene()
     let words =
       ["survey", "measure", "gla"] + Scene.small
-      + ["--heads", "1", "--length", "64", "--plans", "4", "--calls", "2", "-o", "space.json"]
+      + [
+        "--heads", "1", "--length", "64", "--plans", "4", "--milliseconds", "2", "-o", "space.json",
+      ]
     let first = try await scene.answer(words + ["--untimed"])
-    #expect(first.contains("0 timed, 4 right, of 4 plans"))
-    #expect(try await scene.answer(words).contains("4 timed, 4 right, of 4 plans"))
+    #expect(first.contains("0 timed, 0 failed, of 4 plans"))
+    #expect(try await scene.answer(words).contains("4 timed, 0 failed, of 4 plans"))
     let lines = try #require(
       try await scene.json(["survey", "show", "space.json"]) as? [[String: Any]])
     #expect(lines[0]["timed"] as? Int == 4)
@@ -71,6 +73,8 @@ import Testing
     let page = String(
       decoding: try Files.read("\(scene.folder)/report.html"), as: UTF8.self)
     #expect(page.contains("<svg") && page.contains("roofs"))
+    try await scene.refusal(
+      ["report", "--records", "none.sqlite"], .badInput, saying: "Nothing was measured yet")
     try Files.write("{}", to: "\(scene.folder)/space.json")
     for verb in [["report"], ["survey", "show"]] {
       try await scene.refusal(verb + ["space.json"], .badInput, saying: "measure it anew")

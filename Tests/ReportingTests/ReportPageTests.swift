@@ -31,13 +31,13 @@ struct ReportPageTests {
   static let plans = [
     MeasuredPlan(
       plan: plan("register-recurrent", chunk: 8, tile: 64), predicted: 1.1e-3, measured: 1e-3,
-      bytes: 1e7, status: .right),
+      bytes: 1e7, status: .ok),
     MeasuredPlan(
       plan: plan("chunk-fused", chunk: 16, tile: 32), predicted: 2e-3, measured: 2.2e-3,
-      bytes: 1.5e7, status: .right),
+      bytes: 1.5e7, status: .ok),
     MeasuredPlan(
       plan: plan("segmented", chunk: 16, tile: 64), predicted: 5e-3, measured: 4e-3, bytes: 3e7,
-      status: .right),
+      status: .ok),
     MeasuredPlan(
       plan: plan("chunk-fused", chunk: 64, tile: 64), predicted: 3e-3, status: .crashed,
       note: "<script>alert(\"&\")</script> crashed\u{1}"),

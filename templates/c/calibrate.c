@@ -30,8 +30,9 @@ static float a[keys * columns] __attribute__((aligned(64)));
 static float b[keys * columns] __attribute__((aligned(64)));
 static float c[keys * columns] __attribute__((aligned(64)));
 static float d[keys * columns] __attribute__((aligned(64)));
-static float s_in[keys * columns] __attribute__((aligned(64)));
-static float s_out[keys * columns] __attribute__((aligned(64)));
+static float s[keys * columns] __attribute__((aligned(64)));
+static float t[keys * columns] __attribute__((aligned(64)));
+static float row[4 * columns] __attribute__((aligned(64)));
 static uint16_t a_pairs[2 * keys * columns] __attribute__((aligned(64)));
 static uint16_t b_pairs[2 * keys * columns] __attribute__((aligned(64)));
 
@@ -41,7 +42,8 @@ static void fill(void) {
     b[i] = 0.25f + 0.002f * (float)(i % 89);
     c[i] = 0.0f;
     d[i] = 0.9f + 0.001f * (float)(i % 83);
-    s_in[i] = 0.01f;
+    s[i] = 0.01f;
+    t[i] = 0.0f;
   }
   sl_to_pairs(keys, columns, b_pairs, 2 * columns, b, columns);
   sl_to_pairs(keys, columns, a_pairs, 2 * columns, a, columns);
@@ -102,18 +104,18 @@ static void multiply_add_pairs(void) {
 
 // The words as kernels call them, on operands in the first cache.
 static void product(void) {
-  const sl_before before = {1, NULL, NULL};
+  const sl_before before = {.keep = 1};
   sl_multiply(keys, columns, 6, 4, c, columns, a, columns, 1, b, columns, keys, before);
 }
 static void product_pairs(void) {
-  const sl_before before = {1, NULL, NULL};
+  const sl_before before = {.keep = 1};
   sl_multiply_pairs(
       keys, columns, 6, 4, c, columns, a_pairs, columns, 2, b_pairs, 2 * columns, keys, before);
 }
 static void recurrence(void) {
   const sl_recurrence x = {
-      .o = c, .o_row = columns, .s_in = s_in, .s_out = s_out, .s_row = columns, .q = a,
-      .q_row = keys, .k = b, .k_row = keys, .v = d, .v_row = columns};
+      .o = c, .o_row = columns, .s = s, .s_row = columns, .keep = 1, .q = a, .q_row = keys,
+      .k = b, .k_row = keys, .v = d, .v_row = columns};
   const int width = SL_LANES * 4 <= columns ? 4 : 1;
   sl_recur(tokens, keys, columns, width == 4 && SL_LANES == 16 ? 4 : 2, width, 0, x, NULL, 0);
 }
@@ -122,6 +124,10 @@ static void scores(void) {
 }
 static void scan(void) {
   sl_scan(tokens, columns, 0, 0, c, columns, d, columns);
+}
+static void fold(void) {
+  sl_fold(
+      tokens, columns, 0, c, t, t, row, row + columns, row + 2 * columns, a, d, b, columns);
 }
 static void transpose(void) {
   sl_transpose_tile(keys, columns, c, keys, a, columns);
@@ -224,6 +230,7 @@ int main(int count, char **words) {
   unit("recurrence", 500, 2 * tokens * vectors, recurrence);
   unit("scores", 500, pairs * keys / SL_LANES, scores);
   unit("scan", 5000, (double)tokens * columns / SL_LANES, scan);
+  unit("fold", 2000, (double)tokens * columns / SL_LANES, fold);
   unit("transpose", 1000, vectors, transpose);
   unit("pass", 2000, vectors, pass);
   unit("exponential", 1000, vectors, exponential);
