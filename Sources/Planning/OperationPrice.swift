@@ -59,13 +59,15 @@ struct OperationPrice {
       charge(.caches, memory.cache(reduce.source))
     case .decayTotal(let total):
       rows = total.decay.rows
-      let tiles = total.rest == nil ? 1.0 : 2
+      let tiles = total.base == nil ? 1.0 : 2
       charge(.maps, tiles * columnwise(total.decay, figures.scan))
       charge(.caches, tiles * memory.cache(total.decay))
-    case .decayRest(let rest):
-      rows = rest.target.rows
-      charge(.maps, 1.5 * area(rest.target) * figures.pass)
-      charge(.caches, 2 * memory.cache(rest.target) + memory.cache(rest.target, writes: true))
+    case .decayFactor(let factor):
+      let target = factor.factor.slope
+      rows = target.rows
+      charge(.maps, 1.5 * area(target) * figures.pass)
+      for view in [factor.decay, factor.taken] { charge(.caches, memory.cache(view)) }
+      for view in factor.factor.views { charge(.caches, memory.cache(view, writes: true)) }
     case .fold(let fold):
       rows = fold.key.rows
       charge(.maps, area(fold.key) * figures.fold)
@@ -135,8 +137,8 @@ struct OperationPrice {
   private func price(_ recur: Recur, _ charge: (Prediction.Term, Double) -> Void) {
     let tokens = Double(recur.output.rows)
     let entries = area(recur.state)
-    // Keys whose decays are folded, as mild ones are, pick up none here; a value's decay comes with
-    // what rounding cut off it.
+    // Keys whose decays are folded, as mild ones are, pick up none here; a value's decay is a
+    // slope and a base.
     let decays = recur.decay != nil && recur.decays == nil ? 1.0 : 0
     let steps = 2 + decays + (recur.valueDecay == nil ? 0 : 2)
     let seconds = steps * tokens * entries * figures.recurrence
