@@ -18,6 +18,8 @@ struct PlanVerb: ParsableCommand {
   private struct Answer: Encodable {
     var kernel: String
     var plan: Plan
+    /// Where the choice comes from: measured, by the model, or by both.
+    var origin: String
     var prediction: Prediction
     var workload: Workload
     /// The machine's probe, or nil when its figures are assumed.
@@ -32,20 +34,22 @@ struct PlanVerb: ParsableCommand {
     let host = Host.detect()
     let specification = try kernel.request.specification(host)
     let model = try kernel.request.model(specification.target, host)
+    let workload = try kernel.request.workload(host)
+    let (plan, origin) = try kernel.request.choice(specification)
+    let name = KernelName(specification, plan).description
+    guard explain || format.json else { return print(plan) }
     let search = try Planner.search(
-      specification, try kernel.request.planRequest(), try kernel.request.workload(host),
-      model: model)
-    let first = search.ranked[0]
-    let name = KernelName(specification, first.plan).description
+      specification, try kernel.request.planRequest(), workload, model: model)
     guard !format.json else {
       return try printJSON(
         Answer(
-          kernel: name, plan: first.plan, prediction: first.prediction, workload: search.workload,
+          kernel: name, plan: plan, origin: origin.description,
+          prediction: model.prediction(of: plan, for: specification, workload), workload: workload,
           calibration: model.calibration, plans: explain ? search.plans : nil,
           legal: explain ? search.legal : nil, schedules: explain ? search.schedules : nil,
           best: explain ? Array(search.ranked.prefix(10)) : nil))
     }
-    guard explain else { return print(first.plan) }
     print(PlanExplanation(search: search, kernel: name, model: model).text)
+    if plan != search.ranked[0].plan { print("\nTaken is \(plan.short), \(origin).") }
   }
 }

@@ -63,9 +63,10 @@ struct OperationPrice {
       charge(.maps, tiles * columnwise(total.decay, figures.scan))
       charge(.caches, tiles * memory.cache(total.decay))
     case .decayFactor(let factor):
-      rows = factor.decay.rows
-      charge(.maps, 2 * area(factor.decay) * figures.pass)
-      charge(.caches, memory.cache(factor.decay) + memory.cache(factor.taken))
+      let target = factor.factor.slope
+      rows = target.rows
+      charge(.maps, 1.5 * area(target) * figures.pass)
+      for view in [factor.decay, factor.taken] { charge(.caches, memory.cache(view)) }
       for view in factor.factor.views { charge(.caches, memory.cache(view, writes: true)) }
     case .fold(let fold):
       rows = fold.key.rows
@@ -119,9 +120,16 @@ struct OperationPrice {
     let isPairs = product.right.type(in: program) == .bf16
     let steps = isPairs ? (depth / 2).rounded(.up) : depth
     let one = isPairs ? figures.productPairs : figures.product
-    // Fewer than eight sums side by side wait for each other.
-    let chains = min(rows, 8) * min(wide, 4)
-    charge(.products, rows * wide * steps * one * max(1, 8 / chains))
+    if isPairs, !product.leftIsTransposed, target.hasMatrixUnit {
+      // A unit's product of 16 x 32 by 32 x 16 takes sixteen cycles, and its operands' way half as
+      // many again: in the time of a vector's multiplications, of which there are two a cycle.
+      let blocks = (rows / 16).rounded(.up) * wide * (depth / 32).rounded(.up)
+      charge(.products, blocks * 48 * figures.multiplyAdd)
+    } else {
+      // Fewer than eight sums side by side wait for each other.
+      let chains = min(rows, 8) * min(wide, 4)
+      charge(.products, rows * wide * steps * one * max(1, 8 / chains))
+    }
     let passes = product.accumulates ? 2.0 : 1.0
     charge(.maps, rows * wide * passes * 0.5 * figures.pass)
     // A block of rows reads all of the right operand.
@@ -137,7 +145,7 @@ struct OperationPrice {
     let tokens = Double(recur.output.rows)
     let entries = area(recur.state)
     // Keys whose decays are folded, as mild ones are, pick up none here; a value's decay is a
-    // factor of two parts.
+    // slope and a base.
     let decays = recur.decay != nil && recur.decays == nil ? 1.0 : 0
     let steps = 2 + decays + (recur.valueDecay == nil ? 0 : 2)
     let seconds = steps * tokens * entries * figures.recurrence
