@@ -59,10 +59,10 @@ final class TuningDisplay: Sendable {
     }
     print(
       table(
-        [["PLAN", "PREDICTED", "MEASURED ms", "SPREAD", "STATUS"]]
+        [["PLAN", "PREDICTED ms", "MEASURED ms", "SPREAD", "STATUS"]]
           + sorted.map { record in
             [
-              words(record), String(format: "%.4g", record.predicted),
+              words(record), milliseconds(record.predicted),
               record.seconds.map(milliseconds) ?? "-",
               record.spread.map { "\(rounded($0 * 100, 1))%" } ?? "-",
               record.status.rawValue + (record.detail.isEmpty ? "" : ": \(record.detail)"),
