@@ -102,6 +102,14 @@ static inline sl_f32 sl_mul(sl_f32 a, sl_f32 b) { return _mm256_mul_ps(a, b); }
 // a / b
 static inline sl_f32 sl_div(sl_f32 a, sl_f32 b) { return _mm256_div_ps(a, b); }
 
+#define SL_HAVE_INVERSE
+// 1 / x for x in [2^-64, 2^64], error below 3 ulp: twelve bits, doubled by a
+// step of Newton's.
+static inline sl_f32 sl_inverse(sl_f32 x) {
+  const sl_f32 y = _mm256_rcp_ps(x);
+  return _mm256_mul_ps(y, _mm256_fnmadd_ps(x, y, _mm256_set1_ps(2.0f)));
+}
+
 // a * b + c
 static inline sl_f32 sl_fma(sl_f32 a, sl_f32 b, sl_f32 c) { return _mm256_fmadd_ps(a, b, c); }
 
@@ -501,6 +509,18 @@ static inline sl_f32 sl_one_minus_exp(sl_f32 x) {
   return sl_less(limit, x, sl_set(-SL_INF), r);
 }
 
+// e^x for x not above 0, error below 1.1 ulp, and in *taken 1 - e^x, error below
+// 1.7 ulp near 0 too: what sl_exp and sl_one_minus_exp give, in little more than
+// the time of one. 0 and 1 below ln 2^-126; NaN of NaN.
+static inline sl_f32 sl_exp_both(sl_f32 x, sl_f32 *taken) {
+  sl_f32 one = sl_set(1.0f), least = sl_set(-0x1.5d589ep6f), rounder;
+  sl_f32 bound = sl_min(sl_set(0x1.62e42ep6f), sl_max(least, x));
+  sl_f32 t = sl_exp_parts(bound, &rounder);
+  sl_f32 power = sl_shift_exponent(one, rounder);
+  *taken = sl_nfma(power, t, sl_sub(one, power));
+  return sl_less(x, least, sl_zero(), sl_fma(power, t, power));
+}
+
 // ---- Logarithms ----
 
 // ln(1 + t) = t + t^2 s(t) for t in [-0.293, 0.4143]: returns t^2 s(t).
@@ -583,6 +603,11 @@ static inline sl_f32 sl_relu(sl_f32 x) { return sl_max(sl_zero(), x); }
 // 1 / x, correctly rounded.
 static inline sl_f32 sl_recip(sl_f32 x) { return sl_div(sl_set(1.0f), x); }
 
+#ifndef SL_HAVE_INVERSE
+// 1 / x for x in [2^-64, 2^64], error below 3 ulp.
+static inline sl_f32 sl_inverse(sl_f32 x) { return sl_recip(x); }
+#endif
+
 // 1 / sqrt x, error below 1.5 ulp; infinity at 0; NaN below 0.
 static inline sl_f32 sl_rsqrt(sl_f32 x) { return sl_div(sl_set(1.0f), sl_sqrt(x)); }
 
@@ -628,22 +653,41 @@ SL_INLINE int64_t sl_greatest(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // ---- Products ----
 
+// Factors side by side, each slope + base, with base 1 where the factor is 1/2 or
+// more and 0 elsewhere: slope x + base x is rounded once, and by the size of the
+// change. NULL stands for factors of one, and bases of zero.
+typedef struct {
+  const float *slope;
+  const float *base;
+} sl_factors;
+
 // What a product does to its target before it adds: nothing is kept, or the
-// target is kept, scaled by a number a row and by a number a column.
+// target is kept, scaled by a factor a row and by a factor a column.
 typedef struct {
   int keep;
-  const float *row_scale;     // one a row, or NULL
-  const float *column_scale;  // one a column, or NULL
+  sl_factors rows;
+  sl_factors columns;
 } sl_before;
+
+// x times the i-th factor.
+SL_INLINE sl_f32 sl_times_one(sl_f32 x, const sl_factors factors, int64_t i) {
+  if (!factors.slope) return x;
+  const sl_f32 slope = sl_set(factors.slope[i]);
+  return factors.base ? sl_fma(slope, x, sl_mul(sl_set(factors.base[i]), x)) : sl_mul(slope, x);
+}
+
+// x times the factors from the j-th on, lane by lane.
+SL_INLINE sl_f32 sl_times_each(sl_f32 x, const sl_factors factors, int64_t j) {
+  if (!factors.slope) return x;
+  const sl_f32 slope = sl_load(factors.slope + j);
+  return factors.base ? sl_fma(slope, x, sl_mul(sl_load(factors.base + j), x)) : sl_mul(slope, x);
+}
 
 // The start of a register block: zero, or the target's own values, scaled.
 SL_INLINE sl_f32 sl_block_start(
     const float *t, const sl_before before, int64_t row, int64_t column) {
   if (!before.keep) return sl_zero();
-  sl_f32 x = sl_load(t);
-  if (before.row_scale) x = sl_mul(x, sl_set(before.row_scale[row]));
-  if (before.column_scale) x = sl_mul(x, sl_load(before.column_scale + column));
-  return x;
+  return sl_times_each(sl_times_one(sl_load(t), before.rows, row), before.columns, column);
 }
 
 // The end of a register block; `part` is how many lanes of a partial vector
@@ -758,8 +802,7 @@ SL_INLINE void sl_multiply_column(
     const int rows, float *t, const float *a, int64_t a_row, int64_t a_step, const float *x,
     int64_t depth, const sl_before before) {
   for (int i = 0; i < rows; ++i) {
-    float sum = 0;
-    if (before.keep) sum = before.row_scale ? t[i] * before.row_scale[i] : t[i];
+    float sum = before.keep ? sl_first(sl_times_one(sl_set(t[i]), before.rows, i)) : 0.0f;
     for (int64_t p = 0; p < depth; ++p) sum = __builtin_fmaf(a[i * a_row + p * a_step], x[p], sum);
     t[i] = sum;
   }
@@ -795,17 +838,61 @@ SL_INLINE void sl_scan_column(
   }
 }
 
-// One row: the sum (or product) of each column.
-SL_INLINE void sl_reduce_rows(
-    const int rows, const int columns, const int product, float *t, const float *x,
-    int64_t x_row) {
+// A product of decays as a factor, from the product and what it takes away.
+SL_INLINE void sl_store_factor(float *slope, float *base, sl_f32 product, sl_f32 taken) {
+  const sl_f32 half = sl_set(0.5f);
+  sl_store(slope, sl_less(product, half, product, sl_neg(taken)));
+  sl_store(base, sl_less(product, half, sl_zero(), sl_set(1.0f)));
+}
+
+// Every entry of d as a factor; taken is 1 - d.
+SL_INLINE void sl_decay_factor(
+    const int rows, const int columns, float *slope, float *base, int64_t t_row, const float *d,
+    int64_t d_row, const float *taken, int64_t taken_row) {
+  for (int i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_store_factor(
+          slope + i * t_row + j, base + i * t_row + j, sl_load(d + i * d_row + j),
+          sl_load(taken + i * taken_row + j));
+}
+
+// The product of each column; as a factor when there is a base, from what the
+// decays take away together, sum_i taken[i] d[0] ... d[i - 1].
+SL_INLINE void sl_decay_total(
+    const int rows, const int columns, float *t, float *base, const float *d, int64_t d_row,
+    const float *taken) {
   for (int j = 0; j < columns; j += SL_LANES) {
-    sl_f32 result = product ? sl_set(1.0f) : sl_zero();
+    sl_f32 product = sl_set(1.0f), gone = sl_zero();
     for (int i = 0; i < rows; ++i) {
-      const sl_f32 next = sl_load(x + i * x_row + j);
-      result = product ? sl_mul(result, next) : sl_add(result, next);
+      if (base) gone = sl_fma(sl_load(taken + i * d_row + j), product, gone);
+      product = sl_mul(product, sl_load(d + i * d_row + j));
     }
-    sl_store(t + j, result);
+    if (base)
+      sl_store_factor(t + j, base + j, product, gone);
+    else
+      sl_store(t + j, product);
+  }
+}
+
+// The same for one column, whose entries lie side by side.
+SL_INLINE void sl_decay_total_column(
+    const int rows, float *t, float *base, const float *d, const float *taken) {
+  float product = 1.0f, gone = 0.0f;
+  for (int i = 0; i < rows; ++i) {
+    if (base) gone += taken[i] * product;
+    product *= d[i];
+  }
+  *t = base && product >= 0.5f ? -gone : product;
+  if (base) *base = product >= 0.5f ? 1.0f : 0.0f;
+}
+
+// One row: the sum of each column.
+SL_INLINE void sl_sum_rows_of(
+    const int rows, const int columns, float *t, const float *x, int64_t x_row) {
+  for (int j = 0; j < columns; j += SL_LANES) {
+    sl_f32 sum = sl_zero();
+    for (int i = 0; i < rows; ++i) sum = sl_add(sum, sl_load(x + i * x_row + j));
+    sl_store(t + j, sum);
   }
 }
 
@@ -825,13 +912,6 @@ SL_INLINE float sl_sum_column(const int rows, const float *x) {
   float sum = 0.0f;
   for (int i = 0; i < rows; ++i) sum += x[i];
   return sum;
-}
-
-// The product of one column.
-SL_INLINE float sl_product_column(const int rows, const float *x) {
-  float product = 1.0f;
-  for (int i = 0; i < rows; ++i) product *= x[i];
-  return product;
 }
 
 // t[i][j] = d[j + 1] ... d[i] below the diagonal, one on it, zero above; when
@@ -941,13 +1021,90 @@ SL_INLINE void sl_ask(const sl_ahead ahead, const int most_rows, int64_t part, i
       sl_prefetch(ahead.first + (n / lines) * ahead.step + (n % lines) * 64);
 }
 
+// Folds a block's decays into its operands, key by key. With E the running product
+// of a key's decays: folded = k / E, reading = E (before the token's own when
+// `before`), slope + base the last E as a factor. A key whose E comes near zero, or whose
+// k / E comes near overflow, is left exact instead: folded = k, reading = 1, and
+// step holds its decays, to be multiplied in at every token. Rows of d, taken,
+// reading and step lie as far apart as those of k. Steps are written only where a
+// key is exact.
+SL_INLINE void sl_fold(
+    const int rows, const int columns, const int before, float *folded, float *reading,
+    float *step, float *slope, float *base, float *exact, const float *k, const float *d,
+    const float *taken, const int64_t row) {
+  const sl_f32 one = sl_set(1.0f);
+  sl_f32 failures = sl_zero();
+  for (int j = 0; j < columns; j += SL_LANES) {
+    sl_f32 product = one, gone = sl_zero(), folds = one;
+    for (int i = 0; i < rows; ++i) {
+      const int64_t at = i * row + j;
+      if (before) sl_store(reading + at, product);
+      gone = sl_fma(sl_load(taken + at), product, gone);
+      product = sl_mul(product, sl_load(d + at));
+      if (!before) sl_store(reading + at, product);
+      const sl_f32 key = sl_mul(sl_load(k + at), sl_inverse(product));
+      sl_store(folded + at, key);
+      folds = sl_less(sl_abs(key), sl_set(0x1p64f), folds, sl_zero());
+    }
+    folds = sl_less(sl_set(0x1p-32f), product, folds, sl_zero());
+    sl_store_factor(slope + j, base + j, product, gone);
+    const sl_f32 stays = sl_sub(one, folds);
+    sl_store_n(exact + j, stays, columns - j);
+    failures = sl_add(failures, sl_load_n(exact + j, columns - j));
+  }
+  if (sl_sum(failures) == 0.0f) return;
+  for (int j = 0; j < columns; j += SL_LANES) {
+    const sl_f32 half = sl_set(0.5f), stays = sl_load_n(exact + j, columns - j);
+    for (int i = 0; i < rows; ++i) {
+      const int64_t at = i * row + j;
+      sl_store(folded + at, sl_less(half, stays, sl_load(k + at), sl_load(folded + at)));
+      sl_store(reading + at, sl_less(half, stays, one, sl_load(reading + at)));
+      sl_store(step + at, sl_less(half, stays, sl_load(d + at), one));
+    }
+    sl_store(slope + j, sl_less(half, stays, sl_zero(), sl_load(slope + j)));
+    sl_store(base + j, sl_less(half, stays, one, sl_load(base + j)));
+  }
+}
+
+// The same under one decay for all keys: all are folded, or none.
+SL_INLINE void sl_fold_column(
+    const int rows, const int columns, const int before, float *folded, float *reading,
+    float *step, float *slope, float *base, float *exact, const float *k, const float *d,
+    const float *taken, const int64_t row) {
+  float product = 1.0f;
+  sl_decay_total_column(rows, slope, base, d, taken);
+  sl_f32 failures = sl_zero();
+  for (int i = 0; i < rows; ++i) {
+    const float past = product;
+    product *= d[i];
+    reading[i] = before ? past : product;
+    const sl_f32 inverse = sl_set(1.0f / product);
+    for (int j = 0; j < columns; j += SL_LANES) {
+      const sl_f32 key = sl_mul(sl_load(k + i * row + j), inverse);
+      sl_store(folded + i * row + j, key);
+      const sl_f32 folds = sl_less(sl_abs(key), sl_set(0x1p64f), sl_zero(), sl_set(1.0f));
+      failures = sl_add(failures, folds);
+    }
+  }
+  *exact = product > 0x1p-32f && sl_sum(failures) == 0.0f ? 0.0f : 1.0f;
+  if (*exact == 0.0f) return;
+  for (int i = 0; i < rows; ++i) {
+    for (int j = 0; j < columns; j += SL_LANES)
+      sl_store(folded + i * row + j, sl_load(k + i * row + j));
+    reading[i] = 1.0f;
+    step[i] = d[i];
+  }
+  *slope = 0.0f;
+  *base = 1.0f;
+}
+
 // The operands of a recurrence over a block of tokens. A decay of NULL is one.
 typedef struct {
-  float *o;           // output: tokens x columns
+  float *o;  // output: tokens x columns
   int64_t o_row;
-  const float *s_in;  // state: keys x columns
-  float *s_out;
+  float *s;  // state: keys x columns
   int64_t s_row;
+  int keep;        // whether the state after the block takes its place
   const float *q;  // tokens x keys
   int64_t q_row;
   const float *k;  // tokens x keys
@@ -957,9 +1114,10 @@ typedef struct {
   const float *d;  // decay of token t and key i at t * d_row + i * d_step
   int64_t d_row;
   int64_t d_step;
-  const float *dv;  // decay of token t and column j
+  const float *decays;  // at i * d_step: 0 where all decays of key i are one
+  sl_factors dv;        // decay of token t and column j
   int64_t dv_row;
-  const float *end;  // scale of key i at the end, at i * end_step
+  sl_factors end;  // of key i at the end, at i * end_step
   int64_t end_step;
 } sl_recurrence;
 
@@ -968,55 +1126,76 @@ typedef struct {
 //   S = d S dv + k v^T;  o (+)= S^T q        (in the other order when `before`)
 SL_INLINE void sl_recur_piece(
     const int tokens, const int keys, const int vectors, const int before, const int first,
-    const sl_recurrence x, int64_t i, int64_t j) {
+    const int decays, const sl_recurrence x, int64_t i, int64_t j) {
   sl_f32 s[8][4];
   SL_UNROLL for (int a = 0; a < keys; ++a)
     SL_UNROLL for (int b = 0; b < vectors; ++b)
-      s[a][b] = sl_load(x.s_in + (i + a) * x.s_row + j + b * SL_LANES);
+      s[a][b] = sl_load(x.s + (i + a) * x.s_row + j + b * SL_LANES);
   for (int t = 0; t < tokens; ++t) {
-    sl_f32 value[4], column_decay[4], sum[4];
+    sl_f32 value[4], sum[4];
     float *o = x.o + t * x.o_row + j;
     SL_UNROLL for (int b = 0; b < vectors; ++b) {
       value[b] = sl_load(x.v + t * x.v_row + j + b * SL_LANES);
-      column_decay[b] = x.dv ? sl_load(x.dv + t * x.dv_row + j + b * SL_LANES) : sl_zero();
       sum[b] = first ? sl_zero() : sl_load(o + b * SL_LANES);
     }
     SL_UNROLL for (int a = 0; a < keys; ++a) {
       const sl_f32 query = sl_set(x.q[t * x.q_row + i + a]);
       const sl_f32 key = sl_set(x.k[t * x.k_row + i + a]);
-      const sl_f32 decay = x.d ? sl_set(x.d[t * x.d_row + (i + a) * x.d_step]) : sl_zero();
+      const sl_f32 decay = decays ? sl_set(x.d[t * x.d_row + (i + a) * x.d_step]) : sl_zero();
       SL_UNROLL for (int b = 0; b < vectors; ++b) {
         if (before) sum[b] = sl_fma(query, s[a][b], sum[b]);
-        if (x.d) s[a][b] = sl_mul(decay, s[a][b]);
-        if (x.dv) s[a][b] = sl_mul(column_decay[b], s[a][b]);
+        if (decays) s[a][b] = sl_mul(decay, s[a][b]);
+        s[a][b] = sl_times_each(s[a][b], x.dv, t * x.dv_row + j + b * SL_LANES);
         s[a][b] = sl_fma(key, value[b], s[a][b]);
         if (!before) sum[b] = sl_fma(query, s[a][b], sum[b]);
       }
     }
     SL_UNROLL for (int b = 0; b < vectors; ++b) sl_store(o + b * SL_LANES, sum[b]);
   }
-  SL_UNROLL for (int a = 0; a < keys; ++a) {
-    const sl_f32 end = x.end ? sl_set(x.end[(i + a) * x.end_step]) : sl_zero();
-    SL_UNROLL for (int b = 0; b < vectors; ++b) {
-      if (x.end) s[a][b] = sl_mul(end, s[a][b]);
-      sl_store(x.s_out + (i + a) * x.s_row + j + b * SL_LANES, s[a][b]);
-    }
-  }
+  if (!x.keep) return;
+  SL_UNROLL for (int a = 0; a < keys; ++a)
+    SL_UNROLL for (int b = 0; b < vectors; ++b)
+      sl_store(
+          x.s + (i + a) * x.s_row + j + b * SL_LANES,
+          sl_times_one(s[a][b], x.end, (i + a) * x.end_step));
 }
 
-// All pieces of a panel of `vectors` vectors from column j on.
+// The same, without the decays where all of the piece's are one; and the state
+// of the piece that follows is asked for.
+SL_INLINE void sl_recur_keys(
+    const int tokens, const int keys, const int vectors, const int before, const int first,
+    const sl_recurrence x, int64_t i, int64_t j) {
+  SL_UNROLL for (int a = 0; a < keys; ++a)
+    SL_UNROLL for (int b = 0; b < vectors; ++b)
+      sl_prefetch(x.s + (i + keys + a) * x.s_row + j + b * SL_LANES);
+  float decays = x.d && !x.decays ? 1.0f : 0.0f;
+  if (x.decays)
+    for (int a = 0; a < keys; ++a) decays += x.decays[(i + a) * x.d_step];
+  if (decays != 0.0f)
+    sl_recur_piece(tokens, keys, vectors, before, first, 1, x, i, j);
+  else
+    sl_recur_piece(tokens, keys, vectors, before, first, 0, x, i, j);
+}
+
+// All pieces of a panel of `vectors` vectors from column j on; between them, one
+// part after the other of what is read next is asked for.
 SL_INLINE void sl_recur_panel(
     const int tokens, const int keys, const int piece_keys, const int vectors, const int before,
     const sl_recurrence x, int64_t j, const sl_ahead *ahead, const int aheads,
     int64_t first_part, int64_t parts) {
   const int rest = keys % piece_keys;
-  sl_recur_piece(tokens, rest ? rest : piece_keys, vectors, before, 1, x, 0, j);
   int64_t part = first_part;
   for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
-  for (int64_t i = rest ? rest : piece_keys; i < keys; i += piece_keys) {
+  sl_recur_keys(tokens, keys < piece_keys ? rest : piece_keys, vectors, before, 1, x, 0, j);
+  for (int64_t i = piece_keys; i + piece_keys <= keys; i += piece_keys) {
     ++part;
     for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
-    sl_recur_piece(tokens, piece_keys, vectors, before, 0, x, i, j);
+    sl_recur_keys(tokens, piece_keys, vectors, before, 0, x, i, j);
+  }
+  if (rest && keys > piece_keys) {
+    ++part;
+    for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
+    sl_recur_keys(tokens, rest, vectors, before, 0, x, keys - rest, j);
   }
 }
 
@@ -1197,7 +1376,7 @@ const char *mamba2_k64_v64_f32_gf32_avx2_seg_c64_s64_kt64_vt64_m4_pf32_n4_manife
 // ---- The workspace -----------------------------------------------------------------------------
 
 // Bytes of scratch memory a thread.
-enum { scratch_bytes = 165184 };
+enum { scratch_bytes = 165760 };
 
 static int64_t sequences_of(const arguments *args) {
   return args->cu_seqlens ? args->sequences : args->batch;
@@ -1271,8 +1450,11 @@ static void summarize(const arguments *args, int64_t item, char *scratch) {
   float *const d = (float *)(scratch + 49408);  // 64 x 1: decay of each token of the chunk
   float *const F = (float *)(scratch + 49664);  // 64 x 1: products of the decays from a token to the chunk's end
   float *const kF = (float *)(scratch + 49920);  // 64 x 64: keys decayed to the end of the chunk
-  float *const T = (float *)(scratch + 66304);  // 1 x 1: product of the chunk's decays
-  float *const w = (float *)(scratch + 66368);  // 1 x 64: decay of the chunk, for every key
+  float *const m = (float *)(scratch + 66304);  // 64 x 1: what they take away, 1 - d
+  float *const T_chunk_slope = (float *)(scratch + 66560);  // 1 x 1: product of the chunk's decays, or that less 1 where base is 1
+  float *const T_chunk_base = (float *)(scratch + 66624);  // 1 x 1: 1 where that product is 1/2 or more, else 0
+  float *const T_chunk_slope_row = (float *)(scratch + 66688);  // 1 x 64: T_chunk_slope, for every key
+  float *const T_chunk_base_row = (float *)(scratch + 66944);  // 1 x 64: T_chunk_base, for every key
 
   // A segment without chunks has no work, and no slot of its own.
   if (segment >= segments) return;
@@ -1310,13 +1492,14 @@ static void summarize(const arguments *args, int64_t item, char *scratch) {
     }
     sl_fill_rows(tokens, 64, 64, v, 64, 0.0f);
     // decays as factors in [0, 1]
-    // d = exp(-exp(A_log_in) * softplus(dt_in + dt_bias_in))
+    // d = exp(-exp(A_log_in) * softplus(dt_in + dt_bias_in)), m = 1 - d
     for (int64_t row = 0; row < tokens; ++row) {
       *(d + row) = sl_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (64 * c + row) * dt_token)[0] + dt_bias_in[0]))));
+      *(m + row) = sl_one_minus_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (64 * c + row) * dt_token)[0] + dt_bias_in[0]))));
     }
     sl_fill_rows(tokens, 64, 1, d, 1, 1.0f);
+    sl_fill_rows(tokens, 64, 1, m, 1, 0.0f);
     sl_scan_column(64, 1, 1, F, d);
-    *(T) = sl_product_column(64, d);
     // kF = k * F
     for (int64_t row = 0; row < 64; ++row) {
       const sl_f32 F_all = sl_set(*(F + row));
@@ -1325,18 +1508,30 @@ static void summarize(const arguments *args, int64_t item, char *scratch) {
       }
     }
     // S = diag(decay of the chunk) S + k^T v
-    // w = T
+    sl_decay_total_column(64, T_chunk_slope, T_chunk_base, d, m);
+    // T_chunk_slope_row = T_chunk_slope
     {
-      const sl_f32 T_all = sl_set(T[0]);
+      const sl_f32 T_chunk_slope_all = sl_set(T_chunk_slope[0]);
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store(w + column, T_all);
+        sl_store(T_chunk_slope_row + column, T_chunk_slope_all);
       }
     }
-    sl_multiply(64, 64, 4, 3, S, 64, kF, 1, 64, v, 64, 64, (sl_before){1, w, NULL});
-    // A = A * w
+    // T_chunk_base_row = T_chunk_base
+    {
+      const sl_f32 T_chunk_base_all = sl_set(T_chunk_base[0]);
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(T_chunk_base_row + column, T_chunk_base_all);
+      }
+    }
+    sl_multiply(
+        64, 64, 4, 3, S, 64, kF, 1, 64, v, 64, 64,
+        (sl_before){1, {T_chunk_slope_row, T_chunk_base_row}, {NULL, NULL}});
+    // A = A * T_chunk_base_row + A * T_chunk_slope_row
     {
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store(A + column, sl_mul(sl_load(A + column), sl_load(w + column)));
+        sl_store(
+            A + column,
+            sl_add(sl_mul(sl_load(A + column), sl_load(T_chunk_base_row + column)), sl_mul(sl_load(A + column), sl_load(T_chunk_slope_row + column))));
       }
     }
   }
@@ -1445,15 +1640,18 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   float *const d = (float *)(scratch + 49152);  // 64 x 1: decay of each token of the chunk
   float *const F = (float *)(scratch + 49408);  // 64 x 1: products of the decays from a token to the chunk's end
   float *const kF = (float *)(scratch + 49664);  // 64 x 64: keys decayed to the end of the chunk
-  float *const T = (float *)(scratch + 66048);  // 1 x 1: product of the chunk's decays
-  float *const E = (float *)(scratch + 66112);  // 64 x 1: running products of the decays from the chunk's start
-  float *const W = (float *)(scratch + 66368);  // 64 x 64: decays from token j to token i
-  float *const kT = (float *)(scratch + 82752);  // 64 x 64: the same keys, transposed: the right operand of the scores
-  float *const q = (float *)(scratch + 99136);  // 64 x 64: queries of the chunk, scaled
-  float *const P = (float *)(scratch + 115520);  // 64 x 64: scores of the chunk's tokens on each other
-  float *const O = (float *)(scratch + 131904);  // 64 x 64: outputs of a sub-block
-  float *const skip = (float *)(scratch + 148288);  // 64 x 64: what goes past the state
-  float *const w = (float *)(scratch + 164672);  // 1 x 64: decay of the chunk, for every key
+  float *const m = (float *)(scratch + 66048);  // 64 x 1: what they take away, 1 - d
+  float *const E = (float *)(scratch + 66304);  // 64 x 1: running products of the decays from the chunk's start
+  float *const W = (float *)(scratch + 66560);  // 64 x 64: decays from token j to token i
+  float *const kT = (float *)(scratch + 82944);  // 64 x 64: the same keys, transposed: the right operand of the scores
+  float *const q = (float *)(scratch + 99328);  // 64 x 64: queries of the chunk, scaled
+  float *const P = (float *)(scratch + 115712);  // 64 x 64: scores of the chunk's tokens on each other
+  float *const O = (float *)(scratch + 132096);  // 64 x 64: outputs of a sub-block
+  float *const skip = (float *)(scratch + 148480);  // 64 x 64: what goes past the state
+  float *const T_chunk_slope = (float *)(scratch + 164864);  // 1 x 1: product of the chunk's decays, or that less 1 where base is 1
+  float *const T_chunk_base = (float *)(scratch + 164928);  // 1 x 1: 1 where that product is 1/2 or more, else 0
+  float *const T_chunk_slope_row = (float *)(scratch + 164992);  // 1 x 64: T_chunk_slope, for every key
+  float *const T_chunk_base_row = (float *)(scratch + 165248);  // 1 x 64: T_chunk_base, for every key
 
   // A segment without chunks has no work, and no slot of its own.
   if (segment >= segments) return;
@@ -1482,13 +1680,14 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
     }
     sl_fill_rows(tokens, 64, 64, v, 64, 0.0f);
     // decays as factors in [0, 1]
-    // d = exp(-exp(A_log_in) * softplus(dt_in + dt_bias_in))
+    // d = exp(-exp(A_log_in) * softplus(dt_in + dt_bias_in)), m = 1 - d
     for (int64_t row = 0; row < tokens; ++row) {
       *(d + row) = sl_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (64 * c + row) * dt_token)[0] + dt_bias_in[0]))));
+      *(m + row) = sl_one_minus_exp_1((-(sl_exp_1(A_log_in[0])) * sl_softplus_1(((dt_in + (64 * c + row) * dt_token)[0] + dt_bias_in[0]))));
     }
     sl_fill_rows(tokens, 64, 1, d, 1, 1.0f);
+    sl_fill_rows(tokens, 64, 1, m, 1, 0.0f);
     sl_scan_column(64, 1, 1, F, d);
-    *(T) = sl_product_column(64, d);
     // kF = k * F
     for (int64_t row = 0; row < 64; ++row) {
       const sl_f32 F_all = sl_set(*(F + row));
@@ -1510,7 +1709,7 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
       }
       sl_fill_rows(tokens, 64, 64, q, 64, 0.0f);
       // P = (q k^T) * W
-      sl_multiply(64, 64, 4, 3, P, 64, q, 64, 1, kT, 64, 64, (sl_before){0, NULL, NULL});
+      sl_multiply(64, 64, 4, 3, P, 64, q, 64, 1, kT, 64, 64, (sl_before){0});
       sl_weigh(64, 64, P, 64, W, 64);
       // q = q * E
       for (int64_t row = 0; row < 64; ++row) {
@@ -1521,9 +1720,10 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
       }
       for (int64_t r = 0; r < 1; ++r) {
         // O = q S + P v
-        sl_multiply(64, 64, 4, 3, O, 64, q + (64 * r) * 64, 64, 1, S, 64, 64, (sl_before){0, NULL, NULL});
+        sl_multiply(64, 64, 4, 3, O, 64, q + (64 * r) * 64, 64, 1, S, 64, 64, (sl_before){0});
         sl_multiply(
-            64, 64, 4, 3, O, 64, P + (64 * r) * 64, 64, 1, v, 64, 64 * r + 64, (sl_before){1, NULL, NULL});
+            64, 64, 4, 3, O, 64, P + (64 * r) * 64, 64, 1, v, 64, 64 * r + 64,
+            (sl_before){1, {NULL, NULL}, {NULL, NULL}});
         // skip = D_in * v_in
         {
           const int64_t rows = sl_greatest(0, sl_least(64, length - (64 * c + 64 * r)));
@@ -1550,14 +1750,24 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
       }
     }
     // S = diag(decay of the chunk) S + k^T v
-    // w = T
+    sl_decay_total_column(64, T_chunk_slope, T_chunk_base, d, m);
+    // T_chunk_slope_row = T_chunk_slope
     {
-      const sl_f32 T_all = sl_set(T[0]);
+      const sl_f32 T_chunk_slope_all = sl_set(T_chunk_slope[0]);
       for (int64_t column = 0; column < 64; column += SL_LANES) {
-        sl_store(w + column, T_all);
+        sl_store(T_chunk_slope_row + column, T_chunk_slope_all);
       }
     }
-    sl_multiply(64, 64, 4, 3, S, 64, kF, 1, 64, v, 64, 64, (sl_before){1, w, NULL});
+    // T_chunk_base_row = T_chunk_base
+    {
+      const sl_f32 T_chunk_base_all = sl_set(T_chunk_base[0]);
+      for (int64_t column = 0; column < 64; column += SL_LANES) {
+        sl_store(T_chunk_base_row + column, T_chunk_base_all);
+      }
+    }
+    sl_multiply(
+        64, 64, 4, 3, S, 64, kF, 1, 64, v, 64, 64,
+        (sl_before){1, {T_chunk_slope_row, T_chunk_base_row}, {NULL, NULL}});
   }
 }
 
