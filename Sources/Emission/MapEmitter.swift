@@ -18,18 +18,28 @@ extension PhaseEmitter {
       rows(of: map, to: String(map.target.rows))
       return
     }
+    boundedRows(from: tail.start, map.target.rows) { emitter, bound in
+      emitter.rows(of: map, to: bound)
+      emitter.fill(map.target, from: bound, with: tail.fill)
+      if let complement = map.complement {
+        emitter.fill(complement, from: bound, with: 1 - tail.fill)
+      }
+    }
+  }
+
+  /// Writes what runs over the first of `count` rows from token `start` on, as many as the sequence
+  /// has left; `write` is told how many those are called.
+  mutating func boundedRows(
+    from start: Index, _ count: Int, _ write: (inout PhaseEmitter, String) -> Void
+  ) {
     let outside = out
     out = CWriter(depth: 0)
-    let whole = map.target.rows
     var bound = "tokens"
-    if !isChunkStart(tail.start) || whole != program.chunk {
-      out.line(
-        "const int64_t rows = sl_greatest(0, \(remaining(tail.start, whole)));")
+    if !isChunkStart(start) || count != program.chunk {
+      out.line("const int64_t rows = sl_greatest(0, \(remaining(start, count)));")
       bound = "rows"
     }
-    rows(of: map, to: bound)
-    fill(map.target, from: bound, with: tail.fill)
-    if let complement = map.complement { fill(complement, from: bound, with: 1 - tail.fill) }
+    write(&self, bound)
     let lines = out.lines
     out = outside
     if bound == "rows" {

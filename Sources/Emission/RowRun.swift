@@ -92,21 +92,9 @@ extension PhaseEmitter {
     guard let start = run.start else {
       return loop(over: run, "int64_t row = 0", to: String(run.rows), isTail: false)
     }
-    var bound = "tokens"
-    let outside = out
-    out = CWriter(depth: 0)
-    if !isChunkStart(start) || run.rows != program.chunk {
-      out.line("const int64_t rows = sl_greatest(0, \(remaining(start, run.rows)));")
-      bound = "rows"
-    }
-    loop(over: run, "int64_t row = 0", to: bound, isTail: false)
-    loop(over: run, "int64_t row = \(bound)", to: String(run.rows), isTail: true)
-    let lines = out.lines
-    out = outside
-    if bound == "rows" {
-      out.block("") { $0.lines(lines) }
-    } else {
-      out.lines(lines)
+    boundedRows(from: start, run.rows) { emitter, bound in
+      emitter.loop(over: run, "int64_t row = 0", to: bound, isTail: false)
+      emitter.loop(over: run, "int64_t row = \(bound)", to: String(run.rows), isTail: true)
     }
   }
 

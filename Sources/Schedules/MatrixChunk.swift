@@ -85,11 +85,7 @@ struct MatrixChunk {
     let rounded = b.tile("v_bf16", chunk, V, type: .bf16, "values as bf16 has them")
     let rest = b.tile("v_rest", chunk, V, "what that leaves")
     walk.convert(rounded.all, value.all, &b)
-    b.add(
-      .map(
-        Map(
-          rest.all, .input(value.name, .scalar) - .input(rounded.name, .scalar),
-          [value.name: .tile(value.all, .none), rounded.name: .tile(rounded.all, .none)])))
+    subtract(rest, value, rounded, &b)
     return Values(high: pairs("v_pairs", value), low: pairs("v_low_pairs", rest))
   }
 
@@ -236,12 +232,17 @@ struct MatrixChunk {
     let high = b.tile(source.name + "_high", rows, K, type: .bf16, "its nearest bf16")
     let low = b.tile(source.name + "_low", rows, K, type: .bf16, "what that leaves, in bf16")
     walk.convert(high.all, source.all, &b)
+    subtract(low, source, high, &b)
+    return Split(high: high, low: low)
+  }
+
+  /// `target = left - right`: what a rounded tile leaves of its source.
+  private func subtract(_ target: Tile, _ left: Tile, _ right: Tile, _ b: inout ProgramBuilder) {
     b.add(
       .map(
         Map(
-          low.all, .input(source.name, .scalar) - .input(high.name, .scalar),
-          [source.name: .tile(source.all, .none), high.name: .tile(high.all, .none)])))
-    return Split(high: high, low: low)
+          target.all, .input(left.name, .scalar) - .input(right.name, .scalar),
+          [left.name: .tile(left.all, .none), right.name: .tile(right.all, .none)])))
   }
 
   private func transposed(_ name: String, _ source: Tile, _ b: inout ProgramBuilder) -> Tile {
