@@ -42,6 +42,8 @@ struct KernelChoices: ParsableArguments {
   var keyTile: Int?
   @Option(parsing: .unconditional, help: "Pin the columns of the state that one worker holds.")
   var valueTile: Int?
+  @Option(parsing: .unconditional, help: "Pin the adjacent heads that one worker walks together.")
+  var headTile: Int?
   @Option(help: "Pin which states are written: none, segments:N or chunks.")
   var materialization: String?
   @Option(help: "Pin what products multiply: f32 or bf16.") var products: String?

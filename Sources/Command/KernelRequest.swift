@@ -99,7 +99,7 @@ struct KernelRequest {
   func planRequest() throws -> PlanRequest {
     PlanRequest(
       schedule: choices.schedule, chunk: choices.chunk, subBlock: choices.subBlock,
-      keyTile: choices.keyTile, valueTile: choices.valueTile,
+      keyTile: choices.keyTile, valueTile: choices.valueTile, headTile: choices.headTile,
       materialization: try materialization(), threads: choices.threads,
       products: try choices.products.map(products))
   }

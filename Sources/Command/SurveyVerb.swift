@@ -187,6 +187,7 @@ extension Plan {
     var parts = [schedule, "c\(chunk)"]
     if subBlock != chunk { parts.append("s\(subBlock)") }
     parts += ["kt\(keyTile)", "vt\(valueTile)"]
+    if headTile > 1 { parts.append("ht\(headTile)") }
     if materialization != .none { parts.append("\(materialization)") }
     if products != .f32 { parts.append(products.rawValue) }
     return parts.joined(separator: " ")

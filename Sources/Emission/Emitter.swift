@@ -148,6 +148,7 @@ extension KernelName {
     if plan.chunk > 1 {
       parts.append("--chunk \(plan.chunk) --sub-block \(plan.subBlock) --key-tile \(plan.keyTile)")
     }
+    if plan.headTile > 1 { parts.append("--head-tile \(plan.headTile)") }
     parts.append(
       "--value-tile \(plan.valueTile) --materialization \(plan.materialization) "
         + "--threads \(plan.threads) --products \(plan.products.rawValue)")

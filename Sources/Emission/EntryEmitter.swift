@@ -156,6 +156,12 @@ struct EntryEmitter {
     }
   }
 
+  /// Workers along the heads.
+  private var headTiles: String {
+    let tile = program.headTile
+    return tile == 1 ? "args->heads" : "((args->heads + \(tile - 1)) / \(tile))"
+  }
+
   private func team(_ out: inout CWriter) {
     out.line(
       "// One thread's part: of every phase the items that it is dealt. Workers of one phase do")
@@ -173,7 +179,7 @@ struct EntryEmitter {
             : "// What is padding now held the last phase's tiles, of any head.")
         out.line("memset(scratch, 0, scratch_bytes);")
         let extents = phase.grid.map {
-          program.extent($0, sequences: "sequences_of(args)", heads: "args->heads")
+          program.extent($0, sequences: "sequences_of(args)", heads: headTiles)
         }.filter { $0 != "1" }
         out.line("const int64_t \(phase.name)_items = \(extents.joined(separator: " * "));")
         out.lines([

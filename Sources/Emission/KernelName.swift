@@ -6,7 +6,7 @@ import Schedules
 ///     gla_k128_v256_bf16_gf32_avx512_fused_c64_s16_kt128_vt64_m0_pbf16_n2
 ///
 /// recurrence (hyphens as underscores), K, V, element type, gate type, target, schedule, chunk,
-/// sub-block, key tile, value tile, materialization (`0`, a number of segments, or `c` for every
+/// sub-block, key tile, value tile, head tile (`ht4`; absent for one head), materialization (`0`, a number of segments, or `c` for every
 /// chunk), type of the products, default threads.
 public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   public var recurrence: String
@@ -37,9 +37,9 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
     return [
       recurrence.replacing("-", with: "_"), "k\(key)", "v\(value)", type.rawValue,
       "g\(gateType.rawValue)", target, KernelName.short(plan.schedule), "c\(plan.chunk)",
-      "s\(plan.subBlock)", "kt\(plan.keyTile)", "vt\(plan.valueTile)", "m\(materialization)",
-      "p\(plan.products.rawValue)", "n\(plan.threads)",
-    ].joined(separator: "_")
+      "s\(plan.subBlock)", "kt\(plan.keyTile)", "vt\(plan.valueTile)",
+    ].joined(separator: "_") + (plan.headTile == 1 ? "" : "_ht\(plan.headTile)")
+      + "_m\(materialization)_p\(plan.products.rawValue)_n\(plan.threads)"
   }
 
   /// Reads what `description` writes; nil for anything else.
@@ -51,8 +51,11 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       return String(last.dropFirst(prefix.count))
     }
     func number(_ prefix: String) -> Int? { take(prefix).flatMap(Int.init) }
+    /// One where the name does not say.
+    func headTile() -> Int? { parts.last?.hasPrefix("ht") == true ? number("ht") : 1 }
     guard let threads = number("n"), let products = take("p").flatMap(ElementType.init),
-      let states = take("m"), let valueTile = number("vt"), let keyTile = number("kt"),
+      let states = take("m"), let headTile = headTile(), let valueTile = number("vt"),
+      let keyTile = number("kt"),
       let subBlock = number("s"), let chunk = number("c"),
       let schedule = take("").flatMap(KernelName.long), let target = take(""),
       let gateType = take("g").flatMap(ElementType.init),
@@ -70,8 +73,8 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
     self.target = target
     plan = Plan(
       schedule: schedule, chunk: chunk, subBlock: subBlock, keyTile: keyTile,
-      valueTile: valueTile, materialization: materialization, threads: threads,
-      products: products)
+      valueTile: valueTile, headTile: headTile, materialization: materialization,
+      threads: threads, products: products)
     guard description == text else { return nil }
   }
 

@@ -3,16 +3,29 @@ import TileIR
 
 extension PhaseEmitter {
   /// What a worker knows of its place and its tensors: only what its body reads.
-  func declare(_ text: inout CWriter, for body: String) {
-    var later = body.split(separator: "\n").map(String.init)
-    var declarations: [String] = []
-    // Written from the last to the first: a declaration is kept if something after it needs it.
-    for (name, line) in (scalars + tensorPointers + tilePointers).reversed()
+  func declare(_ text: inout CWriter, for body: [String]) {
+    let pointers = program.headTile == 1 ? tensorPointers : tensorPointers.filter { !$0.isOfHead }
+    let all = scalars + pointers.map { ($0.name, $0.line) } + tilePointers
+    for line in PhaseEmitter.needed(all, for: body) { text.longLine(line) }
+  }
+
+  /// What is known of the present one of a worker's heads.
+  var headDeclarations: [(String, String)] {
+    [("head", "const int64_t head = first_head + h;")]
+      + tensorPointers.filter(\.isOfHead).map { ($0.name, $0.line) }
+  }
+
+  /// The declarations, a name and a line each, that the body needs.
+  static func needed(_ declarations: [(String, String)], for body: [String]) -> [String] {
+    var later = body
+    var kept: [String] = []
+    // From the last to the first: a declaration is kept if something after it needs it.
+    for (name, line) in declarations.reversed()
     where later.contains(where: { PhaseEmitter.uses($0, name) }) {
-      declarations.append(line)
+      kept.append(line)
       later.append(line)
     }
-    for line in declarations.reversed() { text.longLine(line) }
+    return kept.reversed()
   }
 
   /// Whether `name` stands in `text` as a word.
@@ -56,10 +69,21 @@ extension PhaseEmitter {
       let extent = extent(axis)
       let place =
         divisor == "1" ? "item" : "item / \(divisor.contains(" ") ? "(\(divisor))" : divisor)"
-      add(axis.variable, axis == phase.grid.first ? place : "\(place) % \(extent)")
+      let own = axis == phase.grid.first ? place : "\(place) % \(extent)"
+      if axis == .head, program.headTile > 1 {
+        add("first_head", "\(own) * \(program.headTile)")
+      } else {
+        add(axis.variable, own)
+      }
       if extent != "1" { divisor = divisor == "1" ? extent : "\(divisor) * \(extent)" }
     }
     list.reverse()
+    if program.headTile > 1 {
+      let tile = program.headTile
+      list.insert(
+        ("head_tiles", "const int64_t head_tiles = (heads + \(tile - 1)) / \(tile);"), at: 0)
+      add("own_heads", "sl_least(\(tile), heads - first_head)")
+    }
     add("heads", "args->heads")
     list.insert(list.removeLast(), at: 0)
     add("group", "args->query_heads / args->heads")
@@ -95,14 +119,18 @@ extension PhaseEmitter {
   }
 
   func extent(_ axis: GridAxis) -> String {
-    program.extent(axis, sequences: "sequences", heads: "heads")
+    program.extent(
+      axis, sequences: "sequences", heads: program.headTile == 1 ? "heads" : "head_tiles")
   }
 
   /// C's name for an element type in memory.
   static func element(_ type: ElementType) -> String { type == .f32 ? "float" : "uint16_t" }
 
-  private var tensorPointers: [(String, String)] {
-    var list: [(String, String)] = []
+  /// A pointer or stride of a tensor; a pointer is a head's own.
+  private typealias TensorLine = (name: String, line: String, isOfHead: Bool)
+
+  private var tensorPointers: [TensorLine] {
+    var list: [TensorLine] = []
     for tensor in program.tensors {
       let type = PhaseEmitter.element(tensor.type)
       let name = tensor.name
@@ -115,35 +143,38 @@ extension PhaseEmitter {
         list.append(
           (
             "\(name)_token",
-            "const int64_t \(name)_token = args->layout ? \(size) : \(times(heads, size));"
+            "const int64_t \(name)_token = args->layout ? \(size) : \(times(heads, size));", false
           ))
         list.append(
           (
             "\(name)_head",
-            "const int64_t \(name)_head = args->layout ? \(times("args->length", size)) : \(size);"
+            "const int64_t \(name)_head = args->layout ? \(times("args->length", size)) : \(size);", false
           ))
         list.append(
           (
             "\(name)_in",
             "\(qualifier)\(type) *\(name)_in = (\(qualifier)\(type) *)args->\(name) + "
               + "batch_row * args->length * \(times(heads, size)) + begin * \(name)_token + "
-              + "\(own) * \(name)_head;"
+              + "\(own) * \(name)_head;", true
           ))
       case .parameter:
         list.append(
-          ("\(name)_in", "const float *\(name)_in = args->\(name) + \(times("head", size));"))
+          (
+            "\(name)_in",
+            "const float *\(name)_in = args->\(name) + \(times("head", size));", true
+          ))
       case .initialState, .finalState:
         list.append(
           (
             "\(name)_in",
             "\(qualifier)float *\(name)_in = args->\(name) ? args->\(name) + "
-              + "(sequence * heads + head) * \(size) : NULL;"
+              + "(sequence * heads + head) * \(size) : NULL;", true
           ))
       case .segment:
         list.append(
           (
             "\(name)_in",
-            "float *\(name)_in = \(name)_of(args) + (slot * heads + head) * \(size);"
+            "float *\(name)_in = \(name)_of(args) + (slot * heads + head) * \(size);", true
           ))
       }
     }

@@ -36,7 +36,7 @@ struct PhaseEmitter {
     text.block(
       "static void \(phase.name)(const arguments *args, int64_t item, char *scratch)"
     ) { text in
-      declare(&text, for: body.text)
+      declare(&text, for: body.lines)
     }
     // The declarations close no block: the body goes before its last brace.
     var lines = text.lines
@@ -71,28 +71,35 @@ struct PhaseEmitter {
         block("if (\(test(condition)))", inner)
         block("} else", otherwise)
       case .loop(let loop, let inner):
-        block(head(of: loop), inner, first: chunkLength(of: loop))
+        block(head(of: loop), inner, first: declarations(of: loop))
       }
     }
   }
 
-  private mutating func block(_ head: String, _ inner: [Statement], first: String? = nil) {
+  private mutating func block(_ head: String, _ inner: [Statement], first: [(String, String)] = []) {
     let outside = out
     out = CWriter(depth: 0)
     write(inner)
     let lines = out.lines
     out = outside
     out.block(head) {
-      if let first, lines.contains(where: { PhaseEmitter.uses($0, "tokens") }) { $0.line(first) }
+      for line in PhaseEmitter.needed(first, for: lines) { $0.longLine(line) }
       $0.lines(lines)
     }
   }
 
-  /// How many of a chunk's tokens the sequence has.
-  private func chunkLength(of loop: Loop) -> String? {
-    guard case .chunks(let name) = loop else { return nil }
-    let start = program.chunk == 1 ? name : "\(program.chunk) * \(name)"
-    return "const int64_t tokens = sl_least(\(program.chunk), length - \(start));"
+  /// What a turn of a loop may need to know: how many of a chunk's tokens the sequence has, or where
+  /// a head's tensors lie.
+  private func declarations(of loop: Loop) -> [(String, String)] {
+    switch loop {
+    case .chunks(let name):
+      let start = program.chunk == 1 ? name : "\(program.chunk) * \(name)"
+      return [
+        ("tokens", "const int64_t tokens = sl_least(\(program.chunk), length - \(start));")
+      ]
+    case .heads: return headDeclarations
+    case .queryHeads, .segments, .range: return []
+    }
   }
 
   /// A limit as C: powers of two are exact, and look it.
@@ -118,6 +125,7 @@ struct PhaseEmitter {
     }
     switch loop {
     case .chunks(let name): return loopHead(name, "first_chunk", "last_chunk")
+    case .heads(let name): return loopHead(name, "0", "own_heads")
     case .queryHeads(let name): return loopHead(name, "0", "group")
     case .segments(let name): return loopHead(name, "0", "segments")
     case .range(let name, let from, let to, false):

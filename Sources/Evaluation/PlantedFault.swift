@@ -58,6 +58,9 @@ extension Plan {
     schedule: "chunk-fused", chunk: 16, subBlock: 4, keyTile: 10, valueTile: 16)
   static let faultyRegister = Plan(
     schedule: "register-recurrent", chunk: 16, subBlock: 16, keyTile: 20, valueTile: 16)
+  static let faultyHeads = Plan(
+    schedule: "register-recurrent", chunk: 16, subBlock: 16, keyTile: 20, valueTile: 16,
+    headTile: 2)
   static let faultySegmented = Plan(
     schedule: "segmented", chunk: 8, subBlock: 8, keyTile: 20, valueTile: 16,
     materialization: .segments(3))

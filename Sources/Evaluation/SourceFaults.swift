@@ -22,6 +22,11 @@ extension PlantedFault {
     source(
       "a batch row's stride of another tensor", "batch_row * args->length * heads * #",
       "batch_row * args->length * args->query_heads * $1"),
+    source(
+      "heads that no worker holds", "(args->heads + #) / #", "args->heads / $2",
+      plan: .faultyHeads),
+    source(
+      "a head beyond the last", "sl_least(2, heads - first_head)", "2", plan: .faultyHeads),
     // Tails.
     source(
       "rows written past the sequence's end", "sl_least(4, length - (16 * c + 4 * r))", "4"),

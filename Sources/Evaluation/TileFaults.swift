@@ -166,6 +166,11 @@ extension PlantedFault {
       map.operands["E"] = nil
       return [.map(map)]
     },
+    operations("heads that share one state", plan: .faultyHeads) {
+      guard case .recur(var recur) = $0 else { return nil }
+      recur.state.row = 0
+      return [.recur(recur)]
+    },
     operations("segments added without their decay", plan: .faultySegmented) {
       guard case .map(var map) = $0, map.operands["u"] != nil else { return nil }
       map.expression = .input("s", .scalar) + .input("u", .scalar)

@@ -35,8 +35,9 @@ public struct Calibration: Hashable, Codable, Sendable {
   public var thirdWrite: Double
   public var memoryRead: Double
   public var memoryWrite: Double
-  /// Bytes a second in rows of 512 bytes that lie apart, as a head's rows do in [B, T, H, D].
+  /// Bytes a second in rows of `rowBytes` that lie apart, as a head's rows do in [B, T, H, D].
   public var rowsRead: Double
+  public static let rowBytes = 512.0
   /// Threads that were measured together, and how many times one thread's arithmetic they did.
   public var threads: Int
   public var scaling: Double

@@ -43,15 +43,18 @@ public struct CostModel: Ranker {
         workload: workload)
       var worker = Charges()
       let group = Double(workload.queryHeads) / Double(max(1, workload.heads))
-      for counted in program.countedOperations(of: phase, queryHeads: group) {
+      for counted in program.countedOperations(
+        of: phase, heads: workload.heads, queryHeads: group)
+      {
         let times = counted.times * walk.times(counted.occasion, in: phase)
         worker.add(price.charges(counted), times: times)
       }
-      let workers = walk.workers(of: phase)
+      // The last worker may hold fewer heads; what the others do is a worker's time.
+      let work = walk.work(of: phase)
       let threads = Double(max(1, workload.threads))
-      let rounds = (workers / threads).rounded(.up)
-      total.add(worker, times: workers / threads)
-      total.seconds[.idle, default: 0] += (rounds - workers / threads) * worker.sum
+      let rounds = (walk.workers(of: phase) / threads).rounded(.up)
+      total.add(worker, times: work / threads)
+      total.seconds[.idle, default: 0] += (rounds - work / threads) * worker.sum
     }
     if workload.threads > 1 { total.seconds[.threads] = figures.forkJoin }
     return Prediction(terms: total.seconds.filter { $0.value > 0 })
@@ -99,11 +102,22 @@ struct WalkCounts {
     }
   }
 
+  /// Workers of a phase, those that hold fewer heads counted by what they hold.
+  func work(of phase: TileProgram.Phase) -> Double {
+    guard phase.grid.contains(.head) else { return workers(of: phase) }
+    let tiles = Double(workload.heads) / Double(max(1, min(program.headTile, workload.heads)))
+    return workers(of: phase) / headTiles * tiles
+  }
+
+  private var headTiles: Double {
+    Double(max(1, (workload.heads + program.headTile - 1) / program.headTile))
+  }
+
   func workers(of phase: TileProgram.Phase) -> Double {
     phase.grid.reduce(1) { count, axis in
       switch axis {
       case .sequence: count * Double(workload.batch)
-      case .head: count * Double(workload.heads)
+      case .head: count * headTiles
       case .valueTile: count * Double(program.valueTiles)
       case .segment:
         // Segments past the last chunk end at once.

@@ -93,6 +93,13 @@ struct MemoryPrice {
     return bytes * share * rowSeconds
   }
 
+  /// Seconds by which rows that lie apart take longer than memory read in one go, `rows` of them:
+  /// each begins on a page whose address has to be looked up. Rows of heads that are walked
+  /// together lie side by side and begin once.
+  func begins(_ rows: Int) -> Double {
+    Double(rows) * rowBegins
+  }
+
   /// Seconds of writing rows of the caller's.
   func written(_ slice: TokenSlice) -> Double {
     let size = Double(program.tensor(slice.tensor)?.type.size ?? 4)
@@ -109,8 +116,14 @@ struct MemoryPrice {
 
   /// Seconds a byte of rows that lie apart; threads share what the memory gives to all.
   private var rowSeconds: Double {
-    if isInLastCache { return figures.memoryRead / figures.thirdRead / figures.rowsRead }
-    let share = figures.memoryReadTogether / threads
-    return 1 / min(figures.rowsRead, share)
+    let rows = 1 / figures.memoryRead + rowBegins / Calibration.rowBytes
+    if isInLastCache { return figures.memoryRead / figures.thirdRead * rows }
+    return max(rows, threads / figures.memoryReadTogether)
+  }
+
+  /// Seconds that the beginning of a row takes, with the heads that share it.
+  private var rowBegins: Double {
+    Calibration.rowBytes * max(0, 1 / figures.rowsRead - 1 / figures.memoryRead)
+      / Double(program.headTile)
   }
 }

@@ -7,6 +7,10 @@ import TileIR
 /// Arithmetic is counted in vectors and priced as the words were measured on operands in the first
 /// cache; what operands cost beyond that cache, and the caller's rows in memory, comes on top.
 struct OperationPrice {
+  /// How much shows of the time that rows take to begin although they were asked for ahead: what
+  /// was asked for waits for the address of its page.
+  private static let shownBegins = 0.5
+
   let program: TileProgram
   let target: Target
   let figures: Calibration
@@ -169,7 +173,8 @@ struct OperationPrice {
     charge(.caches, memory.again(recur.output, writes: true, readings: pieces - 1, among: among))
     // What is asked for ahead comes while this runs.
     let wait = recur.ahead.reduce(0) { $0 + memory.rows($1) }
-    charge(.rows, max(0, wait - seconds))
+    let begins = recur.ahead.reduce(0) { $0 + memory.begins($1.rows) }
+    charge(.rows, max(Self.shownBegins * begins, wait - seconds))
   }
 
   /// Numbers in vectors, row by row.

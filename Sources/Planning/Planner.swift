@@ -127,6 +127,7 @@ extension Plan {
     if let subBlock = request.subBlock { plan.subBlock = subBlock }
     if let keyTile = request.keyTile { plan.keyTile = keyTile }
     if let valueTile = request.valueTile { plan.valueTile = valueTile }
+    if let headTile = request.headTile { plan.headTile = headTile }
     if let materialization = request.materialization { plan.materialization = materialization }
     if let threads = request.threads { plan.threads = threads }
     if let products = request.products { plan.products = products }

@@ -13,8 +13,10 @@ extension CostModel {
     let group = Double(workload.queryHeads) / Double(max(1, workload.heads))
     var bytes = 0.0
     for phase in program.phases {
-      let workers = walk.workers(of: phase)
-      for counted in program.countedOperations(of: phase, queryHeads: group) {
+      let workers = walk.work(of: phase)
+      for counted in program.countedOperations(
+        of: phase, heads: workload.heads, queryHeads: group)
+      {
         let times = counted.times * walk.times(counted.occasion, in: phase) * workers
         bytes += times * program.tensorBytes(of: counted.operation)
       }

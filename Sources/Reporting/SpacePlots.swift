@@ -147,6 +147,7 @@ extension Plan {
     var parts = ["\(schedule), chunk \(chunk)"]
     if subBlock != chunk { parts.append("sub-block \(subBlock)") }
     parts += ["key tile \(keyTile)", "value tile \(valueTile)"]
+    if headTile > 1 { parts.append("head tile \(headTile)") }
     if materialization != .none { parts.append("states \(materialization)") }
     if products != .f32 { parts.append("products \(products.rawValue)") }
     return parts.joined(separator: ", ")

@@ -4,7 +4,7 @@ import TileIR
 /// One block of tokens of the register recurrence.
 struct BlockRecurrence {
   let walk: ChunkWalk
-  let state: Tile
+  let state: TileView
 
   private var form: DiagonalForm { walk.form }
   private var block: Int { walk.chunk }
@@ -90,7 +90,7 @@ struct BlockRecurrence {
     b.add(
       .recur(
         Recur(
-          output: output.all, state: state.all, query: query.all, key: fold?.folded ?? key.all,
+          output: output.all, state: state, query: query.all, key: fold?.folded ?? key.all,
           value: value.all, decay: fold?.step, decays: fold?.exact, valueDecay: valueDecay,
           endScale: fold?.total,
           readsPrevious: form.readsPrevious, ahead: ahead + [rows])))

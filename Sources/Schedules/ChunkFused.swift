@@ -29,22 +29,10 @@ public struct ChunkFused: Schedule {
 
   public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
     let walk = ChunkWalk(specification, plan)
-    var b = ProgramBuilder(specification, valueTile: plan.valueTile)
-    let state = walk.declareState(&b)
-    walk.load(state, from: TensorName.initialState, &b)
-    if let ones = state.ones { walk.fill(ones.all, 1, &b) }
-    b.loop(.chunks("c")) { b in
+    return walk.wholeSequence(pseudoCode: walk.pseudoCode(of: "the whole sequence")) { state, b in
       let operands = walk.prepare(&b, forScores: true)
       walk.readOut(state, operands, &b)
       walk.carry(state, operands, total: nil, &b)
     }
-    walk.store(state, to: TensorName.finalState, &b)
-    return walk.program(
-      segmentation: .none, extraTensors: [],
-      phases: [
-        TileProgram.Phase(
-          name: "walk", pseudoCode: walk.pseudoCode(of: "the whole sequence"),
-          grid: [.sequence, .head, .valueTile], tiles: b.tiles, body: b.body)
-      ])
   }
 }

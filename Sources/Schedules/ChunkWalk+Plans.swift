@@ -103,8 +103,17 @@ extension ChunkWalk {
       // The decayed value would be rounded beside the key: the state's error would leave its bound.
       found.append("bf16 products do not go with a gate along the value axis.")
     }
+    if !(1...64).contains(plan.headTile) {
+      found.append("head-tile must be from 1 to 64, not \(plan.headTile).")
+    }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
     return found
+  }
+
+  /// The objection of a schedule whose worker walks one head alone.
+  static func objectionToHeadTile(_ plan: Plan) -> [String] {
+    plan.headTile <= 1
+      ? [] : ["\(plan.schedule) walks head by head; head-tile must be 1, not \(plan.headTile)."]
   }
 
   func program(
@@ -113,7 +122,8 @@ extension ChunkWalk {
     TileProgram(
       name: specification.recurrence.name, key: specification.key, value: specification.value,
       chunk: chunk, valueTile: plan.valueTile, segmentation: segmentation,
-      tensors: ProgramBuilder.tensors(specification) + extraTensors, phases: phases)
+      headTile: plan.headTile, tensors: ProgramBuilder.tensors(specification) + extraTensors,
+      phases: phases)
   }
 
   /// The algorithm as it stands above the emitted function.

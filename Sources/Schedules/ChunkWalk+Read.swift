@@ -42,13 +42,13 @@ extension ChunkWalk {
   }
 
   /// The state as the right operand of a product.
-  private func readableState(_ state: State, _ b: inout ProgramBuilder) -> Tile {
+  private func readableState(_ state: State, _ b: inout ProgramBuilder) -> TileView {
     guard usesPairs else { return state.matrix }
     let pairs = b.tile(
       "S_pairs", specification.key, plan.valueTile, type: .bf16, layout: .pairs,
       "the state as the right operand of q S")
-    convert(pairs.rows(0, specification.key), state.matrix.all, &b)
-    return pairs
+    convert(pairs.rows(0, specification.key), state.matrix, &b)
+    return pairs.all
   }
 
   /// The present token's own weight where the read-out excludes it.
@@ -125,7 +125,7 @@ extension ChunkWalk {
   /// O = Q S + P V of sub-block r.
   private func outputs(
     _ output: Tile, _ query: TileView, _ scores: Tile, _ operands: ChunkOperands,
-    _ state: Tile, _ b: inout ProgramBuilder
+    _ state: TileView, _ b: inout ProgramBuilder
   ) {
     b.note("O = q S + P v")
     let row = Index("r", times: block)
@@ -171,7 +171,7 @@ extension ChunkWalk {
   ) {
     let sums = b.tile("n", block, 1, layout: .column, "sums of the scores")
     let row = Index("r", times: block)
-    b.add(.multiply(Multiply(sums.all, query, state.normalizer!.all, accumulates: false)))
+    b.add(.multiply(Multiply(sums.all, query, state.normalizer!, accumulates: false)))
     b.add(
       .multiply(
         Multiply(

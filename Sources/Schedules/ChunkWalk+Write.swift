@@ -180,7 +180,7 @@ extension ChunkWalk {
       b.add(
         .multiply(
           Multiply(
-            z.all, operands.keyOut.all, ones.all, leftIsTransposed: true, accumulates: true,
+            z, operands.keyOut.all, ones.all, leftIsTransposed: true, accumulates: true,
             rowScale: rowScale)))
     }
     forKeyTiles(&b) { b, place, rows in

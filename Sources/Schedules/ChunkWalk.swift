@@ -39,21 +39,27 @@ struct ChunkWalk {
   /// The first token of the present chunk.
   var start: Index { Index("c", times: chunk) }
 
-  /// Tiles that outlive a chunk.
+  /// What outlives a chunk: of one head, the present one where a worker holds several.
   struct State {
-    var matrix: Tile
+    var matrix: TileView
     /// The column of the normalizer, and the ones that it adds up.
-    var normalizer: Tile?
+    var normalizer: TileView?
     var ones: Tile?
   }
 
   func declareState(_ b: inout ProgramBuilder) -> State {
-    let matrix = b.tile("S", specification.key, plan.valueTile, "state of one head")
-    guard form.normalizer != nil else { return State(matrix: matrix) }
+    let key = specification.key
+    let rows = key * plan.headTile
+    let own: Index = plan.headTile == 1 ? 0 : Index(ChunkWalk.ownHead, times: key)
+    let matrix = b.tile(
+      "S", rows, plan.valueTile,
+      plan.headTile == 1 ? "state of one head" : "states of \(plan.headTile) heads")
+    guard form.normalizer != nil else { return State(matrix: matrix.rows(own, key)) }
     return State(
-      matrix: matrix,
+      matrix: matrix.rows(own, key),
       normalizer: b.tile(
-        "z", specification.key, 1, layout: .column, "the state's further column, the normalizer"),
+        "z", rows, 1, layout: .column, "the state's further column, the normalizer"
+      ).rows(own, key),
       ones: b.tile("ones", chunk, 1, layout: .column, "the value that the normalizer sees"))
   }
 
@@ -62,7 +68,7 @@ struct ChunkWalk {
     b.add(
       .loadState(
         LoadState(
-          state.matrix.all,
+          state.matrix,
           StateSlice(
             tensor, column: .valueTile(times: plan.valueTile), columns: plan.valueTile,
             segment: segment))))
@@ -70,7 +76,7 @@ struct ChunkWalk {
       b.add(
         .loadState(
           LoadState(
-            z.all,
+            z,
             StateSlice(tensor, column: Index(specification.value), columns: 1, segment: segment))))
     }
   }
@@ -81,14 +87,14 @@ struct ChunkWalk {
         StoreState(
           StateSlice(
             tensor, column: .valueTile(times: plan.valueTile), columns: plan.valueTile,
-            segment: segment), state.matrix.all)))
+            segment: segment), state.matrix)))
     if let z = state.normalizer {
       b.onFirstValueTile { b in
         b.add(
           .storeState(
             StoreState(
               StateSlice(
-                tensor, column: Index(specification.value), columns: 1, segment: segment), z.all)))
+                tensor, column: Index(specification.value), columns: 1, segment: segment), z)))
       }
     }
   }

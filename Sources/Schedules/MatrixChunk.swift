@@ -117,7 +117,7 @@ struct MatrixChunk {
     readOut(operands, &b)
     b.note("S = diag(decay of the chunk) (S + (k / G)^T v)")
     carry(operands.keysOut, values, rowScale: nil, &b)
-    walk.scale(state.matrix.all, state.matrix.all, by: total, .rowAsColumn, &b)
+    walk.scale(state.matrix, state.matrix, by: total, .rowAsColumn, &b)
     let fast = b.body
     b.body = []
     writeExact(values, &b)
@@ -216,7 +216,7 @@ struct MatrixChunk {
       b.add(
         .multiply(
           Multiply(
-            state.matrix.all, left.all, right.all, accumulates: true,
+            state.matrix, left.all, right.all, accumulates: true,
             rowScale: place == 0 ? rowScale : nil)))
     }
   }
@@ -285,7 +285,7 @@ struct MatrixChunk {
   private func readableState(_ b: inout ProgramBuilder) -> Tile {
     let matrix = b.tile(
       "S_pairs", K, V, type: .bf16, layout: .pairs, "the state as the right operand of q S")
-    walk.convert(matrix.all, state.matrix.all, &b)
+    walk.convert(matrix.all, state.matrix, &b)
     return matrix
   }
 

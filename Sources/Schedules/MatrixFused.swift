@@ -63,19 +63,11 @@ public struct MatrixFused: Schedule {
 
   public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
     let walk = ChunkWalk(specification, plan)
-    var b = ProgramBuilder(specification, valueTile: plan.valueTile)
-    let state = walk.declareState(&b)
-    walk.load(state, from: TensorName.initialState, &b)
-    let chunk = MatrixChunk(walk: walk, state: state)
-    chunk.writeMask(&b)
-    b.loop(.chunks("c")) { b in chunk.write(&b) }
-    walk.store(state, to: TensorName.finalState, &b)
-    return walk.program(
-      segmentation: .none, extraTensors: [],
-      phases: [
-        TileProgram.Phase(
-          name: "walk", pseudoCode: MatrixChunk.pseudoCode(walk),
-          grid: [.sequence, .head, .valueTile], tiles: b.tiles, body: b.body)
-      ])
+    return walk.wholeSequence(
+      pseudoCode: MatrixChunk.pseudoCode(walk),
+      begin: { MatrixChunk(walk: walk, state: $0).writeMask(&$1) }
+    ) { state, b in
+      MatrixChunk(walk: walk, state: state).write(&b)
+    }
   }
 }

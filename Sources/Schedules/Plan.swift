@@ -12,6 +12,8 @@ public struct Plan: Hashable, Codable, Sendable {
   public var keyTile: Int
   /// Columns of the state that one worker holds.
   public var valueTile: Int
+  /// Adjacent heads whose states one worker holds, and walks together.
+  public var headTile: Int
   public var materialization: Materialization
   /// Threads when the caller does not say.
   public var threads: Int
@@ -20,13 +22,15 @@ public struct Plan: Hashable, Codable, Sendable {
 
   public init(
     schedule: String, chunk: Int, subBlock: Int, keyTile: Int, valueTile: Int,
-    materialization: Materialization = .none, threads: Int = 1, products: ElementType = .f32
+    headTile: Int = 1, materialization: Materialization = .none, threads: Int = 1,
+    products: ElementType = .f32
   ) {
     self.schedule = schedule
     self.chunk = chunk
     self.subBlock = subBlock
     self.keyTile = keyTile
     self.valueTile = valueTile
+    self.headTile = headTile
     self.materialization = materialization
     self.threads = threads
     self.products = products
@@ -72,20 +76,22 @@ public struct PlanRequest: Hashable, Codable, Sendable {
   public var subBlock: Int?
   public var keyTile: Int?
   public var valueTile: Int?
+  public var headTile: Int?
   public var materialization: Materialization?
   public var threads: Int?
   public var products: ElementType?
 
   public init(
     schedule: String? = nil, chunk: Int? = nil, subBlock: Int? = nil, keyTile: Int? = nil,
-    valueTile: Int? = nil, materialization: Materialization? = nil, threads: Int? = nil,
-    products: ElementType? = nil
+    valueTile: Int? = nil, headTile: Int? = nil, materialization: Materialization? = nil,
+    threads: Int? = nil, products: ElementType? = nil
   ) {
     self.schedule = schedule
     self.chunk = chunk
     self.subBlock = subBlock
     self.keyTile = keyTile
     self.valueTile = valueTile
+    self.headTile = headTile
     self.materialization = materialization
     self.threads = threads
     self.products = products
@@ -97,6 +103,7 @@ public struct PlanRequest: Hashable, Codable, Sendable {
       && (subBlock == nil || subBlock == plan.subBlock)
       && (keyTile == nil || keyTile == plan.keyTile)
       && (valueTile == nil || valueTile == plan.valueTile)
+      && (headTile == nil || headTile == plan.headTile)
       && (materialization == nil || materialization == plan.materialization)
       && (threads == nil || threads == plan.threads)
       && (products == nil || products == plan.products)
@@ -105,15 +112,51 @@ public struct PlanRequest: Hashable, Codable, Sendable {
 
 extension Plan: CustomStringConvertible {
   public var description: String {
+    // One head a worker is what other plans are compared with, and is not said.
     """
     schedule         \(schedule)
     chunk            \(chunk)
     sub-block        \(subBlock)
     key-tile         \(keyTile)
-    value-tile       \(valueTile)
+    value-tile       \(valueTile)\(headTile == 1 ? "" : "\nhead-tile        \(headTile)")
     materialization  \(materialization)
     threads          \(threads)
     products         \(products.rawValue)
     """
+  }
+}
+
+/// As JSON: a plan of one head a worker has no `headTile`, as those that were written before there
+/// was one.
+extension Plan {
+  private enum CodingKeys: String, CodingKey {
+    case schedule, chunk, subBlock, keyTile, valueTile, headTile, materialization, threads, products
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let fields = try decoder.container(keyedBy: CodingKeys.self)
+    self.init(
+      schedule: try fields.decode(String.self, forKey: .schedule),
+      chunk: try fields.decode(Int.self, forKey: .chunk),
+      subBlock: try fields.decode(Int.self, forKey: .subBlock),
+      keyTile: try fields.decode(Int.self, forKey: .keyTile),
+      valueTile: try fields.decode(Int.self, forKey: .valueTile),
+      headTile: try fields.decodeIfPresent(Int.self, forKey: .headTile) ?? 1,
+      materialization: try fields.decode(Materialization.self, forKey: .materialization),
+      threads: try fields.decode(Int.self, forKey: .threads),
+      products: try fields.decode(ElementType.self, forKey: .products))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var fields = encoder.container(keyedBy: CodingKeys.self)
+    try fields.encode(schedule, forKey: .schedule)
+    try fields.encode(chunk, forKey: .chunk)
+    try fields.encode(subBlock, forKey: .subBlock)
+    try fields.encode(keyTile, forKey: .keyTile)
+    try fields.encode(valueTile, forKey: .valueTile)
+    if headTile != 1 { try fields.encode(headTile, forKey: .headTile) }
+    try fields.encode(materialization, forKey: .materialization)
+    try fields.encode(threads, forKey: .threads)
+    try fields.encode(products, forKey: .products)
   }
 }

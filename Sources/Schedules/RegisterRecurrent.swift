@@ -24,10 +24,12 @@ public struct RegisterRecurrent: Schedule {
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
     return [16, 32, 8].flatMap { chunk in
-      ChunkWalk.valueTiles(for: specification).map { valueTile in
-        Plan(
-          schedule: name, chunk: chunk, subBlock: chunk, keyTile: specification.key,
-          valueTile: valueTile)
+      ChunkWalk.valueTiles(for: specification).flatMap { valueTile in
+        [1, 2, 4].map { headTile in
+          Plan(
+            schedule: name, chunk: chunk, subBlock: chunk, keyTile: specification.key,
+            valueTile: valueTile, headTile: headTile)
+        }
       }
     }
   }
@@ -49,19 +51,8 @@ public struct RegisterRecurrent: Schedule {
 
   public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
     let walk = ChunkWalk(specification, plan)
-    var b = ProgramBuilder(specification, valueTile: plan.valueTile)
-    let state = walk.declareState(&b)
-    walk.load(state, from: TensorName.initialState, &b)
-    b.loop(.chunks("c")) { b in
+    return walk.wholeSequence(pseudoCode: BlockRecurrence.pseudoCode(walk)) { state, b in
       BlockRecurrence(walk: walk, state: state.matrix).write(&b)
     }
-    walk.store(state, to: TensorName.finalState, &b)
-    return walk.program(
-      segmentation: .none, extraTensors: [],
-      phases: [
-        TileProgram.Phase(
-          name: "walk", pseudoCode: BlockRecurrence.pseudoCode(walk),
-          grid: [.sequence, .head, .valueTile], tiles: b.tiles, body: b.body)
-      ])
   }
 }

@@ -25,6 +25,7 @@ public struct Segmented: Schedule {
 
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
     var found = ChunkWalk.objections(to: plan, for: specification)
+    found += ChunkWalk.objectionToHeadTile(plan)
     if plan.materialization == .none {
       found.append("\(name) writes states; give materialization segments:N or chunks.")
     }
@@ -75,8 +76,8 @@ public struct Segmented: Schedule {
     var b = ProgramBuilder(specification, valueTile: plan.valueTile)
     let state = walk.declareState(&b)
     let totals = totals(walk, &b)
-    walk.fill(state.matrix.all, 0, &b)
-    if let z = state.normalizer { walk.fill(z.all, 0, &b) }
+    walk.fill(state.matrix, 0, &b)
+    if let z = state.normalizer { walk.fill(z, 0, &b) }
     if let ones = state.ones { walk.fill(ones.all, 1, &b) }
     for tile in [totals.keys, totals.values].compactMap({ $0 }) { walk.fill(tile.all, 1, &b) }
     b.loop(.chunks("c")) { b in
@@ -125,7 +126,7 @@ public struct Segmented: Schedule {
         TensorName.segmentState, column: .valueTile(times: plan.valueTile),
         columns: plan.valueTile, segment: segment)
       b.add(.loadState(LoadState(sum.all, slice)))
-      b.add(.storeState(StoreState(slice, state.matrix.all)))
+      b.add(.storeState(StoreState(slice, state.matrix)))
       if let keys = totals.keys {
         b.add(
           .loadState(
@@ -154,11 +155,11 @@ public struct Segmented: Schedule {
 
   /// `S = diag(A) S diag(B) + U`.
   private func advance(
-    _ state: Tile, by sum: Tile, _ totals: WalkTotals, _ b: inout ProgramBuilder
+    _ state: TileView, by sum: Tile, _ totals: WalkTotals, _ b: inout ProgramBuilder
   ) {
     var next = Expression.input("s", .scalar)
     var operands: [String: Map.Operand] = [
-      "s": .tile(state.all, .none), "u": .tile(sum.all, .none),
+      "s": .tile(state, .none), "u": .tile(sum.all, .none),
     ]
     if let keys = totals.keys {
       next = next * .input("a", .scalar)
@@ -168,12 +169,12 @@ public struct Segmented: Schedule {
       next = next * .input("b", .scalar)
       operands["b"] = .tile(values.all, .overRows)
     }
-    b.add(.map(Map(state.all, next + .input("u", .scalar), operands)))
+    b.add(.map(Map(state, next + .input("u", .scalar), operands)))
   }
 
   /// The normalizer's column belongs to all value tiles, so the first one alone moves it.
   private func combineNormalizer(
-    _ z: Tile, _ segment: Index, _ totals: WalkTotals, _ walk: ChunkWalk,
+    _ z: TileView, _ segment: Index, _ totals: WalkTotals, _ walk: ChunkWalk,
     _ b: inout ProgramBuilder
   ) {
     let added = b.tile("u", z.rows, 1, layout: .column, "what a segment adds to the normalizer")
@@ -182,7 +183,7 @@ public struct Segmented: Schedule {
       segment: segment)
     b.onFirstValueTile { b in
       b.add(.loadState(LoadState(added.all, slice)))
-      b.add(.storeState(StoreState(slice, z.all)))
+      b.add(.storeState(StoreState(slice, z)))
       advance(z, by: added, WalkTotals(keys: totals.keys), &b)
     }
   }

@@ -46,6 +46,7 @@ public struct TokenRecurrent: Schedule {
     if plan.materialization != .none {
       found.append("\(name) keeps the state on chip; materialization must be none.")
     }
+    found += ChunkWalk.objectionToHeadTile(plan)
     if plan.products != .f32 { found.append("\(name) multiplies in f32.") }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
     return found

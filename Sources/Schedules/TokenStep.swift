@@ -41,13 +41,13 @@ struct TokenStep {
     b.add(
       .multiply(
         Multiply(
-          state.matrix.all, key.all, value.all, leftIsTransposed: true, accumulates: true,
+          state.matrix, key.all, value.all, leftIsTransposed: true, accumulates: true,
           rowScale: rowScale, columnScale: columnScale)))
     if let z = state.normalizer, let ones = state.ones {
       b.add(
         .multiply(
           Multiply(
-            z.all, key.all, ones.all, leftIsTransposed: true, accumulates: true,
+            z, key.all, ones.all, leftIsTransposed: true, accumulates: true,
             rowScale: rowScale)))
     }
   }
@@ -72,7 +72,7 @@ struct TokenStep {
       let output = b.tile("O", 1, walk.plan.valueTile, "output of the token")
       b.note("o = S^T q")
       b.map(query.all, form.query, tokens: walk.start, fill: 0)
-      b.add(.multiply(Multiply(output.all, query.all, state.matrix.all, accumulates: false)))
+      b.add(.multiply(Multiply(output.all, query.all, state.matrix, accumulates: false)))
       var bonus: Tile?
       if let present = form.present {
         let terms = b.tile("bonus_terms", 1, walk.specification.key, "summands of the bonus")
@@ -105,7 +105,7 @@ struct TokenStep {
     _ bonus: Tile?, _ b: inout ProgramBuilder
   ) {
     let sum = b.tile("n", 1, 1, layout: .column, "sum of the scores")
-    b.add(.multiply(Multiply(sum.all, query.all, state.normalizer!.all, accumulates: false)))
+    b.add(.multiply(Multiply(sum.all, query.all, state.normalizer!, accumulates: false)))
     if let bonus {
       walk.add(sum.all, sum.all, bonus.all, &b)
     }

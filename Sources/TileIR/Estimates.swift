@@ -21,9 +21,14 @@ public struct CountedOperation: Hashable, Sendable {
 extension TileProgram {
   /// The operations of a phase with their counts, for a cost model.
   ///
-  /// - Parameter queryHeads: query heads that share a key/value head.
-  public func countedOperations(of phase: Phase, queryHeads: Double) -> [CountedOperation] {
-    var counter = Counter(valueTiles: Double(valueTiles), queryHeads: queryHeads)
+  /// - Parameters:
+  ///   - heads: heads that there are; a worker holds `headTile` of them, or all.
+  ///   - queryHeads: query heads that share a key/value head.
+  public func countedOperations(
+    of phase: Phase, heads: Int, queryHeads: Double
+  ) -> [CountedOperation] {
+    var counter = Counter(
+      valueTiles: Double(valueTiles), heads: Double(min(headTile, heads)), queryHeads: queryHeads)
     counter.count(phase.body, .worker)
     return counter.found
   }
@@ -32,6 +37,7 @@ extension TileProgram {
 /// Walks a phase's statements with the loops' counts as weights.
 private struct Counter {
   let valueTiles: Double
+  let heads: Double
   let queryHeads: Double
   var found: [CountedOperation] = []
   var variables: [String: Double] = [:]
@@ -55,6 +61,10 @@ private struct Counter {
       case .loop(.segments(let name), let inner):
         variables[name] = 0
         count(inner, .segment)
+      case .loop(.heads(let name), let inner):
+        variables[name] = (heads - 1) / 2
+        weighted(heads) { $0.count(inner, occasion) }
+        variables[name] = nil
       case .loop(.queryHeads, let inner): weighted(queryHeads) { $0.count(inner, occasion) }
       case .loop(.range(let name, let from, let to, _), let inner):
         let times = max(0, mean(to) - mean(from))

@@ -93,7 +93,7 @@ public struct Grid {
   func extent(_ axis: GridAxis) -> Int {
     switch axis {
     case .sequence: sequences.count
-    case .head: shape.heads
+    case .head: (shape.heads + program.headTile - 1) / program.headTile
     case .valueTile: program.valueTiles
     case .segment:
       switch program.segmentation {

@@ -5,7 +5,7 @@ extension TileProgram: CustomStringConvertible {
   public var description: String {
     var lines = [
       "program \(name) key=\(key) value=\(value) chunk=\(chunk) value-tile=\(valueTile)"
-        + " segments=\(segmentation.text)"
+        + "\(headTile == 1 ? "" : " head-tile=\(headTile)") segments=\(segmentation.text)"
     ]
     for tensor in tensors {
       lines.append(
@@ -69,6 +69,7 @@ extension Loop: CustomStringConvertible {
   public var description: String {
     switch self {
     case .chunks(let name): "for \(name) in chunks"
+    case .heads(let name): "for \(name) in heads"
     case .queryHeads(let name): "for \(name) in query heads"
     case .segments(let name): "for \(name) in segments"
     case .range(let name, let from, let to, let descending):

@@ -59,6 +59,14 @@ public struct TileView: Hashable, Codable, Sendable, CustomStringConvertible {
   public var description: String {
     "\(tile)[\(row):+\(rows), \(column):+\(columns)]"
   }
+
+  /// `rows` of its rows from its own row `row` on.
+  public func rows(_ row: Index, _ rows: Int) -> TileView {
+    var part = self
+    part.row = self.row + row
+    part.rows = rows
+    return part
+  }
 }
 
 /// A tensor that the caller brings, or the workspace that lives between phases.

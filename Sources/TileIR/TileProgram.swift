@@ -11,6 +11,8 @@ public struct TileProgram: Hashable, Codable, Sendable {
   public var chunk: Int
   /// Columns of the state that one worker holds.
   public var valueTile: Int
+  /// Adjacent heads that one worker holds; more than one are walked in a loop over `heads`.
+  public var headTile: Int
   public var segmentation: Segmentation
   public var tensors: [Tensor]
   /// Run one after the other; workers of one phase do not see each other.
@@ -18,13 +20,14 @@ public struct TileProgram: Hashable, Codable, Sendable {
 
   public init(
     name: String, key: Int, value: Int, chunk: Int, valueTile: Int, segmentation: Segmentation,
-    tensors: [Tensor], phases: [Phase]
+    headTile: Int = 1, tensors: [Tensor], phases: [Phase]
   ) {
     self.name = name
     self.key = key
     self.value = value
     self.chunk = chunk
     self.valueTile = valueTile
+    self.headTile = headTile
     self.segmentation = segmentation
     self.tensors = tensors
     self.phases = phases
@@ -99,6 +102,8 @@ public struct Condition: Hashable, Codable, Sendable {
 public enum Loop: Hashable, Codable, Sendable {
   /// The chunks of the worker's segment, or of the whole sequence; first to last.
   case chunks(String)
+  /// The heads that the worker holds, counted from 0: `headTile`, or what is left of them.
+  case heads(String)
   /// The query heads that share the worker's key/value head.
   case queryHeads(String)
   /// The segments of the worker's sequence that hold chunks, first to last.
@@ -108,7 +113,7 @@ public enum Loop: Hashable, Codable, Sendable {
 
   public var variable: String {
     switch self {
-    case .chunks(let name), .queryHeads(let name), .segments(let name): name
+    case .chunks(let name), .heads(let name), .queryHeads(let name), .segments(let name): name
     case .range(let name, _, _, _): name
     }
   }

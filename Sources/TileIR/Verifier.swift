@@ -24,9 +24,12 @@ struct Verifier {
   /// Least and greatest value of each variable; an unbounded one has `Int.max`.
   var ranges: [String: ClosedRange<Int>] = [:]
   var found: [String] = []
+  /// Whether what is checked runs for each of a worker's heads: tensors hold one head at a time.
+  private(set) var isAtHead: Bool
 
   init(program: TileProgram, phase: TileProgram.Phase) {
     self.program = program
+    isAtHead = program.headTile == 1
     tiles = Dictionary(phase.tiles.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     if tiles.count != phase.tiles.count { found.append("A tile is declared twice.") }
     for axis in phase.grid {
@@ -44,6 +47,11 @@ struct Verifier {
     {
       found.append("The tile '\(tile.name)' is in pairs, so it needs bf16 and an even row count.")
     }
+  }
+
+  /// What a head has of a tensor can be named only where it is known which head.
+  mutating func requireHead(_ tensor: String) {
+    require(isAtHead, "'\(tensor)' is used outside the loop over the worker's heads.")
   }
 
   /// Operations that run over whole vectors need whole rows: a part's neighbours would be touched.
@@ -71,6 +79,11 @@ struct Verifier {
           continue
         }
         ranges[loop.variable] = 0...Int.max
+        if case .heads = loop {
+          require(!isAtHead, "The loop '\(loop.variable)' has one head only, or stands in another.")
+          ranges[loop.variable] = 0...max(0, program.headTile - 1)
+          isAtHead = true
+        }
         if case .range(_, let from, let to, _) = loop {
           guard let first = bounds(from), let last = bounds(to), last.upperBound < Int.max else {
             found.append("The loop '\(loop.variable)' has no static bounds.")
@@ -85,6 +98,7 @@ struct Verifier {
         }
         check(inner)
         ranges[loop.variable] = nil
+        if case .heads = loop { isAtHead = program.headTile == 1 }
       }
     }
   }

@@ -175,6 +175,7 @@ extension Verifier {
           map.tail?.start == slice.start,
           "A map of \(slice) must say what rows past the end hold, from the same token on.")
       case .parameter(let name, _):
+        requireHead(name)
         require(
           program.tensor(name)?.kind == .parameter, "'\(name)' is no parameter of the program.")
       case .scale: break
@@ -259,6 +260,7 @@ extension Verifier {
   }
 
   private mutating func check(_ slice: TokenSlice) {
+    requireHead(slice.tensor)
     let kind = program.tensor(slice.tensor)?.kind
     require(
       kind == .tokens || kind == .queryTokens, "'\(slice.tensor)' is no token tensor.")
@@ -268,6 +270,7 @@ extension Verifier {
   }
 
   private mutating func check(_ slice: StateSlice, _ view: TileView, writes: Bool) {
+    requireHead(slice.tensor)
     guard let tensor = program.tensor(slice.tensor) else {
       found.append("The tensor '\(slice.tensor)' is not declared.")
       return

@@ -10,6 +10,8 @@ struct Worker {
   var values: [[Double]]
   var variables: [String: Int]
   var group = 0
+  /// Which of the worker's heads is being walked.
+  private var ownHead = 0
 
   init(machine: Interpreter, grid: Grid, phase: TileProgram.Phase, place: [String: Int]) {
     self.machine = machine
@@ -23,7 +25,9 @@ struct Worker {
   }
 
   var sequenceIndex: Int { variables[GridAxis.sequence.variable] ?? 0 }
-  var head: Int { variables[GridAxis.head.variable] ?? 0 }
+  var head: Int {
+    (variables[GridAxis.head.variable] ?? 0) * machine.program.headTile + ownHead
+  }
   var sequence: ProblemShape.Sequence { grid.sequences[sequenceIndex] }
 
   mutating func run(_ body: [Statement]) {
@@ -47,6 +51,7 @@ struct Worker {
       let length = grid.segmentLength(of: sequence)
       let first = (variables[GridAxis.segment.variable] ?? 0) * length
       places = Array(first..<max(first, min(first + length, grid.chunks(of: sequence))))
+    case .heads: places = Array(0..<min(machine.program.headTile, machine.shape.heads - head))
     case .queryHeads: places = Array(0..<machine.shape.queryHeads / machine.shape.heads)
     case .segments: places = Array(0..<grid.segments(of: sequence))
     case .range(_, let from, let to, let descending):
@@ -56,10 +61,12 @@ struct Worker {
     }
     for place in places {
       variables[loop.variable] = place
+      if case .heads = loop { ownHead = place }
       if case .queryHeads = loop { group = place }
       run(body)
     }
     variables[loop.variable] = nil
+    if case .heads = loop { ownHead = 0 }
     if case .queryHeads = loop { group = 0 }
   }
 

@@ -48,13 +48,14 @@ struct DerivationTests {
             valueTile: valueTile))
       }
     }
-    for chunk in [2, 6, 8] {
-      for valueTile in [value, 3] {
-        plans.append(
-          Plan(
-            schedule: "register-recurrent", chunk: chunk, subBlock: chunk, keyTile: key,
-            valueTile: valueTile))
-      }
+    // Heads walked together: all in one worker, and a rest that is smaller than a tile.
+    for (schedule, headTile) in [
+      ("register-recurrent", 2), ("register-recurrent", 5), ("chunk-fused", 2),
+    ] {
+      plans.append(
+        Plan(
+          schedule: schedule, chunk: 6, subBlock: schedule == "chunk-fused" ? 3 : 6, keyTile: key,
+          valueTile: 3, headTile: headTile))
     }
     return plans
       + [value, 3, 1].map {

@@ -78,6 +78,25 @@ struct CostModelTests {
     #expect(prediction(2).seconds > 0.66 * prediction(1).seconds)
   }
 
+  @Test("Heads walked together are quicker, unless threads have none left")
+  func headTiles() throws {
+    let specification = try Self.specification(key: 128, value: 128)
+    func prediction(_ headTile: Int, heads: Int) -> Prediction {
+      let plan = Plan(
+        schedule: "register-recurrent", chunk: 16, subBlock: 16, keyTile: 128, valueTile: 128,
+        headTile: headTile)
+      return CostModel().prediction(
+        of: plan, for: specification, Workload(heads: heads, threads: 2))
+    }
+    #expect(prediction(2, heads: 16).seconds < prediction(1, heads: 16).seconds)
+    #expect(prediction(4, heads: 4).seconds > prediction(2, heads: 4).seconds)
+    // One worker has four heads, the other the fifth.
+    #expect(prediction(4, heads: 5).terms[.idle] ?? 0 > 0)
+    #expect(prediction(4, heads: 5).seconds > 0.9 * prediction(4, heads: 8).seconds)
+    // What is not there costs nothing.
+    #expect(prediction(4, heads: 1).seconds <= 1.01 * prediction(2, heads: 1).seconds)
+  }
+
   @Test("More work takes longer: larger heads, wider values, smaller lanes")
   func work() throws {
     func best(_ specification: KernelSpecification) throws -> Double {
