@@ -148,7 +148,8 @@ extension PhaseEmitter {
         list.append(
           (
             "\(name)_head",
-            "const int64_t \(name)_head = args->layout ? \(times("args->length", size)) : \(size);", false
+            "const int64_t \(name)_head = args->layout ? \(times("args->length", size)) : \(size);",
+            false
           ))
         list.append(
           (

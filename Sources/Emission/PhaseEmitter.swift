@@ -76,7 +76,8 @@ struct PhaseEmitter {
     }
   }
 
-  private mutating func block(_ head: String, _ inner: [Statement], first: [(String, String)] = []) {
+  private mutating func block(_ head: String, _ inner: [Statement], first: [(String, String)] = [])
+  {
     let outside = out
     out = CWriter(depth: 0)
     write(inner)
