@@ -34,6 +34,7 @@ public enum Templates {
     case "neon.h": PackageResources.neon_h
     case "common.h": PackageResources.common_h
     case "tiles.h": PackageResources.tiles_h
+    case "gradients.h": PackageResources.gradients_h
     case "cases.h": PackageResources.cases_h
     case "sha256.h": PackageResources.sha256_h
     case "runner.c": PackageResources.runner_c

@@ -11,17 +11,21 @@ public enum Emitter {
   ///
   /// - Throws: `SluiceError`: `.usage` for a plan with objections, `.internal` for a tile program
   ///   that the verifier refuses.
+  ///
+  /// - Parameter backward: the gradient's plan, for a library that has it.
   public static func emit(
-    _ specification: KernelSpecification, _ plan: Plan
+    _ specification: KernelSpecification, _ plan: Plan, backward: Plan? = nil
   ) throws(SluiceError) -> EmittedKernel {
-    try emit(specification, plan, program: lower(specification, plan))
+    try emit(
+      specification, plan, program: lower(specification, plan), backward: backward,
+      gradient: backward.map { (plan) throws(SluiceError) in try lower(specification, plan) })
   }
 
   /// The tile program of a plan.
   public static func lower(
     _ specification: KernelSpecification, _ plan: Plan
   ) throws(SluiceError) -> TileProgram {
-    guard let schedule = Schedules.named(plan.schedule) else {
+    guard let schedule = Schedules.named(plan.schedule) ?? Schedules.gradient(plan.schedule) else {
       throw SluiceError(.usage, "There is no schedule '\(plan.schedule)'.")
     }
     if let obstacle = schedule.obstacle(to: specification) {
@@ -37,15 +41,16 @@ public enum Emitter {
 
   /// Prints a tile program of the specification and plan; verification plants its faults here.
   public static func emit(
-    _ specification: KernelSpecification, _ plan: Plan, program: TileProgram
+    _ specification: KernelSpecification, _ plan: Plan, program: TileProgram,
+    backward: Plan? = nil, gradient: TileProgram? = nil
   ) throws(SluiceError) -> EmittedKernel {
-    let violations = program.violations
+    let violations = program.violations + (gradient?.violations ?? [])
     guard violations.isEmpty else {
       throw SluiceError(
         .internal, "The tile program of '\(specification.recurrence.name)' is illegal.",
         details: violations)
     }
-    let manifest = KernelManifest(specification, plan)
+    let manifest = KernelManifest(specification, plan, backward: backward)
     let name = KernelName(specification, plan)
     let interface = Interface(manifest: manifest)
     let command = name.command
@@ -54,10 +59,14 @@ public enum Emitter {
       MatrixUnit.isUsed(by: $0, specification.target, $1)
     }
     let entry = EntryEmitter(
-      program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit)
+      program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit,
+      pointers: EntryPointers(manifest))
+    let backwardEmitter = gradient.map {
+      BackwardEmitter(specification: specification, manifest: manifest, program: $0)
+    }
     var parts = [
       preamble(specification, plan, name: name, command: command),
-      try vocabulary(specification.target),
+      try vocabulary(specification.target, withGradients: gradient != nil),
       section("The interface"), "#define SL_EXPORT __attribute__((visibility(\"default\")))\n",
       interface.argumentStruct, prototypes(name.description),
       section("The workspace"), entry.workspace, section("The kernel"),
@@ -67,13 +76,14 @@ public enum Emitter {
         program: program, phase: phase, target: specification.target, kernel: name.description)
       parts.append(emitter.function())
     }
-    parts += [
-      section("The entries"), entry.text, entry.tail(manifestJSON: try json(manifest)),
-    ]
+    parts += [section("The entries"), entry.text]
+    if let backwardEmitter { parts += [section("The gradient"), backwardEmitter.text()] }
+    parts += [entry.tail(manifestJSON: try json(manifest))]
     return EmittedKernel(
       name: name, program: program,
       source: SourceFile(name: "\(name).c", text: parts.joined(separator: "\n")),
-      header: SourceFile(name: "\(name).h", text: interface.header(command: command)),
+      header: SourceFile(
+        name: "\(name).h", text: interface.header(command: command, backward: backwardEmitter)),
       manifest: manifest)
   }
 
@@ -99,9 +109,14 @@ public enum Emitter {
   }
 
   /// The words of the machine, pasted: the source stands alone.
-  private static func vocabulary(_ target: Target) throws(SluiceError) -> String {
+  private static func vocabulary(
+    _ target: Target, withGradients: Bool
+  ) throws(SluiceError) -> String {
     var texts: [String] = []
-    let names = [target.vocabulary, "common.h", "tiles.h", target.matrixVocabulary]
+    let names = [
+      target.vocabulary, "common.h", "tiles.h", withGradients ? "gradients.h" : nil,
+      target.matrixVocabulary,
+    ]
     for name in names.compactMap({ $0 }) {
       guard let text = Templates.text(name) else {
         throw SluiceError(.internal, "The vocabulary '\(name)' is not part of this build.")

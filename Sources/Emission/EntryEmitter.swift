@@ -7,9 +7,17 @@ struct EntryEmitter {
   let manifest: KernelManifest
   let layouts: [ScratchLayout]
   let usesMatrixUnit: Bool
+  /// `forward` or `backward`: what the entry is called.
+  var entry = "forward"
+  /// The pointers of the argument struct: those that calls need, and those that may be NULL.
+  var pointers: EntryPointers
 
   private var kernel: String { manifest.name }
   private var segments: [Tensor] { program.tensors.filter { $0.kind == .segment } }
+  private var partials: [Tensor] { program.tensors.filter { $0.kind == .partial } }
+  private var sizeEntry: String {
+    entry == "forward" ? "workspace_size" : "\(entry)_workspace_size"
+  }
 
   /// Whole vectors are read beyond a tile's last row, and never used.
   private static let slack = 256
@@ -48,7 +56,9 @@ struct EntryEmitter {
   }
 
   private func segmentText(_ out: inout CWriter) {
-    if program.segmentation == .perChunk {
+    if program.segmentation == .perChunk,
+      program.phases.contains(where: { $0.grid.contains(.segment) })
+    {
       out.line()
       out.line("// Chunks of the longest sequence.")
       out.block("static int64_t most_segments(const arguments *args)") { out in
@@ -81,6 +91,21 @@ struct EntryEmitter {
       }
       before.append(String(tensor.rows * tensor.columns))
     }
+    let states = "(\(before.joined(separator: " + "))) * slots_of(args) * args->heads"
+    var sums: [String] = []
+    for tensor in partials {
+      out.line()
+      out.block("static float *\(tensor.name)_of(const arguments *args)") { out in
+        let skip =
+          sums.isEmpty
+          ? "" : " + (\(sums.joined(separator: " + "))) * sequences_of(args) * args->heads"
+        out.lines([
+          "char *memory = (char *)args->workspace + threads_of(args) * scratch_bytes;",
+          "return (float *)memory + \(states)\(skip);",
+        ])
+      }
+      sums.append(String(tensor.rows * tensor.columns))
+    }
   }
 
   /// The entries themselves.
@@ -111,7 +136,7 @@ struct EntryEmitter {
       out.line("return 0;")
     }
     out.line()
-    out.block("SL_EXPORT int64_t \(kernel)_workspace_size(const arguments *args)") {
+    out.block("SL_EXPORT int64_t \(kernel)_\(sizeEntry)(const arguments *args)") {
       out in
       out.line("const int32_t problem = check_sizes(args);")
       out.line("if (problem) return -problem;")
@@ -120,7 +145,13 @@ struct EntryEmitter {
         return
       }
       let floats = segments.map { $0.rows * $0.columns }.reduce(0, +)
-      out.line("const int64_t states = slots_of(args) * args->heads * \(floats);")
+      let sums = partials.map { $0.rows * $0.columns }.reduce(0, +)
+      if sums == 0 {
+        out.line("const int64_t states = slots_of(args) * args->heads * \(floats);")
+      } else {
+        out.line("const int64_t rows = \(floats) * slots_of(args) + \(sums) * sequences_of(args);")
+        out.line("const int64_t states = rows * args->heads;")
+      }
       out.line("return threads_of(args) * scratch_bytes + states * (int64_t)sizeof(float);")
     }
     out.line()
@@ -135,8 +166,8 @@ struct EntryEmitter {
   private func pointerCheck(_ out: inout CWriter) {
     out.line("// 0, or what is wrong with the pointers.")
     out.block("static int32_t check_pointers(const arguments *args)") { out in
-      let tokens = manifest.inputs.filter { $0.role != .parameter }.map(\.name) + ["o"]
-      let always = manifest.inputs.filter { $0.role == .parameter }.map(\.name)
+      let tokens = pointers.required.filter { !$0.isParameter }.map(\.name)
+      let always = pointers.required.filter(\.isParameter).map(\.name)
       let missing = tokens.map { "!args->\($0)" }.joined(separator: " || ")
       out.line("if (args->batch * args->length > 0 && (\(missing))) return 2;")
       if !always.isEmpty {
@@ -144,12 +175,13 @@ struct EntryEmitter {
       }
       out.line("if (!args->workspace) return 2;")
       out.line(
-        "if ((int64_t)args->workspace_size < \(kernel)_workspace_size(args)) return 5;")
-      out.line("uintptr_t halves = 0, words = (uintptr_t)args->initial_state;")
-      out.line("words |= (uintptr_t)args->final_state;")
-      let types = manifest.inputs.map { ($0.name, $0.type) } + [("o", manifest.type)]
-      for (name, type) in types {
-        out.line("\(type == .f32 ? "words" : "halves") |= (uintptr_t)args->\(name);")
+        "if ((int64_t)args->workspace_size < \(kernel)_\(sizeEntry)(args)) return 5;")
+      let optional = pointers.optional
+      out.line("uintptr_t halves = 0, words = (uintptr_t)args->\(optional[0]);")
+      for name in optional.dropFirst() { out.line("words |= (uintptr_t)args->\(name);") }
+      for pointer in pointers.required {
+        out.line(
+          "\(pointer.type == .f32 ? "words" : "halves") |= (uintptr_t)args->\(pointer.name);")
       }
       out.line("if (words % 4 || halves % 2 || (uintptr_t)args->workspace % 64) return 6;")
       out.line("return 0;")
@@ -202,7 +234,7 @@ struct EntryEmitter {
   }
 
   private func forward(_ out: inout CWriter) {
-    out.block("SL_EXPORT int32_t \(kernel)_forward(const arguments *args)") { out in
+    out.block("SL_EXPORT int32_t \(kernel)_\(entry)(const arguments *args)") { out in
       out.lines([
         "int32_t problem = check_sizes(args);",
         "if (!problem) problem = check_pointers(args);",
@@ -265,6 +297,22 @@ struct EntryEmitter {
       default: "\\" + String(512 + Int(byte), radix: 8).suffix(3)
       }
     }
+  }
+}
+
+/// The pointers of an argument struct beside the workspace.
+struct EntryPointers {
+  var required: [(name: String, type: ElementType, isParameter: Bool)]
+  /// f32, and NULL where the caller has none.
+  var optional: [String]
+
+  /// Those of `forward`.
+  init(_ manifest: KernelManifest) {
+    required =
+      manifest.inputs.map { ($0.name, $0.type, $0.role == .parameter) } + [
+        ("o", manifest.type, false)
+      ]
+    optional = ["initial_state", "final_state"]
   }
 }
 

@@ -59,7 +59,7 @@ struct Interface {
   }
 
   /// The header for callers.
-  func header(command: String) -> String {
+  func header(command: String, backward: BackwardEmitter? = nil) -> String {
     let guardName = "SLUICE_\(kernel.uppercased())_H"
     return """
       // \(kernel).h: do not edit. Made by
@@ -86,7 +86,7 @@ struct Interface {
       // What the library says of itself, as JSON.
       const char *\(kernel)_manifest(void);
 
-      #ifdef __cplusplus
+      \(backward.map { $0.argumentStruct + "\n" + $0.prototypes + "\n" } ?? "")#ifdef __cplusplus
       }
       #endif
       #endif

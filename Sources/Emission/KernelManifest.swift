@@ -19,6 +19,8 @@ public struct KernelManifest: Hashable, Codable, Sendable {
   public var gateType: ElementType
   public var target: String
   public var plan: Plan
+  /// The plan of the gradient; nil where the library has no `backward` entry.
+  public var backward: Plan?
   /// The pointers at the end of the argument struct, in their order.
   public var inputs: [Input]
   /// SHA-256 of the emitted source, hexadecimal; filled in when it is known.
@@ -40,7 +42,7 @@ public struct KernelManifest: Hashable, Codable, Sendable {
 
   public static let currentABI = 1
 
-  public init(_ specification: KernelSpecification, _ plan: Plan) {
+  public init(_ specification: KernelSpecification, _ plan: Plan, backward: Plan? = nil) {
     abi = KernelManifest.currentABI
     sluice = sluiceVersion
     name = KernelName(specification, plan).description
@@ -53,6 +55,7 @@ public struct KernelManifest: Hashable, Codable, Sendable {
     gateType = specification.gateType
     target = specification.target.name
     self.plan = plan
+    self.backward = backward
     inputs = specification.recurrence.inputs.map { input in
       let type: ElementType =
         switch input.role {

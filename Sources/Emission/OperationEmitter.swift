@@ -37,6 +37,12 @@ extension PhaseEmitter {
         "sl_decayed_values",
         size(values.target) + [flag(values.readsPrevious)] + operand(values.target)
           + operand(values.scores) + operand(values.value) + operand(values.decay))
+    case .decayedAdjoints(let adjoints):
+      out.call(
+        "sl_decayed_adjoints",
+        size(adjoints.target) + [flag(adjoints.readsPrevious)] + operand(adjoints.target)
+          + operand(adjoints.scores) + operand(adjoints.value) + operand(adjoints.decay))
+    case .sumSequences(let sum): write(sum)
     case .recur(let recur): write(recur)
     case .loadState(let load): write(load)
     case .storeState(let store): write(store)
@@ -252,6 +258,17 @@ extension PhaseEmitter {
         size(store.source) + [target, String(tensor.columns)] + operand(store.source)
           + [valid(store.target.column, store.target.columns)])
     }
+  }
+
+  private mutating func write(_ sum: SumSequences) {
+    let tensor = program.tensor(sum.target)!
+    let size = tensor.rows * tensor.columns
+    out.call(
+      "sl_sum_sequences",
+      [
+        String(size), "sequences_of(args)", "heads", "\(sum.target)_in",
+        "\(sum.source)_of(args) + \(times("head", size))",
+      ])
   }
 
   private mutating func write(_ store: StoreTokens) {

@@ -131,11 +131,12 @@ extension PhaseEmitter {
 
   private var tensorPointers: [TensorLine] {
     var list: [TensorLine] = []
+    let written = program.written
     for tensor in program.tensors {
       let type = PhaseEmitter.element(tensor.type)
       let name = tensor.name
       let size = tensor.rows * tensor.columns
-      let qualifier = tensor.name == TensorName.output || tensor.kind == .finalState ? "" : "const "
+      let qualifier = written.contains(tensor.name) || tensor.kind == .finalState ? "" : "const "
       switch tensor.kind {
       case .tokens, .queryTokens:
         let heads = tensor.kind == .tokens ? "heads" : "args->query_heads"
@@ -162,7 +163,7 @@ extension PhaseEmitter {
         list.append(
           (
             "\(name)_in",
-            "const float *\(name)_in = args->\(name) + \(times("head", size));", true
+            "\(qualifier)float *\(name)_in = args->\(name) + \(times("head", size));", true
           ))
       case .initialState, .finalState:
         list.append(
@@ -170,6 +171,12 @@ extension PhaseEmitter {
             "\(name)_in",
             "\(qualifier)float *\(name)_in = args->\(name) ? args->\(name) + "
               + "(sequence * heads + head) * \(size) : NULL;", true
+          ))
+      case .partial:
+        list.append(
+          (
+            "\(name)_in",
+            "float *\(name)_in = \(name)_of(args) + (sequence * heads + head) * \(size);", true
           ))
       case .segment:
         list.append(
@@ -182,7 +189,7 @@ extension PhaseEmitter {
     return list
   }
 
-  private func times(_ factor: String, _ size: Int) -> String {
+  func times(_ factor: String, _ size: Int) -> String {
     size == 1 ? factor : "\(factor) * \(size)"
   }
 

@@ -37,6 +37,7 @@ struct PhaseEmitter {
       "static void \(phase.name)(const arguments *args, int64_t item, char *scratch)"
     ) { text in
       declare(&text, for: body.lines)
+      if phase.tiles.isEmpty { text.line("(void)scratch;") }
     }
     // The declarations close no block: the body goes before its last brace.
     var lines = text.lines
@@ -93,7 +94,7 @@ struct PhaseEmitter {
   /// a head's tensors lie.
   private func declarations(of loop: Loop) -> [(String, String)] {
     switch loop {
-    case .chunks(let name):
+    case .chunks(let name), .chunksBackward(let name):
       let start = program.chunk == 1 ? name : "\(program.chunk) * \(name)"
       return [
         ("tokens", "const int64_t tokens = sl_least(\(program.chunk), length - \(start));")
@@ -127,6 +128,8 @@ struct PhaseEmitter {
     switch loop {
     case .chunks(let name): return loopHead(name, "first_chunk", "last_chunk")
     case .heads(let name): return loopHead(name, "0", "own_heads")
+    case .chunksBackward(let name):
+      return "for (int64_t \(name) = last_chunk - 1; \(name) >= first_chunk; --\(name))"
     case .queryHeads(let name): return loopHead(name, "0", "group")
     case .segments(let name): return loopHead(name, "0", "segments")
     case .range(let name, let from, let to, false):

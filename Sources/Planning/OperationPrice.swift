@@ -96,6 +96,11 @@ struct OperationPrice {
     case .decayedValues(let values):
       rows = values.target.rows
       charge(.scores, pairs(rows) * vectors(values.target.columns) * figures.scores)
+    case .decayedAdjoints(let adjoints):
+      rows = adjoints.target.rows
+      charge(.scores, pairs(rows) * vectors(adjoints.target.columns) * figures.scores)
+    // Once a head, a few numbers.
+    case .sumSequences: break
     case .recur(let recur): price(recur, charge)
     case .loadState(let load):
       rows = load.target.rows

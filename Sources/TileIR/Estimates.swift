@@ -55,7 +55,7 @@ private struct Counter {
       case .firstValueTile(let inner): weighted(1 / valueTiles) { $0.count(inner, occasion) }
       // The first body is the one that mild gates take.
       case .when(_, let inner, _): count(inner, occasion)
-      case .loop(.chunks(let name), let inner):
+      case .loop(.chunks(let name), let inner), .loop(.chunksBackward(let name), let inner):
         variables[name] = 0
         count(inner, .chunk)
       case .loop(.segments(let name), let inner):

@@ -29,6 +29,8 @@ extension Worker {
       }
     case .decayedScores(let scores): execute(scores)
     case .decayedValues(let values): execute(values)
+    case .decayedAdjoints(let adjoints): execute(adjoints)
+    case .sumSequences(let sum): execute(sum)
     case .recur(let recur): execute(recur)
     case .loadState(let load):
       let target = window(load.target)

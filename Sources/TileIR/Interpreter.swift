@@ -28,10 +28,9 @@ public struct Interpreter {
   /// Runs all phases; outputs appear in `tensors`, where unwritten elements are NaN.
   public mutating func run() {
     let grid = Grid(program: program, shape: shape)
+    let written = program.written
     for tensor in program.tensors where tensors[tensor.name] == nil {
-      if tensor.kind == .segment || (!tensor.isOptional && tensor.name == TensorName.output)
-        || tensor.kind == .finalState
-      {
+      if written.contains(tensor.name) || tensor.kind == .segment || tensor.kind == .finalState {
         tensors[tensor.name] = Array(repeating: .nan, count: grid.size(of: tensor))
       }
     }
@@ -57,6 +56,13 @@ public enum TensorName {
   public static let segmentState = "segment_state"
   public static let segmentDecay = "segment_decay"
   public static let segmentValueDecay = "segment_value_decay"
+  /// The states before each chunk, transposed, that a gradient reads again.
+  public static let chunkState = "chunk_state"
+
+  /// The adjoint of a tensor: of the output and the final state it is read, of the others written.
+  public static func adjoint(of tensor: String) -> String { "d_\(tensor)" }
+  /// What one sequence adds to the adjoint of a head's parameter.
+  public static func partial(of parameter: String) -> String { "partial_\(parameter)" }
 }
 
 /// The workers of a program on a shape, and where their tensors lie.
@@ -150,7 +156,7 @@ public struct Grid {
     case .queryTokens: return shape.batch * shape.length * shape.queryHeads * matrix
     case .tokens: return shape.batch * shape.length * shape.heads * matrix
     case .parameter: return shape.heads * matrix
-    case .initialState, .finalState: return sequences.count * shape.heads * matrix
+    case .initialState, .finalState, .partial: return sequences.count * shape.heads * matrix
     case .segment: return slots * shape.heads * matrix
     }
   }

@@ -11,6 +11,7 @@ public enum Operation: Hashable, Codable, Sendable {
   case weigh(Weigh)
   case decayedScores(DecayedScores)
   case decayedValues(DecayedValues)
+  case decayedAdjoints(DecayedAdjoints)
   case decayTotal(DecayTotal)
   case decayFactor(DecayFactor)
   case fold(Fold)
@@ -18,6 +19,7 @@ public enum Operation: Hashable, Codable, Sendable {
   case loadState(LoadState)
   case storeState(StoreState)
   case storeTokens(StoreTokens)
+  case sumSequences(SumSequences)
 }
 
 /// `target[i][j] = expression` of the operands at (i, j); with a `tail`, rows that stand for tokens

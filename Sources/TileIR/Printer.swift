@@ -70,6 +70,7 @@ extension Loop: CustomStringConvertible {
     switch self {
     case .chunks(let name): "for \(name) in chunks"
     case .heads(let name): "for \(name) in heads"
+    case .chunksBackward(let name): "for \(name) in chunks downwards"
     case .queryHeads(let name): "for \(name) in query heads"
     case .segments(let name): "for \(name) in segments"
     case .range(let name, let from, let to, let descending):
@@ -122,6 +123,10 @@ extension Operation: CustomStringConvertible {
     case .decayedValues(let values):
       return "\(values.target) <- values \(values.scores) . \(values.value) under \(values.decay)"
         + "\(values.readsPrevious ? " before" : "")"
+    case .decayedAdjoints(let adjoints):
+      return "\(adjoints.target) <- adjoints \(adjoints.scores)^T . \(adjoints.value) under "
+        + "\(adjoints.decay)\(adjoints.readsPrevious ? " before" : "")"
+    case .sumSequences(let sum): return "\(sum.target) = sum over sequences of \(sum.source)"
     case .recur(let recur):
       let decays = [
         recur.decay.map { " under \($0)" }, recur.decays.map { " where \($0)" },

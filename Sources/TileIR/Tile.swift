@@ -92,6 +92,8 @@ public struct Tensor: Hashable, Codable, Sendable {
     case finalState
     /// [slots, heads, rows, columns], f32: one slot a segment of a sequence, in the workspace.
     case segment
+    /// [sequences, heads, rows, columns], f32, in the workspace: what each worker adds to a head.
+    case partial
   }
 
   public init(

@@ -61,6 +61,23 @@ public struct TileProgram: Hashable, Codable, Sendable {
     }
   }
 
+  /// Names of the tensors that some operation writes.
+  public var written: Set<String> {
+    func visit(_ body: [Statement]) -> Set<String> {
+      body.reduce(into: []) { found, statement in
+        switch statement {
+        case .operation(.storeTokens(let store)): found.insert(store.target.tensor)
+        case .operation(.storeState(let store)): found.insert(store.target.tensor)
+        case .operation(.sumSequences(let sum)): found.insert(sum.target)
+        case .operation, .note: break
+        case .loop(_, let inner), .firstValueTile(let inner): found.formUnion(visit(inner))
+        case .when(_, let inner, let otherwise): found.formUnion(visit(inner + otherwise))
+        }
+      }
+    }
+    return phases.reduce(into: []) { $0.formUnion(visit($1.body)) }
+  }
+
   public var valueTiles: Int { (value + valueTile - 1) / valueTile }
   public func tensor(_ name: String) -> Tensor? { tensors.first { $0.name == name } }
 }
@@ -102,6 +119,8 @@ public struct Condition: Hashable, Codable, Sendable {
 public enum Loop: Hashable, Codable, Sendable {
   /// The chunks of the worker's segment, or of the whole sequence; first to last.
   case chunks(String)
+  /// The same from the last to the first.
+  case chunksBackward(String)
   /// The heads that the worker holds, counted from 0: `headTile`, or what is left of them.
   case heads(String)
   /// The query heads that share the worker's key/value head.
@@ -113,7 +132,9 @@ public enum Loop: Hashable, Codable, Sendable {
 
   public var variable: String {
     switch self {
-    case .chunks(let name), .heads(let name), .queryHeads(let name), .segments(let name): name
+    case .chunks(let name), .chunksBackward(let name), .heads(let name), .queryHeads(let name),
+      .segments(let name):
+      name
     case .range(let name, _, _, _): name
     }
   }

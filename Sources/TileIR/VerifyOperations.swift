@@ -70,6 +70,8 @@ extension Verifier {
         requirePlain($0)
         requireWholeRows($0)
       }
+    case .decayedAdjoints(let adjoints): check(adjoints)
+    case .sumSequences(let sum): check(sum)
     case .recur(let recur): check(recur)
     case .loadState(let load):
       check(load.target)
@@ -276,7 +278,7 @@ extension Verifier {
       return
     }
     let legal: Set<Tensor.Kind> =
-      writes ? [.finalState, .segment] : [.initialState, .segment]
+      writes ? [.finalState, .segment, .partial] : [.initialState, .segment]
     require(legal.contains(tensor.kind), "'\(slice.tensor)' cannot be used here.")
     require(
       (tensor.kind == .segment) == (slice.segment != nil),

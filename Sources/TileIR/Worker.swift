@@ -47,10 +47,8 @@ struct Worker {
   private mutating func run(_ loop: Loop, _ body: [Statement]) {
     var places: [Int]
     switch loop {
-    case .chunks:
-      let length = grid.segmentLength(of: sequence)
-      let first = (variables[GridAxis.segment.variable] ?? 0) * length
-      places = Array(first..<max(first, min(first + length, grid.chunks(of: sequence))))
+    case .chunks: places = ownChunks
+    case .chunksBackward: places = ownChunks.reversed()
     case .heads: places = Array(0..<min(machine.program.headTile, machine.shape.heads - head))
     case .queryHeads: places = Array(0..<machine.shape.queryHeads / machine.shape.heads)
     case .segments: places = Array(0..<grid.segments(of: sequence))
@@ -68,6 +66,15 @@ struct Worker {
     variables[loop.variable] = nil
     if case .heads = loop { ownHead = 0 }
     if case .queryHeads = loop { group = 0 }
+  }
+
+  /// The chunks of the worker's segment; of the whole sequence where segments are no workers.
+  private var ownChunks: [Int] {
+    let chunks = grid.chunks(of: sequence)
+    guard let segment = variables[GridAxis.segment.variable] else { return Array(0..<chunks) }
+    let length = grid.segmentLength(of: sequence)
+    let first = segment * length
+    return Array(first..<max(first, min(first + length, chunks)))
   }
 
   private func holds(_ condition: Condition) -> Bool {

@@ -1,0 +1,36 @@
+import Recurrences
+import Reference
+import TileIR
+
+/// A drawn problem with the adjoints of what it gives, as a backward call brings them.
+public struct DrawnGradient: Hashable, Sendable {
+  public var problem: DrawnProblem
+  /// The adjoint of the output, [B, T, query heads, V], rounded to its type.
+  public var output: [Double]
+  /// The adjoint of the final state, [sequences, heads, K, state columns]; nil for none.
+  public var finalState: [Double]?
+
+  public init(_ problem: DrawnProblem, _ subject: Subject, seed: UInt64) {
+    self.problem = problem
+    var random = Random(seed: seed, "\(problem.name)/adjoint of o")
+    output = (0..<problem.shape.outputCount).map { _ in subject.type.rounded(random.normal()) }
+    guard problem.wantsFinalState else { return }
+    let shape = problem.shape
+    let count = shape.sequences.count * shape.heads * shape.key * subject.stateColumns
+    finalState = (0..<count).map { _ in ElementType.f32.rounded(random.normal()) }
+  }
+
+  /// The reference's adjoints by name: of every input, and of the initial state as a kernel packs it.
+  public func expected(_ subject: Subject) throws(ReferenceError) -> [String: [Double]] {
+    let shape = problem.shape
+    let arguments = Arguments(
+      inputs: problem.inputs, scale: problem.scale,
+      initialStates: problem.initialState.map { subject.unpackStates($0, shape) } ?? [:])
+    let gradient = try Reference(subject.recurrence, shape: shape).gradient(
+      arguments, output: output,
+      finalStates: finalState.map { subject.unpackStates($0, shape) } ?? [:])
+    var adjoints = gradient.inputs
+    adjoints[TensorName.initialState] = subject.packStates(gradient.initialStates, shape)
+    return adjoints
+  }
+}

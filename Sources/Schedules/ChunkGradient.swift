@@ -1,0 +1,131 @@
+import Recurrences
+import TileIR
+
+/// The gradient, chunk by chunk: states before chunks are written on the way forward and read again
+/// on the way back, where the adjoint of the state is carried along.
+public struct ChunkGradient: Schedule {
+  public let name = "chunk-gradient"
+  public let summary = "gradient by matrix products, states before chunks reloaded"
+
+  public init() {}
+
+  public func obstacle(to specification: KernelSpecification) -> String? {
+    guard let form = specification.normalForm.diagonal else {
+      return ChunkWalk.obstacle(to: specification)
+    }
+    if form.normalizer != nil { return "It has no gradient of a normalizer yet." }
+    for gate in [form.keyGate, form.valueGate].compactMap({ $0 }) where gate.logDecay == nil {
+      return "It needs the logarithm of a decay, and \(gate.decay) is given as the decay itself."
+    }
+    let maps =
+      [form.query, form.key, form.value, form.present, form.skip, form.keyGate?.decay]
+      + [form.valueGate?.decay]
+    for map in maps.compactMap({ $0 }) where map.containsSum {
+      return "It has no gradient of a map with a sum over an axis yet: \(map)."
+    }
+    return nil
+  }
+
+  public func candidates(for specification: KernelSpecification) -> [Plan] {
+    guard obstacle(to: specification) == nil else { return [] }
+    return [32, 64, 16].flatMap { chunk in
+      [8, 16, 4].map { plan(specification, chunk: chunk, subBlock: $0) }
+    }
+  }
+
+  private func plan(_ specification: KernelSpecification, chunk: Int, subBlock: Int) -> Plan {
+    Plan(
+      schedule: name, chunk: chunk, subBlock: subBlock, keyTile: specification.key,
+      valueTile: specification.value, materialization: .chunks)
+  }
+
+  public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
+    var found = ChunkWalk.objections(to: plan, for: specification)
+    if plan.keyTile != specification.key || plan.valueTile != specification.value {
+      found.append(
+        "\(name) takes whole states: key-tile must be \(specification.key) and value-tile "
+          + "\(specification.value).")
+    }
+    if plan.materialization != .chunks {
+      found.append("\(name) reloads the states before chunks; materialization must be chunks.")
+    }
+    if plan.products != .f32 { found.append("\(name) multiplies in f32.") }
+    return found
+  }
+
+  public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
+    let walk = GradientWalk(specification, plan)
+    var b = ProgramBuilder(specification, valueTile: plan.valueTile)
+    walk.write(&b)
+    let parameters = specification.recurrence.inputs.filter { $0.role == .parameter }.map(\.name)
+    var phases = [
+      TileProgram.Phase(
+        name: "gradient", pseudoCode: walk.pseudoCode, grid: [.sequence, .head, .valueTile],
+        tiles: b.tiles, body: b.body)
+    ]
+    if !parameters.isEmpty {
+      phases.append(
+        TileProgram.Phase(
+          name: "gather", pseudoCode: ["what each sequence adds to a head's parameters, in order"],
+          grid: [.head], tiles: [],
+          body: parameters.map {
+            .operation(
+              .sumSequences(
+                SumSequences(TensorName.adjoint(of: $0), from: TensorName.partial(of: $0))))
+          }))
+    }
+    return TileProgram(
+      name: specification.recurrence.name, key: specification.key, value: specification.value,
+      chunk: plan.chunk, valueTile: plan.valueTile, segmentation: .perChunk,
+      tensors: tensors(specification), phases: phases)
+  }
+
+  /// The inputs, the adjoints that the caller brings, those that it gets, and the workspace.
+  private func tensors(_ specification: KernelSpecification) -> [Tensor] {
+    let (key, value) = (specification.key, specification.value)
+    var tensors = ProgramBuilder.tensors(specification).filter {
+      ![TensorName.output, TensorName.finalState].contains($0.name)
+    }
+    let inputs = tensors.filter { $0.kind != .initialState }
+    tensors += [
+      Tensor(
+        TensorName.adjoint(of: TensorName.output), .queryTokens, type: specification.type,
+        columns: value),
+      Tensor(
+        TensorName.adjoint(of: TensorName.finalState), .initialState, rows: key, columns: value,
+        isOptional: true),
+      Tensor(
+        TensorName.adjoint(of: TensorName.initialState), .finalState, rows: key, columns: value,
+        isOptional: true),
+      Tensor(TensorName.chunkState, .segment, rows: value, columns: key),
+    ]
+    for input in inputs {
+      var adjoint = input
+      adjoint.name = TensorName.adjoint(of: input.name)
+      tensors.append(adjoint)
+      guard input.kind == .parameter else { continue }
+      adjoint.name = TensorName.partial(of: input.name)
+      adjoint.kind = .partial
+      tensors.append(adjoint)
+    }
+    return tensors
+  }
+}
+
+extension Expression {
+  /// Whether any part sums over an axis.
+  fileprivate var containsSum: Bool {
+    contains {
+      if case .sum = $0 { true } else { false }
+    }
+  }
+}
+
+extension Schedules {
+  /// The schedules of gradients.
+  public static let gradients: [any Schedule] = [ChunkGradient()]
+
+  public static func gradient(_ name: String) -> (any Schedule)? {
+    gradients.first { $0.name == name }
+  }
+}

@@ -1,0 +1,42 @@
+import Emission
+import Evaluation
+import Recurrences
+import Schedules
+import Targets
+import Testing
+
+/// Interpreted programs of gradients against the reference's reverse mode.
+@Suite("Gradient derivation")
+struct GradientDerivationTests {
+  @Test("Gradients mean what the recurrence says", arguments: Recurrence.variants.map(\.name))
+  func gradients(_ name: String) throws {
+    let specification = try DerivationTests.specification(try .named(name), key: 5, value: 6)
+    let schedule = ChunkGradient()
+    if let obstacle = schedule.obstacle(to: specification) {
+      #expect(obstacle.hasSuffix(".") || obstacle.contains("."), "\(obstacle)")
+      return
+    }
+    for (chunk, subBlock) in [(2, 1), (4, 4), (6, 2), (12, 4)] {
+      let plan = Plan(
+        schedule: schedule.name, chunk: chunk, subBlock: subBlock, keyTile: 5, valueTile: 6,
+        materialization: .chunks)
+      #expect(schedule.objections(to: plan, for: specification).isEmpty)
+      let program = schedule.lower(specification, plan)
+      #expect(program.violations == [])
+      for finding in try program.checkGradientDerivation(
+        specification, plan, seed: DerivationTests.seed)
+      {
+        #expect(finding.passed, "\(name), chunk \(chunk), seed \(DerivationTests.seed): \(finding)")
+      }
+    }
+  }
+
+  @Test("What has no gradient here is refused with a sentence")
+  func refusals() throws {
+    for name in ["mamba", "linear-attention-normalized", "gla-decay"] {
+      let specification = try DerivationTests.specification(try .named(name), key: 4, value: 4)
+      let obstacle = try #require(ChunkGradient().obstacle(to: specification), "\(name)")
+      #expect(obstacle.hasSuffix("."), "\(obstacle)")
+    }
+  }
+}
