@@ -1433,7 +1433,7 @@ const char *gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1
 // ---- The workspace -----------------------------------------------------------------------------
 
 // Bytes of scratch memory a thread.
-enum { scratch_bytes = 216064 };
+enum { scratch_bytes = 201728 };
 
 static int64_t sequences_of(const arguments *args) {
   return args->cu_seqlens ? args->sequences : args->batch;
@@ -1517,12 +1517,11 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   float *const P = (float *)(scratch + 159744);  // 64 x 64: scores of the chunk's tokens on each other
   float *const qE = (float *)(scratch + 176128);  // 64 x 64: queries under the decay since their sub-block's start
   float *const O = (float *)(scratch + 192512);  // 16 x 64: outputs of a sub-block
-  uint16_t *const q_pairs = (uint16_t *)(scratch + 196608);  // 16 x 64: queries as the left operand of q S
-  float *const w = (float *)(scratch + 198656);  // 1 x 64: decay from a sub-block's end to the chunk's
-  float *const T_chunk_slope = (float *)(scratch + 198912);  // 1 x 64: product of the chunk's decays, or that less 1 where base is 1
-  float *const T_chunk_base = (float *)(scratch + 199168);  // 1 x 64: 1 where that product is 1/2 or more, else 0
-  uint16_t *const k_pairs = (uint16_t *)(scratch + 199424);  // 64 x 64: keys as the left operand of k^T v
-  uint16_t *const v_pairs = (uint16_t *)(scratch + 207616);  // 64 x 64: values as the right operand of k^T v
+  uint16_t *const q_high = (uint16_t *)(scratch + 196608);  // 16 x 64: queries as the left operand of q S
+  uint16_t *const q_low = (uint16_t *)(scratch + 198656);  // 16 x 64: what rounding them leaves
+  float *const w = (float *)(scratch + 200704);  // 1 x 64: decay from a sub-block's end to the chunk's
+  float *const T_chunk_slope = (float *)(scratch + 200960);  // 1 x 64: product of the chunk's decays, or that less 1 where base is 1
+  float *const T_chunk_base = (float *)(scratch + 201216);  // 1 x 64: 1 where that product is 1/2 or more, else 0
 
   sl_load_matrix(64, 64, S, 64, initial_state_in, 64, 64);
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
@@ -1608,13 +1607,24 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
           }
         }
         // O = q S + P v
-        // q_pairs = qE
+        // q_high = qE
         for (int64_t row = 0; row < 16; ++row) {
           for (int64_t column = 0; column < 64; column += SL_LANES) {
-            sl_store_bf16(q_pairs + row * 64 + column, sl_load(qE + (16 * r) * 64 + row * 64 + column));
+            sl_store_bf16(q_high + row * 64 + column, sl_load(qE + (16 * r) * 64 + row * 64 + column));
           }
         }
-        sl_multiply_pairs(16, 64, 6, 4, O, 64, q_pairs, 64, 2, S_pairs, 128, 64, (sl_before){0});
+        // q_low = qE - q_high
+        for (int64_t row = 0; row < 16; ++row) {
+          for (int64_t column = 0; column < 64; column += SL_LANES) {
+            sl_store_bf16(
+                q_low + row * 64 + column,
+                sl_sub(sl_load(qE + (16 * r) * 64 + row * 64 + column), sl_load_bf16(q_high + row * 64 + column)));
+          }
+        }
+        sl_multiply_pairs(16, 64, 6, 4, O, 64, q_high, 64, 2, S_pairs, 128, 64, (sl_before){0});
+        sl_multiply_pairs(
+            16, 64, 6, 4, O, 64, q_low, 64, 2, S_pairs, 128, 64,
+            (sl_before){1, {NULL, NULL}, {NULL, NULL}});
         sl_multiply(
             16, 64, 6, 4, O, 64, P + (16 * r) * 64, 64, 1, v, 64, 16 * r + 16,
             (sl_before){1, {NULL, NULL}, {NULL, NULL}});
@@ -1647,10 +1657,8 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
       }
     }
     sl_decay_total(64, 64, T_chunk_slope, T_chunk_base, d, 64, m);
-    sl_to_pairs(64, 64, k_pairs, 128, kF, 64);
-    sl_to_pairs(64, 64, v_pairs, 128, v, 64);
-    sl_multiply_pairs(
-        64, 64, 6, 4, S, 64, k_pairs, 2, 128, v_pairs, 128, 64,
+    sl_multiply(
+        64, 64, 6, 4, S, 64, kF, 1, 64, v, 64, 64,
         (sl_before){1, {T_chunk_slope, T_chunk_base}, {NULL, NULL}});
   }
   sl_store_matrix(64, 64, final_state_in, 64, S, 64, 64);

@@ -129,7 +129,7 @@ struct OperationPrice {
     let isPairs = product.right.type(in: program) == .bf16
     let steps = isPairs ? (depth / 2).rounded(.up) : depth
     let one = isPairs ? figures.productPairs : figures.product
-    if isPairs, !product.leftIsTransposed, target.hasMatrixUnit {
+    if isPairs, target.hasMatrixUnit {
       // A unit's product of 16 x 32 by 32 x 16 takes sixteen cycles, and its operands' way half as
       // many again: in the time of a vector's multiplications, of which there are two a cycle.
       let blocks = (rows / 16).rounded(.up) * wide * (depth / 32).rounded(.up)

@@ -20,17 +20,15 @@ extension ChunkWalk {
 
   /// The joint space: every chunk with every sub-block, key tile and value tile. Some have
   /// objections, others do not fit the machine; the planner tells them apart.
-  ///
-  /// Products of bf16 pairs are not among them. They round both operands of q S and k^T v, and the
-  /// verifier found them up to a fifth beyond the bounds of bf16 (constant decays over thousands of
-  /// tokens, operands that a map made): whoever pins them has to look. The matrix unit's schedule
-  /// splits its operands instead.
   static func candidates(
     for specification: KernelSpecification, schedule: String,
     materializations: [Materialization]
   ) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
     let key = specification.key
+    let products: [ElementType] =
+      specification.type == .bf16 && specification.target.hasBFloat16Products
+      ? [.f32, .bf16] : [.f32]
     let keyTiles = [key] + [2, 4].filter { key % $0 == 0 && key / $0 >= 16 }.map { key / $0 }
     var plans: [Plan] = []
     for materialization in materializations {
@@ -38,10 +36,12 @@ extension ChunkWalk {
         for subBlock in [16, 8, 32, 64, 4] {
           for keyTile in keyTiles {
             for valueTile in valueTiles(for: specification) {
-              plans.append(
-                Plan(
-                  schedule: schedule, chunk: chunk, subBlock: subBlock, keyTile: keyTile,
-                  valueTile: valueTile, materialization: materialization))
+              for type in products {
+                plans.append(
+                  Plan(
+                    schedule: schedule, chunk: chunk, subBlock: subBlock, keyTile: keyTile,
+                    valueTile: valueTile, materialization: materialization, products: type))
+              }
             }
           }
         }
@@ -78,9 +78,6 @@ extension ChunkWalk {
       found.append("sub-block \(plan.subBlock) does not divide chunk \(plan.chunk).")
     }
     if plan.products == .f16 { found.append("products must be f32 or bf16, not f16.") }
-    if plan.products == .bf16, plan.subBlock % 2 != 0 {
-      found.append("sub-block \(plan.subBlock) must be even, as bf16 products take pairs of rows.")
-    }
     if plan.keyTile < 1 || specification.key % plan.keyTile != 0 {
       found.append("key-tile \(plan.keyTile) does not divide K = \(specification.key).")
     } else if plan.products == .bf16, plan.keyTile != specification.key, plan.keyTile % 2 != 0 {
@@ -98,10 +95,6 @@ extension ChunkWalk {
       found.append(
         "bf16 products need bf16 tensors and a target that has them; \(specification.target.name) "
           + "with \(specification.type.rawValue) does not.")
-    }
-    if plan.products == .bf16, specification.normalForm.diagonal?.valueGate != nil {
-      // The decayed value would be rounded beside the key: the state's error would leave its bound.
-      found.append("bf16 products do not go with a gate along the value axis.")
     }
     if !(1...64).contains(plan.headTile) {
       found.append("head-tile must be from 1 to 64, not \(plan.headTile).")

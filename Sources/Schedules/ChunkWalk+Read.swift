@@ -110,16 +110,24 @@ extension ChunkWalk {
     }
   }
 
-  /// A left operand in the type that products take.
-  private func leftOperand(
+  /// Queries as left operands of q S: themselves, or in two bf16 numbers, the nearest one and the
+  /// nearest to what that leaves, whose products add up.
+  private func leftOperands(
     _ source: TileView, rows: Int, _ b: inout ProgramBuilder
-  ) -> TileView {
-    guard usesPairs else { return source }
-    let operand = b.tile(
-      "q_pairs", rows, source.columns, type: .bf16,
-      "queries as the left operand of q S")
-    convert(operand.all, source, &b)
-    return operand.all
+  ) -> [TileView] {
+    guard usesPairs else { return [source] }
+    func operand(_ name: String, _ meaning: String) -> Tile {
+      b.tile(name, rows, source.columns, type: .bf16, meaning)
+    }
+    let high = operand("q_high", "queries as the left operand of q S")
+    let low = operand("q_low", "what rounding them leaves")
+    convert(high.all, source, &b)
+    b.add(
+      .map(
+        Map(
+          low.all, .input(source.tile, .scalar) - .input(high.name, .scalar),
+          [source.tile: .tile(source, .none), high.name: .tile(high.all, .none)])))
+    return [high.all, low.all]
   }
 
   /// O = Q S + P V of sub-block r.
@@ -129,15 +137,18 @@ extension ChunkWalk {
   ) {
     b.note("O = q S + P v")
     let row = Index("r", times: block)
-    let left = leftOperand(query, rows: block, &b)
+    let left = leftOperands(query, rows: block, &b)
     let whole = plan.keyTile == specification.key
     if !whole { fill(output.all, 0, &b) }
     forKeyTiles(&b) { b, place, rows in
-      var part = left
-      part.column = place
-      part.columns = rows
-      b.add(
-        .multiply(Multiply(output.all, part, state.rows(place, rows), accumulates: !whole)))
+      for (number, var part) in left.enumerated() {
+        part.column = place
+        part.columns = rows
+        b.add(
+          .multiply(
+            Multiply(
+              output.all, part, state.rows(place, rows), accumulates: !whole || number > 0)))
+      }
     }
     guard hasValueGate else {
       let depth = Index("r", times: block, plus: block)

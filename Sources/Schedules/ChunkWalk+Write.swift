@@ -164,18 +164,6 @@ extension ChunkWalk {
       carryToEnd(operands.valueOut, operands.valueTotals!, running: "wv", &b)
       columnScale = chunkDecay("Tv_chunk", decay, taken, plan.valueTile, &b)
     }
-    var left = operands.keyOut
-    var right = operands.valueOut
-    if usesPairs {
-      left = b.tile(
-        "k_pairs", chunk, specification.key, type: .bf16, layout: .pairs,
-        "keys as the left operand of k^T v")
-      convert(left.all, operands.keyOut.all, &b)
-      right = b.tile(
-        "v_pairs", chunk, plan.valueTile, type: .bf16, layout: .pairs,
-        "values as the right operand of k^T v")
-      convert(right.all, operands.valueOut.all, &b)
-    }
     if let z = state.normalizer, let ones = state.ones {
       b.add(
         .multiply(
@@ -187,7 +175,8 @@ extension ChunkWalk {
       b.add(
         .multiply(
           Multiply(
-            state.matrix.rows(place, rows), left.part(0, chunk, place, rows), right.all,
+            state.matrix.rows(place, rows), operands.keyOut.part(0, chunk, place, rows),
+            operands.valueOut.all,
             leftIsTransposed: true, accumulates: true,
             rowScale: rowScale.map { part(of: $0, place, rows) }, columnScale: columnScale)))
     }

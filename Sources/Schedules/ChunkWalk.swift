@@ -32,8 +32,9 @@ struct ChunkWalk {
   var hasKeyVectorGate: Bool { form.keyGate?.axes == .key }
   var hasScalarGate: Bool { form.keyGate?.axes == .scalar }
   var hasValueGate: Bool { form.valueGate != nil }
-  /// Whether the two products that grow with K x V, q S and k^T v, multiply in bf16. Scores and what
-  /// they weigh stay in f32: a chunk's share of the work, and one rounding less in every output.
+  /// Whether q S multiplies in bf16: the queries in two parts, the state rounded, so that outputs
+  /// carry one rounding beside their own. The state's update stays in f32, as its errors would reach
+  /// every later output, and so do scores, of which one alone may decide an output.
   var usesPairs: Bool { plan.products == .bf16 }
 
   /// The first token of the present chunk.

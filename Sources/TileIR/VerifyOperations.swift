@@ -240,8 +240,7 @@ extension Verifier {
     let legal =
       left.0 == .f32 && left.1 != .pairs && right.0 == .f32
       && right.1 == layout(product.target)
-      || right == (.bf16, .pairs)
-        && left == (.bf16, product.leftIsTransposed ? .pairs : .rows)
+      || right == (.bf16, .pairs) && left == (.bf16, .rows) && !product.leftIsTransposed
     require(
       legal,
       "No product of \(left.0.rawValue) \(left.1.rawValue) and \(right.0.rawValue) "
