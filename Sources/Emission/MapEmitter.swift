@@ -4,11 +4,8 @@ import TileIR
 extension PhaseEmitter {
   /// An elementwise map: rows, then whole vectors of columns, then what is left of a vector.
   mutating func write(_ map: Map) {
-    if layoutOf(map.target) == .pairs {
-      guard let first = map.operands.values.first, case .tile(let source, _) = first else { return }
-      let word = typeOf(source) == .bf16 ? "sl_zip_rows" : "sl_to_pairs"
-      out.call(word, size(map.target) + operand(map.target) + operand(source))
-      return
+    if let copy = map.operands.values.first, movesPairs(map, copy) {
+      return writeCopy(to: map.target, from: copy)
     }
     if !map.operands.isEmpty {
       let complement = map.complement.map { ", \($0.tile) = 1 - \(map.target.tile)" } ?? ""
@@ -24,6 +21,29 @@ extension PhaseEmitter {
       if let complement = map.complement {
         emitter.fill(complement, from: bound, with: 1 - tail.fill)
       }
+    }
+  }
+
+  /// Whether a map copies to pairs, or from them.
+  private func movesPairs(_ map: Map, _ operand: Map.Operand) -> Bool {
+    if case .tile(let source, .none) = operand, layoutOf(source) == .pairs { return true }
+    return layoutOf(map.target) == .pairs
+  }
+
+  private mutating func writeCopy(to target: TileView, from operand: Map.Operand) {
+    switch operand {
+    case .tile(let source, _):
+      let word =
+        layoutOf(source) == .pairs
+        ? "sl_unzip_rows" : typeOf(source) == .bf16 ? "sl_zip_rows" : "sl_to_pairs"
+      out.call(word, size(target) + self.operand(target) + self.operand(source))
+    case .tokens(let slice):
+      let columns = min(slice.columns, program.tensor(slice.tensor)!.columns)
+      out.call(
+        "sl_zip_tokens",
+        [remaining(slice.start, slice.rows)] + size(target) + self.operand(target)
+          + [tokenAddress(slice), "\(slice.tensor)_token", valid(slice.column, columns)])
+    case .parameter, .scale: break
     }
   }
 

@@ -48,6 +48,10 @@ enum MatrixUnit {
 /// Consecutive products for the matrix unit that add to one target: their sum stays in its registers.
 struct MatrixSum {
   var products: [Multiply] = []
+  /// What follows at once while the sums are at hand: rows scaled by the entries of a row, and a
+  /// copy in pairs.
+  private(set) var scale: TileView?
+  private(set) var copy: TileView?
 
   /// The sum that begins with the first of these statements; nil when it is no such product.
   init?(_ body: ArraySlice<Statement>, _ emitter: PhaseEmitter) {
@@ -59,6 +63,31 @@ struct MatrixSum {
       products.append(product)
     }
     if products.isEmpty { return nil }
+    let target = products[0].target
+    guard target.rows % 2 == 0 else { return }
+    var rest = body.dropFirst(products.count)
+    if let row = rest.first.flatMap({ MatrixSum.rowScale(of: target, $0) }) {
+      scale = row
+      rest = rest.dropFirst()
+    }
+    if case .operation(.map(let map)) = rest.first, emitter.layoutOf(map.target) == .pairs,
+      map.operands.values.first == .tile(target, .none)
+    {
+      copy = map.target
+    }
+  }
+
+  /// How many statements it stands for.
+  var statements: Int { products.count + (scale == nil ? 0 : 1) + (copy == nil ? 0 : 1) }
+
+  /// The row by which a statement scales the rows of `target`, if that is what it does.
+  private static func rowScale(of target: TileView, _ statement: Statement) -> TileView? {
+    guard case .operation(.map(let map)) = statement, map.target == target,
+      case .binary(.multiply, .input(target.tile, _), .input(let name, _)) = map.expression,
+      case .tile(target, .none) = map.operands[target.tile],
+      case .tile(let row, .rowAsColumn) = map.operands[name]
+    else { return nil }
+    return row
   }
 
   private func isContinued(by product: Multiply) -> Bool {
@@ -81,8 +110,17 @@ extension PhaseEmitter {
     writer.call(
       "sl_multiply_matrix",
       size(first.target) + [String(sum.products.count)] + operand(first.target)
-        + ["terms", before(first)])
+        + ["terms", before(first), after(sum)])
     out.block("") { $0.lines(writer.lines) }
+  }
+}
+
+extension PhaseEmitter {
+  private func after(_ sum: MatrixSum) -> String {
+    if sum.scale == nil, sum.copy == nil { return "(sl_after){0}" }
+    let scale = sum.scale.map(address) ?? "NULL"
+    let copy = sum.copy.map { operand($0).joined(separator: ", ") } ?? "NULL, 0"
+    return "(sl_after){\(scale), \(copy)}"
   }
 }
 

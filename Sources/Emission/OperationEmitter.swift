@@ -25,7 +25,11 @@ extension PhaseEmitter {
         [String(matrix.target.rows), flag(matrix.readsPrevious)] + operand(matrix.target)
           + [matrix.decay.map(address) ?? "NULL"])
     case .weigh(let weigh):
-      out.call("sl_weigh", size(weigh.target) + operand(weigh.target) + operand(weigh.weights))
+      let isInPlace = weigh.target == weigh.source
+      out.call(
+        isInPlace ? "sl_weigh" : "sl_weigh_bf16",
+        size(weigh.target) + operand(weigh.target) + (isInPlace ? [] : operand(weigh.source))
+          + operand(weigh.weights))
     case .decayedScores(let scores):
       out.call(
         "sl_decayed_scores",

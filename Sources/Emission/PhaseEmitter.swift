@@ -10,6 +10,8 @@ struct PhaseEmitter {
   let kernel: String
   let layout: ScratchLayout
   let usesMatrixUnit: Bool
+  /// How often each tile is read.
+  let readings: [String: Int]
   var out = CWriter(depth: 1)
 
   init(program: TileProgram, phase: TileProgram.Phase, target: Target, kernel: String) {
@@ -18,6 +20,7 @@ struct PhaseEmitter {
     self.target = target
     self.kernel = kernel
     layout = ScratchLayout(phase, target)
+    readings = phase.readings
     usesMatrixUnit = MatrixUnit.isUsed(by: phase, target, layout)
   }
 
@@ -55,7 +58,7 @@ struct PhaseEmitter {
       }
       if let sum = MatrixSum(rest, self) {
         write(sum)
-        rest = rest.dropFirst(sum.products.count)
+        rest = rest.dropFirst(sum.statements)
         continue
       }
       rest = rest.dropFirst()

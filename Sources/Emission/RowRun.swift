@@ -68,6 +68,35 @@ struct RowRun {
 
   var hasTail: Bool { start != nil }
 
+  /// The run without maps that nobody reads.
+  func live(_ readings: [String: Int]) -> RowRun {
+    var run = self
+    run.operations.removeAll {
+      guard case .map(let map) = $0 else { return false }
+      return readings[map.target.tile] == nil
+    }
+    return run
+  }
+
+  /// Whether an operation after the one at `place` reads what that one writes.
+  func isReadLater(_ place: Int) -> Bool {
+    guard let tile = RowRun.target(.operation(operations[place]))?.tile else { return false }
+    return operations[(place + 1)...].contains { $0.reads.contains { $0.tile == tile } }
+  }
+
+  /// The tiles of the run that must lie in memory: what others read, and what scans look back at.
+  func stored(_ readings: [String: Int]) -> Set<String> {
+    var others = readings
+    var stored: Set<String> = []
+    for operation in operations {
+      for view in operation.reads { others[view.tile]! -= 1 }
+      guard case .scan(let scan) = operation else { continue }
+      stored.insert(scan.target.tile)
+      if scan.exclusive { stored.insert(scan.source.tile) }
+    }
+    return stored.union(others.filter { $0.value > 0 }.keys)
+  }
+
   /// Whether the operation at `place` divides by what a scan of the run multiplies up.
   func dividesByProduct(_ map: Map) -> Bool {
     guard case .binary(.divide, _, .input(let name, _)) = map.expression else { return false }
@@ -80,6 +109,7 @@ struct RowRun {
 extension PhaseEmitter {
   /// One loop over the rows that tokens fill, one over those past the sequence's end.
   mutating func write(_ run: RowRun) {
+    let run = run.live(readings)
     for operation in run.operations {
       switch operation {
       case .map(let map): out.comment("\(map.target.tile) = \(written(map))")
@@ -111,14 +141,15 @@ extension PhaseEmitter {
     writer.lines(lines)
     if !isTail { ask(run, &writer) }
     let whole = run.columns / target.lanes * target.lanes
+    let stored = run.stored(readings)
     if whole > 0 {
       writer.block("for (int64_t column = 0; column < \(whole); column += SL_LANES)") {
-        column(of: run, "column", nil, isTail: isTail, &$0)
+        column(of: run, "column", nil, stored, isTail: isTail, &$0)
       }
     }
     if whole < run.columns {
       writer.block("") {
-        column(of: run, String(whole), String(run.columns - whole), isTail: isTail, &$0)
+        column(of: run, String(whole), String(run.columns - whole), stored, isTail: isTail, &$0)
       }
     }
     let text = writer.lines
@@ -142,30 +173,43 @@ extension PhaseEmitter {
     }
   }
 
-  /// All operations of the run on one vector of columns, or on the `count` columns that are left.
+  /// All operations of the run on one vector of columns, or on the `count` columns that are left;
+  /// f32 tiles go to memory only where they are among the `stored` ones.
   private func column(
-    of run: RowRun, _ column: String, _ count: String?, isTail: Bool, _ writer: inout CWriter
+    of run: RowRun, _ column: String, _ count: String?, _ stored: Set<String>, isTail: Bool,
+    _ writer: inout CWriter
   ) {
     var known: Set<String> = []
     func place(_ view: TileView, _ row: String = "row") -> String {
       "\(at(view, row)) + \(column)"
     }
-    func keep(_ view: TileView, _ value: String) {
-      let type = typeOf(view)
-      writer.longLine("const sl_f32 \(view.tile)_now = \(value);")
-      let word = type == .f32 ? "sl_store" : "sl_store_\(type.rawValue)"
+    func keep(_ view: TileView, _ value: String, isReadLater: Bool) {
+      let name = "\(view.tile)_now"
+      known.insert(view.tile)
+      if typeOf(view) == .bf16 {
+        guard isReadLater else {
+          return writer.call(
+            count == nil ? "sl_store_bf16" : "sl_store_bf16_n",
+            [place(view), value] + (count.map { [$0] } ?? []))
+        }
+        // Later operations see what rounding left.
+        return writer.longLine(
+          "const sl_f32 \(name) = sl_keep_bf16(\(place(view)), \(value), \(count ?? "SL_LANES"));")
+      }
+      writer.longLine("const sl_f32 \(name) = \(value);")
+      guard stored.contains(view.tile) else { return }
       writer.call(
-        count == nil ? word : "\(word)_n",
-        [place(view), "\(view.tile)_now"] + (count.map { [$0] } ?? []))
-      // What is rounded on its way to memory is read from there.
-      if type == .f32 { known.insert(view.tile) }
+        count == nil ? "sl_store" : "sl_store_n",
+        [place(view), name] + (count.map { [$0] } ?? []))
     }
     func past(_ view: TileView) -> String { "sl_load(\(place(view, "(row - 1)")))" }
-    for operation in run.operations {
+    for (number, operation) in run.operations.enumerated() {
+      let isRead = run.isReadLater(number)
       switch operation {
       case .map(let map):
         if isTail, let tail = map.tail {
-          keep(map.target, CExpression(isVector: true) { $0 }.text(.constant(tail.fill)))
+          let fill = CExpression(isVector: true) { $0 }.text(.constant(tail.fill))
+          keep(map.target, fill, isReadLater: isRead)
           continue
         }
         let printer = CExpression(
@@ -176,7 +220,7 @@ extension PhaseEmitter {
           }
           return vector(map.operands[name]!, name, "row", column, count)
         }
-        keep(map.target, printer.text(map.expression))
+        keep(map.target, printer.text(map.expression), isReadLater: isRead)
       case .scan(let scan):
         let own =
           known.contains(scan.source.tile)
@@ -185,7 +229,7 @@ extension PhaseEmitter {
           scan.exclusive
           ? "row > 0 ? sl_mul(\(past(scan.target)), \(past(scan.source))) : sl_set(1.0f)"
           : "row > 0 ? sl_mul(\(past(scan.target)), \(own)) : \(own)"
-        keep(scan.target, product)
+        keep(scan.target, product, isReadLater: isRead)
       default: break
       }
     }

@@ -29,8 +29,6 @@ struct MatrixChunk {
   private struct Operands {
     /// The right operands of the scores, K x C; no `low` where the keys are exact.
     var keys: Split
-    /// The left operand of k^T v, K x C.
-    var keysOut: Split
     var values: Values
     /// What queries are multiplied with before they read the state and, in the folded form, the keys.
     var reading: Tile?
@@ -73,15 +71,21 @@ struct MatrixChunk {
   }
 
   private func values(_ b: inout ProgramBuilder) -> Values {
+    func pairs(_ name: String) -> Tile {
+      b.tile(name, chunk, V, type: .bf16, layout: .pairs, "values as the right operand of k^T v")
+    }
     func pairs(_ name: String, _ source: Tile) -> Tile {
-      let pairs = b.tile(
-        name, chunk, V, type: .bf16, layout: .pairs, "values as the right operand of k^T v")
+      let pairs = pairs(name)
       walk.convert(pairs.all, source.all, &b)
       return pairs
     }
+    if case .input = form.value {
+      let exact = pairs("v_pairs")
+      b.map(exact.all, form.value, tokens: walk.start, fill: 0)
+      return Values(high: exact)
+    }
     let value = b.tile("v", chunk, V, "values of the chunk")
     b.map(value.all, form.value, tokens: walk.start, fill: 0)
-    if case .input = form.value { return Values(high: pairs("v_pairs", value)) }
     let rounded = b.tile("v_bf16", chunk, V, type: .bf16, "values as bf16 has them")
     let rest = b.tile("v_rest", chunk, V, "what that leaves")
     walk.convert(rounded.all, value.all, &b)
@@ -92,7 +96,7 @@ struct MatrixChunk {
   // MARK: A gate along the key
 
   private func writeFolded(_ values: Values, _ b: inout ProgramBuilder) {
-    let decay = b.tile("d", chunk, K, "decays of the chunk")
+    let decay = b.tile("D", chunk, K, "decays of the chunk")
     let running = b.tile("G", chunk, K, "running products of the decays since the chunk's start")
     let folded = b.tile("kG", chunk, K, "k / G")
     b.note("decays as factors in [0, 1]")
@@ -110,14 +114,14 @@ struct MatrixChunk {
     let total = running.rows(Index(chunk - 1), 1)
     let outside = b.body
     b.body = []
+    let keys = transposed(split, &b)
     let operands = Operands(
-      keys: Split(
-        high: transposed("kT_high", split.high, &b), low: transposed("kT_low", split.low, &b)),
-      keysOut: leaving(split, &b), values: values, reading: reading, weights: mask(&b))
+      keys: keys, values: values, reading: reading, weights: mask(&b))
     readOut(operands, &b)
     b.note("S = diag(decay of the chunk) (S + (k / G)^T v)")
-    carry(operands.keysOut, values, rowScale: nil, &b)
+    carry(leaving(keys, &b), values, rowScale: nil, &b)
     walk.scale(state.matrix, state.matrix, by: total, .rowAsColumn, &b)
+    copyState(&b)
     let fast = b.body
     b.body = []
     writeExact(values, &b)
@@ -133,7 +137,6 @@ struct MatrixChunk {
   /// the two forms a later token decides on.
   private func writeExact(_ values: Values, _ b: inout ProgramBuilder) {
     let operands = walk.prepare(&b, forScores: true)
-    let matrix = readableState(&b)
     b.loop(.queryHeads("g")) { b in
       let query = b.tile("q", chunk, K, "queries of the chunk, scaled")
       let scores = b.tile("P", chunk, chunk, "scores of the chunk's tokens on each other")
@@ -148,16 +151,18 @@ struct MatrixChunk {
       // By now every row has been taken back to the chunk's start.
       let read = split(decayed, chunk, &b)
       for row in stride(from: 0, to: chunk, by: Self.panel) {
+        let seen = readScores(row, &b)
+        walk.convert(seen, scores.part(Index(row), Self.panel, 0, row + Self.panel), &b)
         outputs(
-          row, [read.high, read.low].map { $0.rows(Index(row), Self.panel) },
-          scores.part(Index(row), Self.panel, 0, row + Self.panel), values, matrix, &b)
+          row, [read.high, read.low].map { $0.rows(Index(row), Self.panel) }, seen, values, &b)
       }
     }
     b.note("S = diag(decay of the chunk) S + (k F)^T v")
     walk.carryToEnd(operands.keyOut, operands.totals!, running: "w", &b)
     carry(
-      leaving(split(operands.keyOut, chunk, &b), &b), values,
+      leaving(transposed(split(operands.keyOut, chunk, &b), &b), &b), values,
       rowScale: walk.chunkDecay("T_chunk", operands.decay!, operands.taken!, K, &b), &b)
+    copyState(&b)
   }
 
   // MARK: A gate of one number, or none
@@ -196,15 +201,12 @@ struct MatrixChunk {
     _ key: Tile, _ keyOut: Tile, _ values: Values, weights: Tile, reading: Tile?,
     rowScale: Factor?, _ b: inout ProgramBuilder
   ) {
-    let split = split(key, chunk, &b)
-    let operands = Operands(
-      keys: Split(
-        high: transposed("kT_high", split.high, &b), low: transposed("kT_low", split.low, &b)),
-      keysOut: leaving(keyOut == key ? split : self.split(keyOut, chunk, &b), &b), values: values,
-      reading: reading, weights: weights)
-    readOut(operands, &b)
+    var keys = transposed(split(key, chunk, &b), &b)
+    readOut(Operands(keys: keys, values: values, reading: reading, weights: weights), &b)
     b.note("S = decay of the chunk * S + k^T v")
-    carry(operands.keysOut, values, rowScale: rowScale, &b)
+    if keyOut != key { keys = transposed(split(keyOut, chunk, &b), &b) }
+    carry(leaving(keys, &b), values, rowScale: rowScale, &b)
+    copyState(&b)
   }
 
   private func carry(
@@ -245,24 +247,25 @@ struct MatrixChunk {
           [left.name: .tile(left.all, .none), right.name: .tile(right.all, .none)])))
   }
 
-  private func transposed(_ name: String, _ source: Tile, _ b: inout ProgramBuilder) -> Tile {
-    let target = b.tile(
-      name, K, chunk, type: .bf16, layout: .pairs, "keys as the right operand of the scores")
-    b.add(.transpose(Transpose(target.all, source.all)))
-    return target
-  }
-
-  /// Keys as the left operand of k^T v.
-  private func leaving(_ keys: Split, _ b: inout ProgramBuilder) -> Split {
+  /// Keys as the right operand of the scores.
+  private func transposed(_ keys: Split, _ b: inout ProgramBuilder) -> Split {
     func turned(_ name: String, _ source: Tile) -> Tile {
-      let pairs = b.tile(
-        "k_tokens", chunk, K, type: .bf16, layout: .pairs, "keys in pairs of tokens")
-      let target = b.tile(name, K, chunk, type: .bf16, "keys as the left operand of k^T v")
-      walk.convert(pairs.all, source.all, &b)
-      b.add(.transpose(Transpose(target.all, pairs.all)))
+      let target = b.tile(
+        name, K, chunk, type: .bf16, layout: .pairs, "keys as the right operand of the scores")
+      b.add(.transpose(Transpose(target.all, source.all)))
       return target
     }
-    return Split(high: turned("k_out", keys.high), low: turned("k_out_low", keys.low))
+    return Split(high: turned("kT_high", keys.high), low: turned("kT_low", keys.low))
+  }
+
+  /// Transposed keys as the left operand of k^T v.
+  private func leaving(_ keys: Split, _ b: inout ProgramBuilder) -> Split {
+    func rows(_ name: String, _ pairs: Tile) -> Tile {
+      let target = b.tile(name, K, chunk, type: .bf16, "keys as the left operand of k^T v")
+      walk.convert(target.all, pairs.all, &b)
+      return target
+    }
+    return Split(high: rows("k_out_high", keys.high), low: rows("k_out_low", keys.low))
   }
 
   // MARK: The read-out
@@ -273,23 +276,35 @@ struct MatrixChunk {
 
   /// The outputs of the chunk's tokens, one query head after the other, panel by panel.
   private func readOut(_ operands: Operands, _ b: inout ProgramBuilder) {
-    let matrix = readableState(&b)
     b.loop(.queryHeads("g")) { b in
       for row in stride(from: 0, to: chunk, by: Self.panel) {
         let (read, scores) = scores(operands, row, &b)
-        outputs(row, [read.high.all, read.low.all], scores, operands.values, matrix, &b)
+        outputs(row, [read.high.all, read.low.all], scores, operands.values, &b)
       }
     }
   }
 
-  private func readableState(_ b: inout ProgramBuilder) -> Tile {
-    let matrix = b.tile(
-      "S_pairs", K, V, type: .bf16, layout: .pairs, "the state as the right operand of q S")
-    walk.convert(matrix.all, state.matrix, &b)
-    return matrix
+  /// The state as the right operand of q S, kept beside it: it is rounded when it changes, while
+  /// its entries are at hand.
+  private func readableState(_ b: inout ProgramBuilder) -> TileView {
+    let heads = walk.plan.headTile
+    let tile = b.tile(
+      "S_pairs", K * heads, V, type: .bf16, layout: .pairs,
+      heads == 1 ? "the state as the right operand of q S" : "the states as right operands of q S")
+    return tile.rows(state.matrix.row, K)
   }
 
-  /// Queries of a panel that read the state, and the scores on all tokens that it sees.
+  func copyState(_ b: inout ProgramBuilder) {
+    walk.convert(readableState(&b), state.matrix, &b)
+  }
+
+  /// Where the scores of a panel are read from by P v.
+  private func readScores(_ row: Int, _ b: inout ProgramBuilder) -> TileView {
+    let tile = b.tile("P_bf16", Self.panel, chunk, type: .bf16, "the left operand of P v")
+    return tile.part(0, Self.panel, 0, row + Self.panel)
+  }
+
+  /// Queries of a panel that read the state, and the scores on all tokens that it sees, rounded.
   private func scores(
     _ operands: Operands, _ row: Int, _ b: inout ProgramBuilder
   ) -> (read: Split, scores: TileView) {
@@ -317,9 +332,10 @@ struct MatrixChunk {
     for (place, (left, right)) in products.enumerated() {
       b.add(.multiply(Multiply(scores, left.all, seen(right), accumulates: place > 0)))
     }
-    // What stands in columns that the panel does not see is weighed with zero.
-    b.add(.weigh(Weigh(tile.all, by: operands.weights.rows(Index(row), rows))))
+    let rounded = readScores(row, &b)
     if let present = form.present {
+      // What stands in columns that the panel does not see is weighed with zero.
+      b.add(.weigh(Weigh(tile.all, by: operands.weights.rows(Index(row), rows))))
       let terms = b.tile("bonus_terms_panel", rows, K, "summands of the bonus")
       let own = b.tile("bonus_panel", rows, 1, layout: .column, "weight of each token's own value")
       b.map(terms.all, present, tokens: start, fill: 0)
@@ -327,26 +343,28 @@ struct MatrixChunk {
       b.range("i", 0, Index(rows)) { b in
         walk.convert(tile.part(Index("i"), 1, Index("i") + row, 1), own.rows(Index("i"), 1), &b)
       }
+      walk.convert(rounded, scores, &b)
+    } else {
+      let weights = operands.weights.part(Index(row), rows, 0, row + rows)
+      b.add(.weigh(Weigh(rounded, from: scores, by: weights)))
     }
-    guard !isFolded, let reading else { return (split, scores) }
+    guard !isFolded, let reading else { return (split, rounded) }
     let decayed = b.tile("qE_panel", rows, K, "queries under the decay since the chunk's start")
     walk.scale(decayed.all, query.all, by: reading.rows(Index(row), rows), .overColumns, &b)
-    return (self.split(decayed, rows, &b), scores)
+    return (self.split(decayed, rows, &b), rounded)
   }
 
   /// O = q S + P v of a panel.
   private func outputs(
-    _ row: Int, _ read: [TileView], _ scores: TileView, _ values: Values, _ matrix: Tile,
+    _ row: Int, _ read: [TileView], _ scores: TileView, _ values: Values,
     _ b: inout ProgramBuilder
   ) {
     let rows = Self.panel
-    let rounded = b.tile("P_bf16", rows, chunk, type: .bf16, "the left operand of P v")
-    let left = rounded.part(0, rows, 0, scores.columns)
-    walk.convert(left, scores, &b)
+    let matrix = readableState(&b)
     let output = b.tile("O_panel", rows, V, "outputs of a panel")
     b.note("O = q S + P v")
     let products =
-      read.map { ($0, matrix.all) } + values.parts.map { (left, $0.rows(0, scores.columns)) }
+      read.map { ($0, matrix) } + values.parts.map { (scores, $0.rows(0, scores.columns)) }
     for (place, (left, right)) in products.enumerated() {
       b.add(.multiply(Multiply(output.all, left, right, accumulates: place > 0)))
     }

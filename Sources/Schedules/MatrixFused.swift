@@ -38,10 +38,12 @@ public struct MatrixFused: Schedule {
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
     return [64, 32, 128].flatMap { chunk in
-      ChunkWalk.valueTiles(for: specification).map { valueTile in
-        Plan(
-          schedule: name, chunk: chunk, subBlock: 16, keyTile: specification.key,
-          valueTile: valueTile, products: .bf16)
+      ChunkWalk.valueTiles(for: specification).flatMap { valueTile in
+        [1, 2, 4].map { headTile in
+          Plan(
+            schedule: name, chunk: chunk, subBlock: 16, keyTile: specification.key,
+            valueTile: valueTile, headTile: headTile, products: .bf16)
+        }
       }
     }.filter { objections(to: $0, for: specification).isEmpty }
   }
@@ -65,6 +67,7 @@ public struct MatrixFused: Schedule {
     let walk = ChunkWalk(specification, plan)
     return walk.wholeSequence(
       pseudoCode: MatrixChunk.pseudoCode(walk),
+      loaded: { MatrixChunk(walk: walk, state: $0).copyState(&$1) },
       begin: { MatrixChunk(walk: walk, state: $0).writeMask(&$1) }
     ) { state, b in
       MatrixChunk(walk: walk, state: state).write(&b)

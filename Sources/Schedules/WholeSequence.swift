@@ -12,15 +12,20 @@ extension ChunkWalk {
   static let ownHead = "h"
 
   /// - Parameters:
+  ///   - loaded: what comes once a head, when its state is there.
   ///   - begin: what comes once, before the first chunk.
   ///   - body: one chunk of one head.
   func wholeSequence(
-    pseudoCode: [String], begin: (State, inout ProgramBuilder) -> Void = { _, _ in },
+    pseudoCode: [String], loaded: (State, inout ProgramBuilder) -> Void = { _, _ in },
+    begin: (State, inout ProgramBuilder) -> Void = { _, _ in },
     body: (State, inout ProgramBuilder) -> Void
   ) -> TileProgram {
     var b = ProgramBuilder(specification, valueTile: plan.valueTile)
     let state = declareState(&b)
-    forHeads(&b) { load(state, from: TensorName.initialState, &$0) }
+    forHeads(&b) { b in
+      load(state, from: TensorName.initialState, &b)
+      loaded(state, &b)
+    }
     if let ones = state.ones { fill(ones.all, 1, &b) }
     begin(state, &b)
     b.loop(.chunks("c")) { b in forHeads(&b) { body(state, &$0) } }

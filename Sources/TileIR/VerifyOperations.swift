@@ -43,10 +43,16 @@ extension Verifier {
       if let decay = matrix.decay { require(decay, is: (matrix.target.rows, 1), "the decay") }
     case .weigh(let weigh):
       check(weigh.target)
-      require(weigh.weights, is: (weigh.target.rows, weigh.target.columns), "the weights")
-      [weigh.target, weigh.weights].forEach {
-        requirePlain($0)
-        requireWholeRows($0)
+      let shape = (weigh.target.rows, weigh.target.columns)
+      require(weigh.source, is: shape, "the source")
+      require(weigh.weights, is: shape, "the weights")
+      [weigh.source, weigh.weights].forEach { requirePlain($0) }
+      if weigh.target == weigh.source {
+        [weigh.target, weigh.weights].forEach { requireWholeRows($0) }
+      } else {
+        require(
+          type(weigh.target) == .bf16 && layout(weigh.target) == .rows,
+          "Scores are weighed in place or into bf16, and \(weigh.target) is neither.")
       }
     case .decayedScores(let scores):
       let (rows, depth) = (scores.query.rows, scores.query.columns)
@@ -149,7 +155,7 @@ extension Verifier {
     }
     if layout(map.target) == .pairs {
       require(
-        map.expression.isInput && map.operands.count == 1 && map.tail == nil,
+        map.expression.isInput && map.operands.count == 1 && (map.tail?.fill ?? 0) == 0,
         "A map into pairs is a plain copy, and \(map.expression) is not.")
     }
     require(
@@ -172,6 +178,9 @@ extension Verifier {
       case .tokens(let slice):
         check(slice)
         require(
+          layout(map.target) != .pairs || program.tensor(slice.tensor)?.type == .bf16,
+          "Rows of \(slice) go into pairs as they are, and must be bf16.")
+        require(
           slice.rows == rows, "\(slice) has not the \(rows) rows of \(map.target).")
         require(
           map.tail?.start == slice.start,
@@ -184,6 +193,12 @@ extension Verifier {
       }
       if case .tile(let view, let how) = operand {
         if how == .none, type(view) == .bf16, layout(view) == .rows { continue }
+        // Pairs may be told apart again.
+        if map.expression.isInput, layout(view) == .pairs, type(map.target) == .bf16,
+          layout(map.target) == .rows
+        {
+          continue
+        }
         requirePlain(view)
       }
     }

@@ -24,7 +24,8 @@ static int next_random(int range) {
 
 enum { SIZE = 160, PAIRS = 2 * SIZE };
 static uint16_t left[3][SIZE * SIZE], right[3][SIZE / 2 * PAIRS];
-static float sums[SIZE * SIZE], before_sums[SIZE * SIZE], row_scale[SIZE];
+static float sums[SIZE * SIZE], before_sums[SIZE * SIZE], plain[SIZE * SIZE], row_scale[SIZE];
+static uint16_t copies[SIZE / 2 * PAIRS];
 
 // Small whole numbers: their products and sums are exact. Zeros beyond the matrix.
 static void fill(int rows, int depth, int columns, int count) {
@@ -63,6 +64,20 @@ static void check_products(int rows, int depth, int columns, int count, int keep
     }
 }
 
+// What `after` made of the sums in `plain`.
+static void check_finish(int rows, int columns, int scales) {
+  for (int i = 0; i < (rows + 1) / 2 * 2; ++i)
+    for (int j = 0; j < (columns + 15) / 16 * 16; ++j) {
+      const float want = plain[i * SIZE + j] * (scales || i >= rows ? 1 : row_scale[i]);
+      const uint16_t pair = copies[i / 2 * PAIRS + 2 * j + i % 2];
+      if (i < rows && (sums[i * SIZE + j] != want || pair != sl_f32_to_bf16(want)))
+        FAIL("sl_after, %d x %d: (%d, %d) is %g and %x, not %g", rows, columns, i, j,
+             (double)sums[i * SIZE + j], pair, (double)want);
+      // Rows past the last belong to another state.
+      if (i >= rows && pair != 0xabab) FAIL("sl_after writes row %d of %d", i, rows);
+    }
+}
+
 #define PRODUCTS(rows, depth, columns, count, keep, scales)                                    \
   do {                                                                                         \
     fill(rows, depth, columns, count);                                                         \
@@ -70,8 +85,14 @@ static void check_products(int rows, int depth, int columns, int count, int keep
                                      {left[1], SIZE, right[1], PAIRS, depth},                  \
                                      {left[2], SIZE, right[2], PAIRS, depth}};                 \
     const sl_before before = {keep, {scales ? row_scale : NULL, NULL}, {NULL, NULL}};          \
-    sl_multiply_matrix(rows, columns, count, sums, SIZE, terms, before);                       \
+    sl_multiply_matrix(rows, columns, count, sums, SIZE, terms, before, (sl_after){0});        \
     check_products(rows, depth, columns, count, keep, scales);                                 \
+    memcpy(plain, sums, sizeof sums);                                                          \
+    memcpy(sums, before_sums, sizeof sums);                                                    \
+    memset(copies, 0xab, sizeof copies);                                                       \
+    const sl_after after = {scales ? NULL : row_scale, copies, PAIRS};                         \
+    sl_multiply_matrix(rows, columns, count, sums, SIZE, terms, before, after);                \
+    check_finish(rows, columns, scales);                                                       \
   } while (0)
 
 static void check_layout(void) {
@@ -102,6 +123,68 @@ static void check_zip(int columns) {
       const uint16_t want = j < (columns + 15) / 16 * 16 ? rows[i * 96 + j] : 0xabcd;
       if (got != want) FAIL("sl_zip_rows, %d columns: (%d, %d)", columns, i, j);
     }
+}
+
+static void check_zip_tokens(int tokens, int columns, int valid) {
+  static uint16_t rows[64 * 96], pairs[16 * 192];
+  for (int i = 0; i < 64 * 96; ++i) rows[i] = (uint16_t)next_random(1 << 15);
+  for (int i = 0; i < 16 * 192; ++i) pairs[i] = 0xabcd;
+  sl_zip_tokens(tokens, 32, columns, pairs, 192, rows, 96, valid);
+  for (int i = 0; i < 32; ++i)
+    for (int j = 0; j < columns; ++j) {
+      const uint16_t got = pairs[i / 2 * 192 + 2 * j + i % 2];
+      const uint16_t want = i < tokens && j < valid ? rows[i * 96 + j] : 0;
+      if (got != want)
+        FAIL("sl_zip_tokens, %d tokens, %d of %d columns: (%d, %d)", tokens, valid, columns, i, j);
+    }
+}
+
+static void check_unzip(int rows, int columns) {
+  static uint16_t pairs[32 * 192], back[64 * 96];
+  for (int i = 0; i < 32 * 192; ++i) pairs[i] = (uint16_t)next_random(1 << 15);
+  for (int i = 0; i < 64 * 96; ++i) back[i] = 0xabcd;
+  sl_unzip_rows(rows, columns, back, 96, pairs, 192);
+  for (int i = 0; i < 64; ++i)
+    for (int j = 0; j < 96; ++j) {
+      const int is_written = i < rows && j < (columns + 15) / 16 * 16;
+      const uint16_t want = is_written ? pairs[i / 2 * 192 + 2 * j + i % 2] : 0xabcd;
+      if (back[i * 96 + j] != want)
+        FAIL("sl_unzip_rows, %d x %d: (%d, %d)", rows, columns, i, j);
+    }
+}
+
+static void check_weigh(int columns) {
+  static float scores[8 * 96], weights[8 * 96];
+  static uint16_t got[8 * 96];
+  for (int i = 0; i < 8 * 96; ++i) {
+    weights[i] = i % 3 ? (float)next_random(100) / 7.0f : 0;
+    scores[i] = weights[i] == 0 && i % 2 ? NAN : (float)next_random(100) - 50;
+    got[i] = 0xabcd;
+  }
+  sl_weigh_bf16(8, columns, got, 96, scores, 96, weights, 96);
+  for (int i = 0; i < 8; ++i)
+    for (int j = 0; j < 96; ++j) {
+      const float w = weights[i * 96 + j];
+      const uint16_t want =
+          j < columns ? sl_f32_to_bf16(w == 0 ? 0 : w * scores[i * 96 + j]) : 0xabcd;
+      if (got[i * 96 + j] != want) FAIL("sl_weigh_bf16, %d columns: (%d, %d)", columns, i, j);
+    }
+}
+
+static void check_keep(void) {
+  for (int n = 0; n <= SL_LANES; ++n) {
+    float x[SL_LANES], held[SL_LANES];
+    uint16_t kept[SL_LANES];
+    for (int i = 0; i < SL_LANES; ++i) {
+      x[i] = (float)next_random(1 << 15) / 7.0f;
+      kept[i] = 0xabcd;
+    }
+    sl_store(held, sl_keep_bf16(kept, sl_load(x), n));
+    for (int i = 0; i < SL_LANES; ++i)
+      if (held[i] != sl_bf16_to_f32(sl_f32_to_bf16(x[i])) ||
+          kept[i] != (i < n ? sl_f32_to_bf16(x[i]) : 0xabcd))
+        FAIL("sl_keep_bf16 of %d: lane %d", n, i);
+  }
 }
 
 static void check_stores(int columns, int streams, int offset) {
@@ -154,6 +237,15 @@ int main(void) {
   check_zip(96);
   check_zip(40);
   check_zip(70);
+  check_zip_tokens(32, 96, 96);
+  check_zip_tokens(31, 64, 60);
+  check_zip_tokens(0, 96, 70);
+  check_zip_tokens(-5, 32, 32);
+  check_unzip(64, 96);
+  check_unzip(60, 40);
+  check_weigh(96);
+  check_weigh(60);
+  check_keep();
   for (int streams = 0; streams < 2; ++streams) {
     check_stores(96, streams, 0);
     check_stores(64, streams, 2);

@@ -45,12 +45,43 @@ typedef struct {
   int64_t depth;
 } sl_matrix_term;
 
+// What happens to a product's target once it is summed, block by block while it is in
+// the first cache: rows are scaled by a factor each, and rows 2p and 2p + 1 copied in
+// bf16, interleaved. NULL stands for neither.
+typedef struct {
+  const float *scale;
+  uint16_t *pairs;
+  int64_t pairs_row;
+} sl_after;
+
+// The same for `rows` x `columns`, an even number of rows, from row i and column j on.
+SL_INLINE void sl_matrix_finish(
+    const int rows, const int columns, float *t, int64_t t_row, int64_t i, int64_t j,
+    const sl_after after) {
+  for (int r = 0; r < rows; r += 2) {
+    float *even = t + (i + r) * t_row + j, *odd = even + t_row;
+    SL_UNROLL for (int column = 0; column < columns; column += SL_LANES) {
+      sl_f32 x = sl_load(even + column), y = sl_load(odd + column);
+      if (after.scale) {
+        x = sl_mul(x, sl_set(after.scale[i + r]));
+        y = sl_mul(y, sl_set(after.scale[i + r + 1]));
+        sl_store(even + column, x);
+        sl_store(odd + column, y);
+      }
+      if (after.pairs)
+        sl_pairs_store(
+            after.pairs + (i + r) / 2 * after.pairs_row + 2 * (j + column), sl_pairs_zip(x, y));
+    }
+  }
+}
+
 // t (+)= the sum of all terms for 16 or, if `tall`, 32 rows from row i on and 16 or,
 // if `wide`, 32 columns from column j on, in registers 0 to 3; 4 and 5 hold the left
 // operand, 6 and 7 the right one.
 SL_INLINE void sl_matrix_block(
     const int tall, const int wide, const int count, float *t, int64_t t_row,
-    const sl_matrix_term *terms, int64_t i, int64_t j, const int keep) {
+    const sl_matrix_term *terms, int64_t i, int64_t j, const int keep, const int rows,
+    const sl_after after) {
   float *here = t + i * t_row + j, *below = here + 16 * t_row;
   if (keep) {
     _tile_loadd(0, here, t_row * 4);
@@ -85,13 +116,16 @@ SL_INLINE void sl_matrix_block(
   if (wide) _tile_stored(1, here + 16, t_row * 4);
   if (tall) _tile_stored(2, below, t_row * 4);
   if (tall && wide) _tile_stored(3, below + 16, t_row * 4);
+  const int own = tall ? 32 : 16;
+  if (after.scale || after.pairs)
+    sl_matrix_finish((int)sl_least(own, rows - i), wide ? 32 : 16, t, t_row, i, j, after);
 }
 
 // t (+)= the sum of `count` products, in blocks of whole registers: padding of t is
 // written too.
 SL_INLINE void sl_multiply_matrix(
     const int rows, const int columns, const int count, float *t, int64_t t_row,
-    const sl_matrix_term *terms, const sl_before before) {
+    const sl_matrix_term *terms, const sl_before before, const sl_after after) {
   if (before.keep && (before.rows.slope || before.columns.slope))
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; j += SL_LANES)
@@ -99,15 +133,15 @@ SL_INLINE void sl_multiply_matrix(
   const int whole_rows = (rows + 15) / 32 * 32, whole_columns = (columns + 15) / 32 * 32;
   for (int64_t j = 0; j < whole_columns; j += 32) {
     for (int64_t i = 0; i < whole_rows; i += 32)
-      sl_matrix_block(1, 1, count, t, t_row, terms, i, j, before.keep);
+      sl_matrix_block(1, 1, count, t, t_row, terms, i, j, before.keep, rows, after);
     if (whole_rows < rows)
-      sl_matrix_block(0, 1, count, t, t_row, terms, whole_rows, j, before.keep);
+      sl_matrix_block(0, 1, count, t, t_row, terms, whole_rows, j, before.keep, rows, after);
   }
   if (whole_columns >= columns) return;
   for (int64_t i = 0; i < whole_rows; i += 32)
-    sl_matrix_block(1, 0, count, t, t_row, terms, i, whole_columns, before.keep);
+    sl_matrix_block(1, 0, count, t, t_row, terms, i, whole_columns, before.keep, rows, after);
   if (whole_rows < rows)
-    sl_matrix_block(0, 0, count, t, t_row, terms, whole_rows, whole_columns, before.keep);
+    sl_matrix_block(0, 0, count, t, t_row, terms, whole_rows, whole_columns, before.keep, rows, after);
 }
 
 // ---- What surrounds products ----
@@ -170,6 +204,75 @@ SL_INLINE void sl_zip_rows(
       if (j + 16 < columns)
         _mm512_storeu_si512(place + 32, _mm512_permutex2var_epi16(even, far, odd));
     }
+}
+
+// The same of rows in memory, bf16, of which the first `tokens` and in them `columns`
+// are there; what is not is zero.
+SL_INLINE void sl_zip_tokens(
+    int64_t tokens, const int rows, const int columns, uint16_t *t, int64_t t_row,
+    const uint16_t *x, int64_t x_row, int64_t valid) {
+  const __m512i once = _mm512_set_epi32(
+      0x000f000f, 0x000e000e, 0x000d000d, 0x000c000c, 0x000b000b, 0x000a000a, 0x00090009,
+      0x00080008, 0x00070007, 0x00060006, 0x00050005, 0x00040004, 0x00030003, 0x00020002,
+      0x00010001, 0x00000000);
+  const __m512i far = _mm512_add_epi16(once, _mm512_set1_epi16(16));
+  for (int64_t i = 0; i < rows; i += 2) {
+    const uint16_t *row = x + i * x_row;
+    if (i + 1 < tokens) sl_request(row + 8 * x_row, columns * 2);
+    if (i + 1 < tokens) sl_request(row + 9 * x_row, columns * 2);
+    for (int64_t j = 0; j < columns; j += 32) {
+      const int64_t left = sl_greatest(0, sl_least(32, valid - j));
+      const __mmask32 seen = (__mmask32)((1ull << left) - 1);
+      const __m512i even = _mm512_maskz_loadu_epi16(i < tokens ? seen : 0, row + j);
+      const __m512i odd = _mm512_maskz_loadu_epi16(i + 1 < tokens ? seen : 0, row + x_row + j);
+      uint16_t *place = t + i / 2 * t_row + 2 * j;
+      _mm512_storeu_si512(
+          place, _mm512_mask_permutexvar_epi16(
+                     _mm512_permutexvar_epi16(once, even), 0xaaaaaaaau, once, odd));
+      if (j + 16 < columns)
+        _mm512_storeu_si512(
+            place + 32, _mm512_mask_permutexvar_epi16(
+                            _mm512_permutexvar_epi16(far, even), 0xaaaaaaaau, far, odd));
+    }
+  }
+}
+
+// Pairs told apart again: row p of x becomes rows 2p and 2p + 1 of t.
+SL_INLINE void sl_unzip_rows(
+    const int rows, const int columns, uint16_t *t, int64_t t_row, const uint16_t *x,
+    int64_t x_row) {
+  for (int64_t i = 0; i < rows; i += 2)
+    for (int64_t j = 0; j < columns; j += 16) {
+      const __m512i both = _mm512_loadu_si512(x + i / 2 * x_row + 2 * j);
+      uint16_t *place = t + i * t_row + j;
+      _mm256_storeu_si256((__m256i_u *)place, _mm512_cvtepi32_epi16(both));
+      if (i + 1 < rows)
+        _mm256_storeu_si256(
+            (__m256i_u *)(place + t_row), _mm512_cvtepi32_epi16(_mm512_srli_epi32(both, 16)));
+    }
+}
+
+// ---- Scores ----
+
+// t[i][j] = w[i][j] x[i][j] in bf16, and zero where w is, whatever stood there.
+SL_INLINE void sl_weigh_bf16(
+    const int rows, const int columns, uint16_t *t, int64_t t_row, const float *x, int64_t x_row,
+    const float *w, int64_t w_row) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; j += SL_LANES) {
+      const sl_f32 weight = sl_load(w + i * w_row + j);
+      const sl_f32 product = sl_mul(weight, sl_load(x + i * x_row + j));
+      sl_store_bf16_n(
+          t + i * t_row + j, sl_less(sl_zero(), weight, product, sl_zero()),
+          sl_least(SL_LANES, columns - j));
+    }
+}
+
+// p[i] = lane i as bf16 for i < n; returns what bf16 made of the lanes.
+SL_INLINE sl_f32 sl_keep_bf16(uint16_t *p, sl_f32 x, int64_t n) {
+  const __m256i rounded = sl_avx512_to_bf16(x);
+  _mm256_mask_storeu_epi16(p, sl_avx512_mask(n), rounded);
+  return sl_avx512_from_bf16(rounded);
 }
 
 #pragma GCC diagnostic pop

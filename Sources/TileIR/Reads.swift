@@ -1,0 +1,56 @@
+extension Operation {
+  /// The views whose numbers it reads.
+  public var reads: [TileView] {
+    switch self {
+    case .map(let map):
+      map.operands.values.compactMap {
+        if case .tile(let view, _) = $0 { view } else { nil }
+      }
+    case .scan(let scan): [scan.source]
+    case .reduce(let reduce): [reduce.source]
+    case .transpose(let transpose): [transpose.source]
+    case .multiply(let product):
+      [product.left, product.right] + (product.accumulates ? [product.target] : [])
+        + (product.rowScale?.views ?? []) + (product.columnScale?.views ?? [])
+    case .decayMatrix(let matrix): matrix.decay.map { [$0] } ?? []
+    case .weigh(let weigh): [weigh.source, weigh.weights]
+    case .decayedScores(let scores): [scores.query, scores.key, scores.decay]
+    case .decayedValues(let values): [values.target, values.scores, values.value, values.decay]
+    case .decayTotal(let total): [total.decay] + (total.taken.map { [$0] } ?? [])
+    case .decayFactor(let factor): [factor.decay, factor.taken]
+    case .fold(let fold): [fold.key, fold.decay, fold.taken]
+    case .recur(let recur):
+      [recur.state, recur.query, recur.key, recur.value]
+        + [recur.decay, recur.decays].compactMap { $0 } + (recur.valueDecay?.views ?? [])
+        + (recur.endScale?.views ?? [])
+    case .loadState: []
+    case .storeState(let store): [store.source]
+    case .storeTokens(let store): [store.source]
+    }
+  }
+}
+
+extension TileProgram.Phase {
+  /// How many reads of each tile its statements hold, those of conditions included.
+  public var readings: [String: Int] {
+    var counts: [String: Int] = [:]
+    func count(_ views: [TileView]) {
+      for view in views { counts[view.tile, default: 0] += 1 }
+    }
+    func visit(_ body: [Statement]) {
+      for statement in body {
+        switch statement {
+        case .note: break
+        case .operation(let operation): count(operation.reads)
+        case .loop(_, let inner), .firstValueTile(let inner): visit(inner)
+        case .when(let condition, let inner, let otherwise):
+          count((condition.above + condition.magnitudeBelow).map(\.view))
+          visit(inner)
+          visit(otherwise)
+        }
+      }
+    }
+    visit(body)
+    return counts
+  }
+}
