@@ -192,9 +192,9 @@ extension PhaseEmitter {
             count == nil ? "sl_store_bf16" : "sl_store_bf16_n",
             [place(view), value] + (count.map { [$0] } ?? []))
         }
-        // Later operations see what rounding left.
+        // What later operations ask for is what this leaves of its source.
         return writer.longLine(
-          "const sl_f32 \(name) = sl_keep_bf16(\(place(view)), \(value), \(count ?? "SL_LANES"));")
+          "const sl_f32 \(name) = sl_keep_high_bf16(\(place(view)), \(value), \(count ?? "SL_LANES"));")
       }
       writer.longLine("const sl_f32 \(name) = \(value);")
       guard stored.contains(view.tile) else { return }
