@@ -25,11 +25,7 @@ extension PhaseEmitter {
         [String(matrix.target.rows), flag(matrix.readsPrevious)] + operand(matrix.target)
           + [matrix.decay.map(address) ?? "NULL"])
     case .weigh(let weigh):
-      let isInPlace = weigh.target == weigh.source
-      out.call(
-        isInPlace ? "sl_weigh" : "sl_weigh_bf16",
-        size(weigh.target) + operand(weigh.target) + (isInPlace ? [] : operand(weigh.source))
-          + operand(weigh.weights))
+      out.call("sl_weigh", size(weigh.target) + operand(weigh.target) + operand(weigh.weights))
     case .decayedScores(let scores):
       out.call(
         "sl_decayed_scores",

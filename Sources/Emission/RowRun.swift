@@ -194,7 +194,8 @@ extension PhaseEmitter {
         }
         // What later operations ask for is what this leaves of its source.
         return writer.longLine(
-          "const sl_f32 \(name) = sl_keep_high_bf16(\(place(view)), \(value), \(count ?? "SL_LANES"));")
+          "const sl_f32 \(name) = sl_keep_high_bf16(\(place(view)), \(value), \(count ?? "SL_LANES"));"
+        )
       }
       writer.longLine("const sl_f32 \(name) = \(value);")
       guard stored.contains(view.tile) else { return }

@@ -22,7 +22,6 @@ struct MatrixChunk {
   private struct Values {
     var high: Tile
     var low: Tile?
-    var parts: [Tile] { [high] + (low.map { [$0] } ?? []) }
   }
 
   /// What the chunk's tokens bring to all query heads.
@@ -89,7 +88,7 @@ struct MatrixChunk {
     let rounded = b.tile("v_bf16", chunk, V, type: .bf16, "values as bf16 has them")
     let rest = b.tile("v_rest", chunk, V, "what that leaves")
     walk.convert(rounded.all, value.all, &b)
-    subtract(rest, value, rounded, &b)
+    subtract(rest.all, value.all, rounded.all, &b)
     return Values(high: pairs("v_pairs", value), low: pairs("v_low_pairs", rest))
   }
 
@@ -151,10 +150,10 @@ struct MatrixChunk {
       // By now every row has been taken back to the chunk's start.
       let read = split(decayed, chunk, &b)
       for row in stride(from: 0, to: chunk, by: Self.panel) {
-        let seen = readScores(row, &b)
-        walk.convert(seen, scores.part(Index(row), Self.panel, 0, row + Self.panel), &b)
+        let seen = scores.part(Index(row), Self.panel, 0, row + Self.panel)
         outputs(
-          row, [read.high, read.low].map { $0.rows(Index(row), Self.panel) }, seen, values, &b)
+          row, [read.high, read.low].map { $0.rows(Index(row), Self.panel) },
+          splitScores(seen, &b), values, &b)
       }
     }
     b.note("S = diag(decay of the chunk) S + (k F)^T v")
@@ -234,17 +233,19 @@ struct MatrixChunk {
     let high = b.tile(source.name + "_high", rows, K, type: .bf16, "its nearest bf16")
     let low = b.tile(source.name + "_low", rows, K, type: .bf16, "what that leaves, in bf16")
     walk.convert(high.all, source.all, &b)
-    subtract(low, source, high, &b)
+    subtract(low.all, source.all, high.all, &b)
     return Split(high: high, low: low)
   }
 
   /// `target = left - right`: what a rounded tile leaves of its source.
-  private func subtract(_ target: Tile, _ left: Tile, _ right: Tile, _ b: inout ProgramBuilder) {
+  private func subtract(
+    _ target: TileView, _ left: TileView, _ right: TileView, _ b: inout ProgramBuilder
+  ) {
     b.add(
       .map(
         Map(
-          target.all, .input(left.name, .scalar) - .input(right.name, .scalar),
-          [left.name: .tile(left.all, .none), right.name: .tile(right.all, .none)])))
+          target, .input(left.tile, .scalar) - .input(right.tile, .scalar),
+          [left.tile: .tile(left, .none), right.tile: .tile(right, .none)])))
   }
 
   /// Keys as the right operand of the scores.
@@ -298,16 +299,22 @@ struct MatrixChunk {
     walk.convert(readableState(&b), state.matrix, &b)
   }
 
-  /// Where the scores of a panel are read from by P v.
-  private func readScores(_ row: Int, _ b: inout ProgramBuilder) -> TileView {
-    let tile = b.tile("P_bf16", Self.panel, chunk, type: .bf16, "the left operand of P v")
-    return tile.part(0, Self.panel, 0, row + Self.panel)
+  /// A panel's scores as left operands of P v, high and low.
+  private func splitScores(_ scores: TileView, _ b: inout ProgramBuilder) -> [TileView] {
+    let tiles = [
+      b.tile("P_high", Self.panel, chunk, type: .bf16, "the left operand of P v"),
+      b.tile("P_low", Self.panel, chunk, type: .bf16, "what that leaves of P"),
+    ]
+    let parts = tiles.map { $0.part(0, scores.rows, 0, scores.columns) }
+    walk.convert(parts[0], scores, &b)
+    subtract(parts[1], scores, parts[0], &b)
+    return parts
   }
 
-  /// Queries of a panel that read the state, and the scores on all tokens that it sees, rounded.
+  /// Queries of a panel that read the state, and the scores on all tokens that it sees, split.
   private func scores(
     _ operands: Operands, _ row: Int, _ b: inout ProgramBuilder
-  ) -> (read: Split, scores: TileView) {
+  ) -> (read: Split, scores: [TileView]) {
     let rows = Self.panel
     let isFolded = walk.hasKeyVectorGate
     let query = b.tile("q_panel", rows, K, "queries of a panel, scaled")
@@ -332,10 +339,9 @@ struct MatrixChunk {
     for (place, (left, right)) in products.enumerated() {
       b.add(.multiply(Multiply(scores, left.all, seen(right), accumulates: place > 0)))
     }
-    let rounded = readScores(row, &b)
+    // What stands in columns that the panel does not see is weighed with zero.
+    b.add(.weigh(Weigh(tile.all, by: operands.weights.rows(Index(row), rows))))
     if let present = form.present {
-      // What stands in columns that the panel does not see is weighed with zero.
-      b.add(.weigh(Weigh(tile.all, by: operands.weights.rows(Index(row), rows))))
       let terms = b.tile("bonus_terms_panel", rows, K, "summands of the bonus")
       let own = b.tile("bonus_panel", rows, 1, layout: .column, "weight of each token's own value")
       b.map(terms.all, present, tokens: start, fill: 0)
@@ -343,28 +349,27 @@ struct MatrixChunk {
       b.range("i", 0, Index(rows)) { b in
         walk.convert(tile.part(Index("i"), 1, Index("i") + row, 1), own.rows(Index("i"), 1), &b)
       }
-      walk.convert(rounded, scores, &b)
-    } else {
-      let weights = operands.weights.part(Index(row), rows, 0, row + rows)
-      b.add(.weigh(Weigh(rounded, from: scores, by: weights)))
     }
-    guard !isFolded, let reading else { return (split, rounded) }
+    let left = splitScores(scores, &b)
+    guard !isFolded, let reading else { return (split, left) }
     let decayed = b.tile("qE_panel", rows, K, "queries under the decay since the chunk's start")
     walk.scale(decayed.all, query.all, by: reading.rows(Index(row), rows), .overColumns, &b)
-    return (self.split(decayed, rows, &b), rounded)
+    return (self.split(decayed, rows, &b), left)
   }
 
   /// O = q S + P v of a panel.
   private func outputs(
-    _ row: Int, _ read: [TileView], _ scores: TileView, _ values: Values,
+    _ row: Int, _ read: [TileView], _ scores: [TileView], _ values: Values,
     _ b: inout ProgramBuilder
   ) {
     let rows = Self.panel
     let matrix = readableState(&b)
     let output = b.tile("O_panel", rows, V, "outputs of a panel")
     b.note("O = q S + P v")
+    func seen(_ values: Tile) -> TileView { values.rows(0, scores[0].columns) }
     let products =
-      read.map { ($0, matrix) } + values.parts.map { (scores, $0.rows(0, scores.columns)) }
+      read.map { ($0, matrix) } + scores.map { ($0, seen(values.high)) }
+      + (values.low.map { [(scores[0], seen($0))] } ?? [])
     for (place, (left, right)) in products.enumerated() {
       b.add(.multiply(Multiply(output.all, left, right, accumulates: place > 0)))
     }

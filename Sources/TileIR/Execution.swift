@@ -20,12 +20,11 @@ extension Worker {
     case .multiply(let product): execute(product)
     case .decayMatrix(let matrix): execute(matrix)
     case .weigh(let weigh):
-      let (target, source) = (window(weigh.target), window(weigh.source))
-      let weights = window(weigh.weights)
+      let (target, weights) = (window(weigh.target), window(weigh.weights))
       for row in 0..<weigh.target.rows {
         for column in 0..<weigh.target.columns {
           let weight = get(weights, row, column)
-          set(target, row, column, weight == 0 ? 0 : weight * get(source, row, column))
+          set(target, row, column, weight == 0 ? 0 : weight * get(target, row, column))
         }
       }
     case .decayedScores(let scores): execute(scores)

@@ -253,17 +253,14 @@ public struct DecayMatrix: Hashable, Codable, Sendable {
   }
 }
 
-/// `target[i][j] = weights[i][j] * source[i][j]`, and zero where the weight is zero, whatever stood
-/// there: a score that overflowed beyond the diagonal must not become NaN. The target is the source,
-/// or a tile in bf16.
+/// `target[i][j] = weights[i][j] * target[i][j]`, and zero where the weight is zero, whatever stood
+/// there: a score that overflowed beyond the diagonal must not become NaN.
 public struct Weigh: Hashable, Codable, Sendable {
   public var target: TileView
-  public var source: TileView
   public var weights: TileView
 
-  public init(_ target: TileView, from source: TileView? = nil, by weights: TileView) {
+  public init(_ target: TileView, by weights: TileView) {
     self.target = target
-    self.source = source ?? target
     self.weights = weights
   }
 }

@@ -116,10 +116,7 @@ extension Operation: CustomStringConvertible {
     case .decayMatrix(let matrix):
       return "\(matrix.target) = decays of \(matrix.decay.map(\.description) ?? "one")"
         + "\(matrix.readsPrevious ? " before" : "")"
-    case .weigh(let weigh):
-      return weigh.target == weigh.source
-        ? "\(weigh.target) *= \(weigh.weights)"
-        : "\(weigh.target) = \(weigh.source) * \(weigh.weights)"
+    case .weigh(let weigh): return "\(weigh.target) *= \(weigh.weights)"
     case .decayedScores(let scores):
       return "\(scores.target) = scores \(scores.query) . \(scores.key) under \(scores.decay)"
         + "\(scores.readsPrevious ? " before" : "")"

@@ -13,7 +13,7 @@ extension Operation {
       [product.left, product.right] + (product.accumulates ? [product.target] : [])
         + (product.rowScale?.views ?? []) + (product.columnScale?.views ?? [])
     case .decayMatrix(let matrix): matrix.decay.map { [$0] } ?? []
-    case .weigh(let weigh): [weigh.source, weigh.weights]
+    case .weigh(let weigh): [weigh.target, weigh.weights]
     case .decayedScores(let scores): [scores.query, scores.key, scores.decay]
     case .decayedValues(let values): [values.target, values.scores, values.value, values.decay]
     case .decayTotal(let total): [total.decay] + (total.taken.map { [$0] } ?? [])

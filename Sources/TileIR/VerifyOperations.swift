@@ -43,16 +43,10 @@ extension Verifier {
       if let decay = matrix.decay { require(decay, is: (matrix.target.rows, 1), "the decay") }
     case .weigh(let weigh):
       check(weigh.target)
-      let shape = (weigh.target.rows, weigh.target.columns)
-      require(weigh.source, is: shape, "the source")
-      require(weigh.weights, is: shape, "the weights")
-      [weigh.source, weigh.weights].forEach { requirePlain($0) }
-      if weigh.target == weigh.source {
-        [weigh.target, weigh.weights].forEach { requireWholeRows($0) }
-      } else {
-        require(
-          type(weigh.target) == .bf16 && layout(weigh.target) == .rows,
-          "Scores are weighed in place or into bf16, and \(weigh.target) is neither.")
+      require(weigh.weights, is: (weigh.target.rows, weigh.target.columns), "the weights")
+      [weigh.target, weigh.weights].forEach {
+        requirePlain($0)
+        requireWholeRows($0)
       }
     case .decayedScores(let scores):
       let (rows, depth) = (scores.query.rows, scores.query.columns)

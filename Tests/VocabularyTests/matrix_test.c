@@ -153,24 +153,6 @@ static void check_unzip(int rows, int columns) {
     }
 }
 
-static void check_weigh(int columns) {
-  static float scores[8 * 96], weights[8 * 96];
-  static uint16_t got[8 * 96];
-  for (int i = 0; i < 8 * 96; ++i) {
-    weights[i] = i % 3 ? (float)next_random(100) / 7.0f : 0;
-    scores[i] = weights[i] == 0 && i % 2 ? NAN : (float)next_random(100) - 50;
-    got[i] = 0xabcd;
-  }
-  sl_weigh_bf16(8, columns, got, 96, scores, 96, weights, 96);
-  for (int i = 0; i < 8; ++i)
-    for (int j = 0; j < 96; ++j) {
-      const float w = weights[i * 96 + j];
-      const uint16_t want =
-          j < columns ? sl_f32_to_bf16(w == 0 ? 0 : w * scores[i * 96 + j]) : 0xabcd;
-      if (got[i * 96 + j] != want) FAIL("sl_weigh_bf16, %d columns: (%d, %d)", columns, i, j);
-    }
-}
-
 static void check_keep(void) {
   for (int n = 0; n <= SL_LANES; ++n) {
     float x[SL_LANES], held[SL_LANES];
@@ -246,8 +228,6 @@ int main(void) {
   check_zip_tokens(-5, 32, 32);
   check_unzip(64, 96);
   check_unzip(60, 40);
-  check_weigh(96);
-  check_weigh(60);
   check_keep();
   for (int streams = 0; streams < 2; ++streams) {
     check_stores(96, streams, 0);

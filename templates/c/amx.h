@@ -254,22 +254,6 @@ SL_INLINE void sl_unzip_rows(
     }
 }
 
-// ---- Scores ----
-
-// t[i][j] = w[i][j] x[i][j] in bf16, and zero where w is, whatever stood there.
-SL_INLINE void sl_weigh_bf16(
-    const int rows, const int columns, uint16_t *t, int64_t t_row, const float *x, int64_t x_row,
-    const float *w, int64_t w_row) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; j += SL_LANES) {
-      const sl_f32 weight = sl_load(w + i * w_row + j);
-      const sl_f32 product = sl_mul(weight, sl_load(x + i * x_row + j));
-      sl_store_bf16_n(
-          t + i * t_row + j, sl_less(sl_zero(), weight, product, sl_zero()),
-          sl_least(SL_LANES, columns - j));
-    }
-}
-
 // p[i] = the upper half of lane i, a bf16, for i < n; returns what p holds of all lanes.
 // Towards zero, which takes half the time of rounding: for numbers whose rest is kept too.
 SL_INLINE sl_f32 sl_keep_high_bf16(uint16_t *p, sl_f32 x, int64_t n) {
