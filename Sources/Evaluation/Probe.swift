@@ -36,8 +36,9 @@ public struct Probe: Hashable, Codable, Sendable {
         "\(target.name) cannot be probed here: this machine (\(host.cpuName)) has not its "
           + "instructions. Probe it where it runs, and give the file to --probe.")
     }
+    let unit = target.hasMatrixUnit ? ["amx.h"] : []
     let source = try measuringSource(
-      "calibrate.c", [target.vocabulary, "common.h", "tiles.h", "calibrate.c"])
+      "calibrate.c", [target.vocabulary, "common.h", "tiles.h"] + unit + ["calibrate.c"])
     let job = builder.job(source, for: target, output: .executable)
     let entry = try await cache.entry(for: job, description: "calibrate", builder: builder)
     let outcome = try await Program.on(

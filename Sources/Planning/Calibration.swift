@@ -11,6 +11,9 @@ public struct Calibration: Hashable, Codable, Sendable {
   /// A vector multiplication with addition in a product of tiles, and the same on pairs.
   public var product: Double
   public var productPairs: Double
+  /// A matrix unit's product of 16 x 32 by 32 x 16 in a product of tiles, its operands' way
+  /// included; nil without a unit, and in records from before it was measured.
+  public var matrix: Double?
   /// A vector multiplication with addition in the register recurrence.
   public var recurrence: Double
   /// A vector of one pair of tokens in the exact scores under a decay.
@@ -62,7 +65,7 @@ extension Calibration {
       target.hasBFloat16Products ? 2 * peak / target.bfloat16ProductRate : 6 * peak
     return Calibration(
       multiplyAdd: peak, multiplyAddPairs: pairs, product: 1.3 * peak, productPairs: 1.1 * pairs,
-      recurrence: 1.3 * peak, scores: 4.5 * peak, scan: 2.5 * peak, fold: 12 * peak,
+      matrix: target.hasMatrixUnit ? 24 * cycle : nil, recurrence: 1.3 * peak, scores: 4.5 * peak, scan: 2.5 * peak, fold: 12 * peak,
       transpose: 6 * peak,
       pass: 2.5 * peak, exponential: 20 * peak, division: 16 * peak,
       firstRead: 1.5 * bytes / cycle, firstWrite: bytes / cycle, secondRead: 0.7 * bytes / cycle,
@@ -76,7 +79,7 @@ extension Calibration {
     let times = [
       multiplyAdd, multiplyAddPairs, product, productPairs, recurrence, scores, scan, fold,
       transpose,
-      pass, exponential, division, forkJoin,
+      pass, exponential, division, forkJoin, matrix ?? forkJoin,
     ]
     let rates = [
       firstRead, firstWrite, secondRead, secondWrite, thirdRead, thirdWrite, memoryRead,

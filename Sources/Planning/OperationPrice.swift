@@ -130,10 +130,10 @@ struct OperationPrice {
     let steps = isPairs ? (depth / 2).rounded(.up) : depth
     let one = isPairs ? figures.productPairs : figures.product
     if isPairs, target.hasMatrixUnit {
-      // A unit's product of 16 x 32 by 32 x 16 takes sixteen cycles, and its operands' way half as
-      // many again: in the time of a vector's multiplications, of which there are two a cycle.
+      // Not measured, a unit's product of 16 x 32 by 32 x 16 is taken for sixteen cycles, and its
+      // operands' way for half as many again, of two vector multiplications each.
       let blocks = (rows / 16).rounded(.up) * wide * (depth / 32).rounded(.up)
-      charge(.products, blocks * 48 * figures.multiplyAdd)
+      charge(.products, blocks * (figures.matrix ?? 48 * figures.multiplyAdd))
     } else {
       // Fewer than eight sums side by side wait for each other.
       let chains = min(rows, 8) * min(wide, 4)

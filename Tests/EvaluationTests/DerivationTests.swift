@@ -140,10 +140,10 @@ struct DerivationTests {
       let specification = try Self.specification(
         recurrence, key: 10, value: 7, type: .bf16, target: .amx)
       let schedule = try #require(Schedules.named("matrix-fused"))
-      for (chunk, subBlock) in [(32, 16), (64, 32)] {
+      for (chunk, subBlock, headTile) in [(32, 16, 1), (64, 32, 2)] {
         let plan = Plan(
           schedule: schedule.name, chunk: chunk, subBlock: subBlock, keyTile: 10, valueTile: 4,
-          products: .bf16)
+          headTile: headTile, products: .bf16)
         guard schedule.obstacle(to: specification) == nil,
           schedule.objections(to: plan, for: specification).isEmpty
         else { continue }

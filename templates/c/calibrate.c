@@ -1,5 +1,5 @@
 // What the words of the tile vocabulary cost here, for the model that orders plans. It follows a
-// vocabulary, common.h and tiles.h.
+// vocabulary, common.h, tiles.h and, where there is a matrix unit, its words.
 //
 //   calibrate THREADS FIRST SECOND
 //
@@ -112,6 +112,16 @@ static void product_pairs(void) {
   sl_multiply_pairs(
       keys, columns, 6, 4, c, columns, a_pairs, columns, 2, b_pairs, 2 * columns, keys, before);
 }
+#ifdef SL_AMX_H
+// 64 x 64 x 64, of which a matrix register's product is 16 x 16 x 32.
+static const double unit_products = (double)keys / 16 * columns / 16 * columns / 32;
+static void product_matrix(void) {
+  const sl_matrix_term terms[] = {{a_pairs, columns, b_pairs, 2 * columns, keys}};
+  sl_multiply_matrix(
+      keys, columns, 1, c, columns, terms, (sl_before){0}, (sl_after){NULL, NULL, 0});
+  SL_SEEN();
+}
+#endif
 static void recurrence(void) {
   const sl_recurrence x = {
       .o = c, .o_row = columns, .s = s, .s_row = columns, .keep = 1, .q = a, .q_row = keys,
@@ -227,6 +237,12 @@ int main(int count, char **words) {
   unit("multiplyAddPairs", 200, (double)chains * steps, multiply_add_pairs);
   unit("product", 500, keys * vectors, product);
   unit("productPairs", 500, keys * vectors / 2, product_pairs);
+#ifdef SL_AMX_H
+  if (!sl_matrix_permitted()) return 4;
+  sl_matrix_begin();
+  unit("matrix", 500, unit_products, product_matrix);
+  sl_matrix_end();
+#endif
   unit("recurrence", 500, 2 * tokens * vectors, recurrence);
   unit("scores", 500, pairs * keys / SL_LANES, scores);
   unit("scan", 5000, (double)tokens * columns / SL_LANES, scan);
