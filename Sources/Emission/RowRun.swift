@@ -183,7 +183,7 @@ extension PhaseEmitter {
     func place(_ view: TileView, _ row: String = "row") -> String {
       "\(at(view, row)) + \(column)"
     }
-    func keep(_ view: TileView, _ value: String, isReadLater: Bool) {
+    func keep(_ view: TileView, _ value: String, isReadLater: Bool, isCopy: Bool = false) {
       let name = "\(view.tile)_now"
       known.insert(view.tile)
       if typeOf(view) == .bf16 {
@@ -192,9 +192,10 @@ extension PhaseEmitter {
             count == nil ? "sl_store_bf16" : "sl_store_bf16_n",
             [place(view), value] + (count.map { [$0] } ?? []))
         }
-        // What later operations ask for is what this leaves of its source.
+        // A copy is split for what it leaves, which may as well be half a step more.
+        let word = isCopy ? "sl_keep_high_bf16" : "sl_keep_bf16"
         return writer.longLine(
-          "const sl_f32 \(name) = sl_keep_high_bf16(\(place(view)), \(value), \(count ?? "SL_LANES"));"
+          "const sl_f32 \(name) = \(word)(\(place(view)), \(value), \(count ?? "SL_LANES"));"
         )
       }
       writer.longLine("const sl_f32 \(name) = \(value);")
@@ -221,7 +222,8 @@ extension PhaseEmitter {
           }
           return vector(map.operands[name]!, name, "row", column, count)
         }
-        keep(map.target, printer.text(map.expression), isReadLater: isRead)
+        let isCopy = if case .input = map.expression { true } else { false }
+        keep(map.target, printer.text(map.expression), isReadLater: isRead, isCopy: isCopy)
       case .scan(let scan):
         let own =
           known.contains(scan.source.tile)

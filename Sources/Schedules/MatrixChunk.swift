@@ -11,10 +11,13 @@ struct MatrixChunk {
   private var K: Int { walk.specification.key }
   private var V: Int { walk.plan.valueTile }
 
-  /// A matrix in two bf16 numbers an entry: the nearest one, and the nearest to what is left.
+  /// A matrix in two bf16 numbers an entry, a close one and the nearest to what that leaves; `rest`
+  /// is the nearest to what both leave, where scores are wanted as exact as f32 has them.
   private struct Split {
     var high: Tile
     var low: Tile
+    var rest: Tile?
+    var parts: [Tile] { [high, low] + (rest.map { [$0] } ?? []) }
   }
 
   /// Values as the right operand of P v and k^T v; `low` is what rounding left of values that a map
@@ -26,7 +29,7 @@ struct MatrixChunk {
 
   /// What the chunk's tokens bring to all query heads.
   private struct Operands {
-    /// The right operands of the scores, K x C; no `low` where the keys are exact.
+    /// The right operands of the scores, K x C.
     var keys: Split
     var values: Values
     /// What queries are multiplied with before they read the state and, in the folded form, the keys.
@@ -88,7 +91,7 @@ struct MatrixChunk {
     let rounded = b.tile("v_bf16", chunk, V, type: .bf16, "values as bf16 has them")
     let rest = b.tile("v_rest", chunk, V, "what that leaves")
     walk.convert(rounded.all, value.all, &b)
-    subtract(rest.all, value.all, rounded.all, &b)
+    subtract(rest.all, value.all, [rounded.all], &b)
     return Values(high: pairs("v_pairs", value), low: pairs("v_low_pairs", rest))
   }
 
@@ -109,7 +112,7 @@ struct MatrixChunk {
     b.map(
       folded.all, form.key / .input(running.name, .scalar), tokens: walk.start, fill: 0,
       tiles: [running.name: running.all])
-    let split = split(folded, chunk, &b)
+    let split = split(folded, chunk, hasRest: true, &b)
     let total = running.rows(Index(chunk - 1), 1)
     let outside = b.body
     b.body = []
@@ -229,23 +232,32 @@ struct MatrixChunk {
     b.tile("W", chunk, chunk, "ones where token i sees token j")
   }
 
-  private func split(_ source: Tile, _ rows: Int, _ b: inout ProgramBuilder) -> Split {
-    let high = b.tile(source.name + "_high", rows, K, type: .bf16, "its nearest bf16")
+  private func split(
+    _ source: Tile, _ rows: Int, hasRest: Bool = false, _ b: inout ProgramBuilder
+  ) -> Split {
+    let high = b.tile(source.name + "_high", rows, K, type: .bf16, "the same in bf16")
     let low = b.tile(source.name + "_low", rows, K, type: .bf16, "what that leaves, in bf16")
     walk.convert(high.all, source.all, &b)
-    subtract(low.all, source.all, high.all, &b)
-    return Split(high: high, low: low)
+    subtract(low.all, source.all, [high.all], &b)
+    guard hasRest else { return Split(high: high, low: low) }
+    let rest = b.tile(source.name + "_rest", rows, K, type: .bf16, "what both leave, in bf16")
+    subtract(rest.all, source.all, [high.all, low.all], &b)
+    return Split(high: high, low: low, rest: rest)
   }
 
-  /// `target = left - right`: what a rounded tile leaves of its source.
+  /// `target = source - parts`: what rounded tiles leave of their source.
   private func subtract(
-    _ target: TileView, _ left: TileView, _ right: TileView, _ b: inout ProgramBuilder
+    _ target: TileView, _ source: TileView, _ parts: [TileView], _ b: inout ProgramBuilder
   ) {
+    let views = [source] + parts
+    let rest = parts.reduce(Expression.input(source.tile, .scalar)) {
+      $0 - .input($1.tile, .scalar)
+    }
     b.add(
       .map(
         Map(
-          target, .input(left.tile, .scalar) - .input(right.tile, .scalar),
-          [left.tile: .tile(left, .none), right.tile: .tile(right, .none)])))
+          target, rest,
+          Dictionary(uniqueKeysWithValues: views.map { ($0.tile, .tile($0, .none)) }))))
   }
 
   /// Keys as the right operand of the scores.
@@ -256,7 +268,9 @@ struct MatrixChunk {
       b.add(.transpose(Transpose(target.all, source.all)))
       return target
     }
-    return Split(high: turned("kT_high", keys.high), low: turned("kT_low", keys.low))
+    return Split(
+      high: turned("kT_high", keys.high), low: turned("kT_low", keys.low),
+      rest: keys.rest.map { turned("kT_rest", $0) })
   }
 
   /// Transposed keys as the left operand of k^T v.
@@ -307,7 +321,7 @@ struct MatrixChunk {
     ]
     let parts = tiles.map { $0.part(0, scores.rows, 0, scores.columns) }
     walk.convert(parts[0], scores, &b)
-    subtract(parts[1], scores, parts[0], &b)
+    subtract(parts[1], scores, [parts[0]], &b)
     return parts
   }
 
@@ -327,15 +341,15 @@ struct MatrixChunk {
     } else {
       b.map(query.all, form.query, tokens: start, fill: 0)
     }
-    let split = split(query, rows, &b)
+    let split = split(query, rows, hasRest: isFolded, &b)
     let tile = b.tile("P_panel", rows, chunk, "scores of a panel's tokens")
     let scores = tile.part(0, rows, 0, row + rows)
     func seen(_ keys: Tile) -> TileView { keys.part(0, K, 0, row + rows) }
-    b.note("P = q k^T, the operands in two parts each")
-    let products = [
-      (split.high, operands.keys.high), (split.high, operands.keys.low),
-      (split.low, operands.keys.high),
-    ]
+    b.note("P = q k^T, the operands in parts: all products but the smallest")
+    let (lefts, rights) = (split.parts, operands.keys.parts)
+    let products = lefts.indices.flatMap { left in
+      rights.prefix(lefts.count - left).map { (lefts[left], $0) }
+    }
     for (place, (left, right)) in products.enumerated() {
       b.add(.multiply(Multiply(scores, left.all, seen(right), accumulates: place > 0)))
     }

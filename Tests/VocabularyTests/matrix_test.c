@@ -161,6 +161,11 @@ static void check_keep(void) {
       x[i] = (float)next_random(1 << 15) / 7.0f;
       kept[i] = 0xabcd;
     }
+    sl_store(held, sl_keep_bf16(kept, sl_load(x), n));
+    for (int i = 0; i < SL_LANES; ++i)
+      if (held[i] != sl_bf16_to_f32(sl_f32_to_bf16(x[i])) ||
+          kept[i] != (i < n ? sl_f32_to_bf16(x[i]) : 0xabcd))
+        FAIL("sl_keep_bf16 of %d: lane %d", n, i);
     sl_store(held, sl_keep_high_bf16(kept, sl_load(x), n));
     for (int i = 0; i < SL_LANES; ++i) {
       uint32_t bits;

@@ -254,6 +254,13 @@ SL_INLINE void sl_unzip_rows(
     }
 }
 
+// p[i] = lane i as bf16 for i < n; returns what bf16 made of the lanes.
+SL_INLINE sl_f32 sl_keep_bf16(uint16_t *p, sl_f32 x, int64_t n) {
+  const __m256i rounded = sl_avx512_to_bf16(x);
+  _mm256_mask_storeu_epi16(p, sl_avx512_mask(n), rounded);
+  return sl_avx512_from_bf16(rounded);
+}
+
 // p[i] = the upper half of lane i, a bf16, for i < n; returns what p holds of all lanes.
 // Towards zero, which takes half the time of rounding: for numbers whose rest is kept too.
 SL_INLINE sl_f32 sl_keep_high_bf16(uint16_t *p, sl_f32 x, int64_t n) {
