@@ -128,9 +128,7 @@ extension PhaseEmitter {
     let whole = columns / target.lanes * target.lanes
     let place = at(map.target, row)
     func value(_ expression: Expression, _ column: String, _ count: String?) -> String {
-      CExpression(isVector: true) { name in
-        vector(map.operands[name]!, name, row, column, count)
-      }.text(expression)
+      self.value(map, expression, row, column, count)
     }
     // Stores one vector from `column` on; `rest` says how many lanes of it there are.
     func storeVector(_ column: String, _ rest: String?, _ writer: inout CWriter) {
@@ -161,8 +159,17 @@ extension PhaseEmitter {
     }
   }
 
+  /// A vector of an expression of the map's operands.
+  func value(
+    _ map: Map, _ expression: Expression, _ row: String, _ column: String, _ count: String?
+  ) -> String {
+    CExpression(isVector: true) { name in
+      vector(map.operands[name]!, name, row, column, count)
+    }.text(expression)
+  }
+
   /// Declares an expression's vector and its complement's; an exponential gives both at once.
-  private func pair(_ expression: Expression, _ value: (Expression) -> String) -> [String] {
+  func pair(_ expression: Expression, _ value: (Expression) -> String) -> [String] {
     if case .unary(.exp, let x) = expression {
       return ["sl_f32 taken;", "const sl_f32 kept = sl_exp_both(\(value(x)), &taken);"]
     }

@@ -51,6 +51,11 @@ struct PhaseEmitter {
   mutating func write(_ body: [Statement]) {
     var rest = body[...]
     while let statement = rest.first {
+      if let run = FoldRun(rest, self) {
+        write(run)
+        rest = rest.dropFirst(run.statements.count)
+        continue
+      }
       if let run = RowRun(rest, self) {
         write(run)
         rest = rest.dropFirst(run.operations.count)

@@ -30,7 +30,6 @@ struct BlockRecurrence {
     let key = b.tile("k", block, specification.key, "keys of the block")
     let value = b.tile("v", block, walk.plan.valueTile, "values of the block")
     b.note("the block's keys and values; past the sequence's end k = v = 0 and nothing decays")
-    b.map(key.all, form.key, tokens: walk.start, fill: 0)
     b.map(value.all, form.value, tokens: walk.start, fill: 0)
     var valueDecay: Factor?
     if let gate = form.valueGate {
@@ -43,6 +42,8 @@ struct BlockRecurrence {
       b.add(.decayFactor(DecayFactor(factor, decay: decay.all, taken: taken.all)))
       valueDecay = factor
     }
+    // Keys, decays and their fold follow each other: emitters may do them in one pass.
+    b.map(key.all, form.key, tokens: walk.start, fill: 0)
     let fold = form.keyGate.map { gateFold($0.decay, $0.axes, key, &b) }
     b.loop(.queryHeads("g")) { b in head(key, value, valueDecay, fold, &b) }
   }
