@@ -38,11 +38,11 @@ def problems(options: argparse.Namespace) -> List[Problem]:
     found = []
     for element in options.dtypes:
         for name in options.shapes:
-            found.append(Problem(name, *SHAPES[name], element))
-    if not options.quick:
-        s4 = SHAPES["s4"]
-        for element in options.dtypes:
-            found += [Problem("s4", *s4, element, gate) for gate in ("strong", "scalar")]
+            if "mild" in options.gates:
+                found.append(Problem(name, *SHAPES[name], element))
+    further = [gate for gate in ("strong", "scalar") if gate in options.gates]
+    for element in options.dtypes:
+        found += [Problem("s4", *SHAPES["s4"], element, gate) for gate in further]
     return found
 
 
@@ -108,9 +108,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--dtypes", nargs="+", choices=["f32", "bf16"], default=["f32", "bf16"])
     parser.add_argument("--threads", nargs="+", type=int, default=[2, 1])
+    parser.add_argument(
+        "--gates",
+        nargs="+",
+        choices=["mild", "strong", "scalar"],
+        help="strong and scalar ones at s4 (default: all, with --quick mild)",
+    )
     parser.add_argument("--skip", nargs="+", choices=["tuned", "stock", "lengths"], default=[])
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    options.gates = options.gates or (["mild"] if options.quick else ["mild", "strong", "scalar"])
     options.rounds, options.repeats = (2, 2) if options.quick else (6, 4)
     return options
 
@@ -118,7 +125,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     options = parse()
     what, lengths = problems(options), linear(options)
-    for problem in {(p.key, p.value, p.element, p.gate == "scalar"): p for p in what + lengths}.values():
+    for problem in {ours.package_name(p): p for p in what + lengths}.values():
         folder = ours.package(problem, options.sluice, options.build)
         name = json.loads((folder / "manifest.json").read_text())["name"]
         print(f"  built {name}", file=sys.stderr)
