@@ -736,6 +736,15 @@ SL_INLINE sl_f32 sl_times_one(sl_f32 x, const sl_factors factors, int64_t i) {
   return factors.base ? sl_fma(slope, x, sl_mul(sl_set(factors.base[i]), x)) : sl_mul(slope, x);
 }
 
+// Whether the bases of `count` factors from the i-th on, `step` apart, are all one:
+// then slope x + x is their product with x, in one step.
+SL_INLINE int sl_bases_are_one(const sl_factors factors, const int count, int64_t i, int64_t step) {
+  if (!factors.slope || !factors.base) return 0;
+  float sum = 0.0f;
+  for (int a = 0; a < count; ++a) sum += factors.base[(i + a) * step];
+  return sum == (float)count;
+}
+
 // x times the factors from the j-th on, lane by lane.
 SL_INLINE sl_f32 sl_times_each(sl_f32 x, const sl_factors factors, int64_t j) {
   if (!factors.slope) return x;
@@ -1081,6 +1090,41 @@ SL_INLINE void sl_ask(const sl_ahead ahead, const int most_rows, int64_t part, i
       sl_prefetch(ahead.first + (n / lines) * ahead.step + (n % lines) * 64);
 }
 
+// A vector of keys while a block's decays are folded into it, token by token.
+typedef struct {
+  sl_f32 product;  // of the decays so far
+  sl_f32 gone;     // 1 - product, as a sum
+  sl_f32 folds;    // one where all keys so far stay far from overflow, else zero
+} sl_folding;
+
+SL_INLINE sl_folding sl_fold_begin(void) {
+  return (sl_folding){sl_set(1.0f), sl_zero(), sl_set(1.0f)};
+}
+
+// The next token: its key over the product of decays, and the product itself
+// (before its own when `before`); taken is 1 - decay.
+SL_INLINE void sl_fold_token(
+    sl_folding *x, const int before, float *folded, float *reading, sl_f32 key, sl_f32 decay,
+    sl_f32 taken) {
+  if (before) sl_store(reading, x->product);
+  x->gone = sl_fma(taken, x->product, x->gone);
+  x->product = sl_mul(x->product, decay);
+  if (!before) sl_store(reading, x->product);
+  const sl_f32 quotient = sl_mul(key, sl_inverse(x->product));
+  sl_store(folded, quotient);
+  x->folds = sl_less(sl_abs(quotient), sl_set(0x1p64f), x->folds, sl_zero());
+}
+
+// After the last token: the product as a factor, and for each of the first `count`
+// keys of the vector whether it must stay exact, which is returned too.
+SL_INLINE sl_f32 sl_fold_end(
+    const sl_folding x, float *slope, float *base, float *exact, int64_t count) {
+  const sl_f32 folds = sl_less(sl_set(0x1p-32f), x.product, x.folds, sl_zero());
+  sl_store_factor(slope, base, x.product, x.gone);
+  sl_store_n(exact, sl_sub(sl_set(1.0f), folds), count);
+  return sl_load_n(exact, count);
+}
+
 // Folds a block's decays into its operands, key by key. With E the running product
 // of a key's decays: folded = k / E, reading = E (before the token's own when
 // `before`), slope + base the last E as a factor. A key whose E comes near zero, or whose
@@ -1095,22 +1139,14 @@ SL_INLINE void sl_fold(
   const sl_f32 one = sl_set(1.0f);
   sl_f32 failures = sl_zero();
   for (int j = 0; j < columns; j += SL_LANES) {
-    sl_f32 product = one, gone = sl_zero(), folds = one;
+    sl_folding x = sl_fold_begin();
     for (int i = 0; i < rows; ++i) {
       const int64_t at = i * row + j;
-      if (before) sl_store(reading + at, product);
-      gone = sl_fma(sl_load(taken + at), product, gone);
-      product = sl_mul(product, sl_load(d + at));
-      if (!before) sl_store(reading + at, product);
-      const sl_f32 key = sl_mul(sl_load(k + at), sl_inverse(product));
-      sl_store(folded + at, key);
-      folds = sl_less(sl_abs(key), sl_set(0x1p64f), folds, sl_zero());
+      sl_fold_token(
+          &x, before, folded + at, reading + at, sl_load(k + at), sl_load(d + at),
+          sl_load(taken + at));
     }
-    folds = sl_less(sl_set(0x1p-32f), product, folds, sl_zero());
-    sl_store_factor(slope + j, base + j, product, gone);
-    const sl_f32 stays = sl_sub(one, folds);
-    sl_store_n(exact + j, stays, columns - j);
-    failures = sl_add(failures, sl_load_n(exact + j, columns - j));
+    failures = sl_add(failures, sl_fold_end(x, slope + j, base + j, exact + j, columns - j));
   }
   if (sl_sum(failures) == 0.0f) return;
   for (int j = 0; j < columns; j += SL_LANES) {
@@ -1213,11 +1249,18 @@ SL_INLINE void sl_recur_piece(
     SL_UNROLL for (int b = 0; b < vectors; ++b) sl_store(o + b * SL_LANES, sum[b]);
   }
   if (!x.keep) return;
+  const int near = sl_bases_are_one(x.end, keys, i, x.end_step);
+  SL_UNROLL for (int a = 0; a < keys; ++a)
+    SL_UNROLL for (int b = 0; b < vectors; ++b) {
+      const int64_t end = (i + a) * x.end_step;
+      if (near)
+        s[a][b] = sl_fma(sl_set(x.end.slope[end]), s[a][b], s[a][b]);
+      else
+        s[a][b] = sl_times_one(s[a][b], x.end, end);
+    }
   SL_UNROLL for (int a = 0; a < keys; ++a)
     SL_UNROLL for (int b = 0; b < vectors; ++b)
-      sl_store(
-          x.s + (i + a) * x.s_row + j + b * SL_LANES,
-          sl_times_one(s[a][b], x.end, (i + a) * x.end_step));
+      sl_store(x.s + (i + a) * x.s_row + j + b * SL_LANES, s[a][b]);
 }
 
 // The same, without the decays where all of the piece's are one; and the state
