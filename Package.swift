@@ -43,7 +43,7 @@ let package = Package(
     // Text without decisions: vocabulary headers, runner, Python module.
     .target(
       name: "Templates", path: "templates", sources: ["Templates.swift"],
-      resources: [.embedInCode("c"), .embedInCode("python")],
+      resources: [.embedInCode("c"), .embedInCode("cuda"), .embedInCode("python")],
       swiftSettings: settings),
     // From a tile program to C source.
     .target(

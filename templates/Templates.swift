@@ -5,6 +5,9 @@ public enum Templates {
   /// The vocabularies: what each word is on a machine.
   public static let vocabularies = ["generic.h", "avx2.h", "avx512.h", "neon.h", "amx.h"]
 
+  /// The vocabularies of CUDA devices, in the order in which they are pasted.
+  public static let deviceVocabularies = ["words.cuh", "block.cuh"]
+
   /// The text of a template by its file name; nil when there is none.
   public static func text(_ name: String) -> String? {
     bytes(name).map { String(decoding: $0, as: UTF8.self) }
@@ -40,6 +43,10 @@ public enum Templates {
     case "runner.c": PackageResources.runner_c
     case "measure.c": PackageResources.measure_c
     case "measure.sh": PackageResources.measure_sh
+    case "words.cuh": PackageResources.words_cuh
+    case "block.cuh": PackageResources.block_cuh
+    case "driver.c": PackageResources.driver_c
+    case "device.h": PackageResources.device_h
     case "probe.c": PackageResources.probe_c
     case "calibrate.c": PackageResources.calibrate_c
     case "package.py": PackageResources.package_py

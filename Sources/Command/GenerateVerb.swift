@@ -10,7 +10,7 @@ struct GenerateVerb: AsyncParsableCommand {
 
   enum Stage: String, ExpressibleByArgument, CaseIterable {
     case normalForm = "normal-form"
-    case plan, tile, source, header, asm, manifest
+    case plan, tile, source, header, asm, ptx, manifest
   }
 
   @OptionGroup var kernel: KernelOptions
@@ -50,6 +50,14 @@ struct GenerateVerb: AsyncParsableCommand {
     case .source: return kernel.source
     case .header: return kernel.header
     case .manifest: return file("json", try Emitter.json(kernel.manifest, pretty: true) + "\n")
+    case .ptx:
+      guard target.device != nil else {
+        throw SluiceError(
+          .usage, "\(target.name) is a processor: --emit ptx goes with sm_80 and sm_90a.")
+      }
+      let entry = try await build(
+        kernel, for: target, with: try await tools.builder(), output: .ptx)
+      return file("ptx", String(decoding: try Files.read(entry.product), as: UTF8.self))
     case .asm:
       let entry = try await build(
         kernel, for: target, with: try await tools.builder(), output: .assembly)

@@ -54,6 +54,17 @@ public enum Emitter {
     let name = KernelName(specification, plan)
     let interface = Interface(manifest: manifest)
     let command = name.command
+    if let device = specification.target.device {
+      let text = try DeviceEmitter(
+        program: program, manifest: manifest, target: specification.target, device: device
+      ).source(
+        preamble: preamble(specification, plan, name: name, command: command),
+        interface: interface, manifestJSON: try json(manifest))
+      return EmittedKernel(
+        name: name, program: program, source: SourceFile(name: "\(name).cu", text: text),
+        header: SourceFile(name: "\(name).h", text: interface.header(command: command)),
+        manifest: manifest)
+    }
     let layouts = program.phases.map { ScratchLayout($0, specification.target) }
     let usesMatrixUnit = zip(program.phases, layouts).contains {
       MatrixUnit.isUsed(by: $0, specification.target, $1)
@@ -103,6 +114,10 @@ public enum Emitter {
     for line in "\(plan)".split(separator: "\n") { out.line("// \(line)") }
     out.line("// target           \(specification.target.name)")
     out.line()
+    if specification.target.device != nil {
+      out.lines(["#include <stddef.h>", "#include <stdint.h>", ""])
+      return out.text
+    }
     out.lines(["#include <math.h>", "#include <stddef.h>", "#include <stdint.h>"])
     out.lines(["#include <string.h>", "#ifdef _OPENMP", "#include <omp.h>", "#endif"])
     return out.text

@@ -112,29 +112,7 @@ struct EntryEmitter {
   var text: String {
     var out = CWriter()
     out.line("// 0, or what is wrong with the sizes.")
-    out.block("static int32_t check_sizes(const arguments *args)") { out in
-      out.lines([
-        "if (!args) return 2;",
-        "if (args->abi != \(KernelManifest.currentABI) || args->size != sizeof *args) return 1;",
-        "if (args->batch < 0 || args->length < 0 || args->heads < 1) return 3;",
-        "if (args->query_heads < 1 || args->query_heads % args->heads) return 3;",
-        "int64_t elements = args->batch;",
-        "if (__builtin_mul_overflow(elements, args->length + 1, &elements) ||",
-        "    __builtin_mul_overflow(elements, args->query_heads, &elements) ||",
-        "    __builtin_mul_overflow(elements, \(64 * max(program.key, program.value + 1)), &elements))",
-        "  return 3;",
-        "if (args->layout < 0 || args->layout > 1 || args->threads < 0) return 7;",
-      ])
-      out.block("if (args->cu_seqlens)") { out in
-        out.lines([
-          "if (args->batch != 1 || args->sequences < 1) return 4;",
-          "if (args->cu_seqlens[0] || args->cu_seqlens[args->sequences] != args->length) return 4;",
-          "for (int64_t n = 0; n < args->sequences; ++n)",
-          "  if (args->cu_seqlens[n] > args->cu_seqlens[n + 1]) return 4;",
-        ])
-      }
-      out.line("return 0;")
-    }
+    sizeCheck(&out, readsOffsets: true)
     out.line()
     out.block("SL_EXPORT int64_t \(kernel)_\(sizeEntry)(const arguments *args)") {
       out in
@@ -163,7 +141,37 @@ struct EntryEmitter {
     return out.text
   }
 
-  private func pointerCheck(_ out: inout CWriter) {
+  /// - Parameter readsOffsets: whether the offsets of packed sequences lie where the processor reads.
+  func sizeCheck(_ out: inout CWriter, readsOffsets: Bool) {
+    out.block("static int32_t check_sizes(const arguments *args)") { out in
+      out.lines([
+        "if (!args) return 2;",
+        "if (args->abi != \(KernelManifest.currentABI) || args->size != sizeof *args) return 1;",
+        "if (args->batch < 0 || args->length < 0 || args->heads < 1) return 3;",
+        "if (args->query_heads < 1 || args->query_heads % args->heads) return 3;",
+        "int64_t elements = args->batch;",
+        "if (__builtin_mul_overflow(elements, args->length + 1, &elements) ||",
+        "    __builtin_mul_overflow(elements, args->query_heads, &elements) ||",
+        "    __builtin_mul_overflow(elements, \(64 * max(program.key, program.value + 1)), &elements))",
+        "  return 3;",
+        "if (args->layout < 0 || args->layout > 1 || args->threads < 0) return 7;",
+      ])
+      out.block("if (args->cu_seqlens)") { out in
+        out.lines([
+          "if (args->batch != 1 || args->sequences < 1) return 4;"
+        ])
+        guard readsOffsets else { return }
+        out.lines([
+          "if (args->cu_seqlens[0] || args->cu_seqlens[args->sequences] != args->length) return 4;",
+          "for (int64_t n = 0; n < args->sequences; ++n)",
+          "  if (args->cu_seqlens[n] > args->cu_seqlens[n + 1]) return 4;",
+        ])
+      }
+      out.line("return 0;")
+    }
+  }
+
+  func pointerCheck(_ out: inout CWriter, needsWorkspace: Bool = true) {
     out.line("// 0, or what is wrong with the pointers.")
     out.block("static int32_t check_pointers(const arguments *args)") { out in
       let tokens = pointers.required.filter { !$0.isParameter }.map(\.name)
@@ -173,7 +181,7 @@ struct EntryEmitter {
       if !always.isEmpty {
         out.line("if (\(always.map { "!args->\($0)" }.joined(separator: " || "))) return 2;")
       }
-      out.line("if (!args->workspace) return 2;")
+      if needsWorkspace { out.line("if (!args->workspace) return 2;") }
       out.line(
         "if ((int64_t)args->workspace_size < \(kernel)_\(sizeEntry)(args)) return 5;")
       let optional = pointers.optional
@@ -257,7 +265,9 @@ struct EntryEmitter {
   }
 
   /// The manifest as a string, and the names for programs that load one library at a time.
-  func tail(manifestJSON: String) -> String {
+  func tail(
+    manifestJSON: String, further: [(String, String, String)] = []
+  ) -> String {
     var out = CWriter()
     out.block("SL_EXPORT const char *\(kernel)_manifest(void)") { out in
       out.line("return")
@@ -278,7 +288,7 @@ struct EntryEmitter {
       ("int32_t", "forward", "const arguments *args"),
       ("int64_t", "workspace_size", "const arguments *args"),
       ("const char *", "manifest", "void"),
-    ] {
+    ] + further {
       out.line(
         "SL_EXPORT \(result)\(result.hasSuffix("*") ? "" : " ")sluice_\(name)(\(parameters))")
       out.line("    __attribute__((weak, alias(\"\(kernel)_\(name)\")));")

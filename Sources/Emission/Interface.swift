@@ -22,7 +22,7 @@ struct Interface {
         "int64_t query_heads;  // heads of q and o: a multiple of heads",
         "int64_t heads;        // heads of everything else",
         "int64_t sequences;    // packed sequences; 0 when there are none",
-        "const int64_t *cu_seqlens;  // sequences + 1 offsets, or NULL",
+        "const int64_t *cu_seqlens;  // sequences + 1 offsets\(isOnCard ? " on the card" : ""), or NULL",
         "int32_t threads;            // 0: \(manifest.plan.threads)",
         "int32_t layout;             // 0: [B, T, H, D]; 1: [B, H, T, D]",
         "float scale;",
@@ -52,6 +52,24 @@ struct Interface {
       .replacing("??/", with: "? ?/")
   }
 
+  private var isOnCard: Bool { manifest.sourceSuffix == "cu" }
+
+  /// What a library for a card has beside the other entries.
+  private var cardPrototypes: String {
+    """
+    // Puts the computation on `stream`, a CUstream of the calling thread's context (NULL: the default
+    // one, as _forward does). All tensors, cu_seqlens too, lie on the card, and its offsets are not
+    // checked. Further codes: 16 no driver, 17 one that is too old, 18 a card that is too old or of
+    // another kind, 19 no current context, 20 no memory, 21 another failure of the driver.
+    int32_t \(kernel)_forward_on(const struct \(kernel)_args *args, void *stream);
+
+    // A sentence about a code, for the thread that got it.
+    const char *\(kernel)_message(int32_t code);
+
+
+    """
+  }
+
   private func type(_ type: ElementType) -> String { type.rawValue }
 
   private func shape(of input: KernelManifest.Input) -> String {
@@ -61,6 +79,8 @@ struct Interface {
   /// The header for callers.
   func header(command: String, backward: BackwardEmitter? = nil) -> String {
     let guardName = "SLUICE_\(kernel.uppercased())_H"
+    let gradient = backward.map { $0.argumentStruct + "\n" + $0.prototypes + "\n" } ?? ""
+    let card = isOnCard ? cardPrototypes : ""
     return """
       // \(kernel).h: do not edit. Made by
       //   \(command)
@@ -86,7 +106,7 @@ struct Interface {
       // What the library says of itself, as JSON.
       const char *\(kernel)_manifest(void);
 
-      \(backward.map { $0.argumentStruct + "\n" + $0.prototypes + "\n" } ?? "")#ifdef __cplusplus
+      \(gradient)\(card)#ifdef __cplusplus
       }
       #endif
       #endif

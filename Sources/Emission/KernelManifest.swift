@@ -73,6 +73,11 @@ public struct KernelManifest: Hashable, Codable, Sendable {
 }
 
 extension KernelManifest {
+  /// How the emitted source's name ends.
+  public var sourceSuffix: String {
+    (try? Target.named(target))?.device == nil ? "c" : "cu"
+  }
+
   /// The shape that an input's tensor has, for people: `[B, T, heads, 128]`.
   public func shape(of input: Input) -> String {
     var sizes: [String] =

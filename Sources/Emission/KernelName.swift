@@ -1,5 +1,6 @@
 import Recurrences
 import Schedules
+import Targets
 
 /// A kernel's name is a grammar, parsed and printed here only; file, symbol and cache entry share it:
 ///
@@ -36,8 +37,8 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       }
     return [
       recurrence.replacing("-", with: "_"), "k\(key)", "v\(value)", type.rawValue,
-      "g\(gateType.rawValue)", target, KernelName.short(plan.schedule), "c\(plan.chunk)",
-      "s\(plan.subBlock)", "kt\(plan.keyTile)", "vt\(plan.valueTile)",
+      "g\(gateType.rawValue)", KernelName.plain(target), KernelName.short(plan.schedule),
+      "c\(plan.chunk)", "s\(plan.subBlock)", "kt\(plan.keyTile)", "vt\(plan.valueTile)",
     ].joined(separator: "_") + (plan.headTile == 1 ? "" : "_ht\(plan.headTile)")
       + "_m\(materialization)_p\(plan.products.rawValue)_n\(plan.threads)"
   }
@@ -57,7 +58,8 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       let states = take("m"), let headTile = headTile(), let valueTile = number("vt"),
       let keyTile = number("kt"),
       let subBlock = number("s"), let chunk = number("c"),
-      let schedule = take("").flatMap(KernelName.long), let target = take(""),
+      let schedule = take("").flatMap(KernelName.long),
+      let target = take("").map(KernelName.targetName),
       let gateType = take("g").flatMap(ElementType.init),
       let type = take("").flatMap(ElementType.init), let value = number("v"),
       let key = number("k"),
@@ -76,6 +78,13 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       valueTile: valueTile, headTile: headTile, materialization: materialization,
       threads: threads, products: products)
     guard description == text else { return nil }
+  }
+
+  /// A target's name without what separates parts of the name: `sm90a`.
+  private static func plain(_ target: String) -> String { target.replacing("_", with: "") }
+
+  private static func targetName(_ plain: String) -> String {
+    Target.all.map(\.name).first { KernelName.plain($0) == plain } ?? plain
   }
 
   private static let spellings = [

@@ -4,6 +4,7 @@ import TileIR
 extension PhaseEmitter {
   /// An elementwise map: rows, then whole vectors of columns, then what is left of a vector.
   mutating func write(_ map: Map) {
+    if target.device != nil { return writeDevice(map) }
     if let copy = map.operands.values.first, movesPairs(map, copy) {
       return writeCopy(to: map.target, from: copy)
     }
@@ -252,7 +253,7 @@ extension PhaseEmitter {
     return column == "0" ? limit : "\(limit) - \(column)"
   }
 
-  private func scalar(_ operand: Map.Operand, _ row: String) -> String {
+  func scalar(_ operand: Map.Operand, _ row: String) -> String {
     switch operand {
     case .tile(let view, .overRows): return "(\(address(view)))[0]"
     case .tile(let view, .rowAsColumn): return "(\(address(view)))[\(row)]"

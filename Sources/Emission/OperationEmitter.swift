@@ -81,6 +81,7 @@ extension PhaseEmitter {
     if layoutOf(source) == .column {
       out.line(
         "*(\(address(reduce.target))) = sl_sum_column(\(source.rows), \(address(source)));")
+      if target.device != nil { out.line("sl_sync();") }
     } else {
       let word = layoutOf(reduce.target) == .column ? "sl_sum_columns" : "sl_sum_rows_of"
       out.call(word, size(source) + [address(reduce.target)] + operand(source))
@@ -126,10 +127,12 @@ extension PhaseEmitter {
           + [address(product.right)] + tail)
       return
     }
-    let block = registerBlock(product)
+    // On a card the word itself deals the blocks to warps or threads.
+    let block = target.device == nil ? registerBlock(product) : nil
+    let blocks = block.map { [String($0.rows), String($0.vectors)] } ?? []
     out.call(
       isPairs ? "sl_multiply_pairs" : "sl_multiply",
-      size(product.target) + [String(block.rows), String(block.vectors)] + operand(product.target)
+      size(product.target) + blocks + operand(product.target)
         + leftOperand + operand(product.right) + tail)
   }
 
@@ -140,7 +143,12 @@ extension PhaseEmitter {
 
   /// What happens to a product's target before it is added to.
   func before(_ product: Multiply) -> String {
-    product.accumulates
+    if target.device != nil {
+      return product.accumulates
+        ? "sl_before{1, \(self.factor(product.rowScale)), \(self.factor(product.columnScale))}"
+        : "sl_before{}"
+    }
+    return product.accumulates
       ? "(sl_before){1, \(self.factor(product.rowScale)), \(self.factor(product.columnScale))}"
       : "(sl_before){0}"
   }
@@ -275,13 +283,14 @@ extension PhaseEmitter {
     let tensor = program.tensor(store.target.tensor)!
     let slice = store.target
     let isWide = usesMatrixUnit && tensor.type == .bf16
-    let streams = store.streams ? "streams" : "0"
+    // Only a processor's stores can go past its caches.
+    let streams = target.device != nil ? [] : [store.streams ? "streams" : "0"]
     out.call(
       isWide ? "sl_matrix_store_rows" : "sl_store_rows_\(tensor.type.rawValue)",
       [
         remaining(slice.start, slice.rows), String(slice.columns), tokenAddress(slice),
         "\(slice.tensor)_token",
-      ] + operand(store.source) + [valid(slice.column, slice.columns), streams])
+      ] + operand(store.source) + [valid(slice.column, slice.columns)] + streams)
   }
 
   // MARK: Places

@@ -28,6 +28,12 @@ struct ScratchLayout {
     // A matrix register takes two vectors' worth of what is summed.
     let depth = target.hasMatrixUnit ? 2 * lanes : lanes
     for tile in phase.tiles {
+      if target.device != nil {
+        places[tile.name] = Place(tile: tile, offset: bytes, stride: SharedLayout.stride(of: tile))
+        order.append(tile.name)
+        bytes += SharedLayout.bytes(of: tile)
+        continue
+      }
       let elements: Int
       var stride: Int
       if tile.columns == 1, tile.type == .f32 {

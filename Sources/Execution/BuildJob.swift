@@ -9,6 +9,8 @@ public struct BuildJob: Hashable, Codable, Sendable {
     case object
     case assembly
     case executable
+    /// The card's code of a source for a card.
+    case ptx
 
     /// The product's name in a folder of its own.
     public var fileName: String {
@@ -17,6 +19,7 @@ public struct BuildJob: Hashable, Codable, Sendable {
       case .object: "kernel.o"
       case .assembly: "kernel.s"
       case .executable: "program"
+      case .ptx: "kernel.ptx"
       }
     }
   }
@@ -58,12 +61,23 @@ public struct BuildJob: Hashable, Codable, Sendable {
   }
 
   /// Whether the product runs on several threads.
-  public var isThreaded: Bool { openMP && !target.isCross }
+  public var isThreaded: Bool { openMP && !target.isCross && target.device == nil }
+
+  /// What must be built before, in the same folder: a card's code, which its library carries.
+  public var preceding: BuildJob? {
+    guard target.device != nil, output == .library else { return nil }
+    var job = self
+    job.output = .ptx
+    return job
+  }
 
   /// The argument vector, without the program: relative names only, so that equal jobs give equal bytes.
   public var arguments: [String] {
-    targetArguments
-      + ["-std=c11"] + optimisation + ["-fPIC", "-fvisibility=hidden"]
+    if let device = target.device, output == .ptx || output == .assembly {
+      return deviceArguments(device)
+    }
+    return targetArguments
+      + language + optimisation + ["-fPIC", "-fvisibility=hidden"]
       + ["-ffp-contract=off", "-fno-math-errno", "-g0"]
       + ["-Wall", "-Wextra", "-Werror", "-ferror-limit=8", "-fno-color-diagnostics"]
       + sanitizerArguments
@@ -72,6 +86,22 @@ public struct BuildJob: Hashable, Codable, Sendable {
       + furtherArguments
       + ["-o", output.fileName, source.name]
       + libraries
+  }
+
+  /// A card's library is the part of its source that a processor runs.
+  private var language: [String] {
+    target.device == nil ? ["-std=c11"] : ["-x", "c", "-std=c23", "-DSLUICE_HOST"]
+  }
+
+  /// CUDA without a toolkit: the source declares all that it needs.
+  private func deviceArguments(_ device: Device) -> [String] {
+    [
+      "-x", "cuda", "-std=c++17", "-nocudainc", "-nocudalib", "--cuda-device-only",
+      "--cuda-gpu-arch=\(target.name)", "--cuda-feature=+ptx\(device.ptxVersion)",
+      "-fgpu-flush-denormals-to-zero",
+    ] + optimisation + ["-ffp-contract=off", "-g0", "-S"]
+      + ["-Wall", "-Wextra", "-Werror", "-ferror-limit=8", "-fno-color-diagnostics"]
+      + furtherArguments + ["-o", output.fileName, source.name]
   }
 
   /// A tuning for a processor is named by LLVM 22; an older clang may not know it, and does without.
@@ -93,7 +123,7 @@ public struct BuildJob: Hashable, Codable, Sendable {
 
   private var outputArguments: [String] {
     switch output {
-    case .assembly: ["-S"]
+    case .assembly, .ptx: ["-S"]
     case .object: ["-c"]
     case .library: ["-shared"] + linking
     case .executable: linking
@@ -109,8 +139,8 @@ public struct BuildJob: Hashable, Codable, Sendable {
 
   private var libraries: [String] {
     switch output {
-    case .assembly, .object: []
-    case .library: ["-lm"]
+    case .assembly, .object, .ptx: []
+    case .library: target.device == nil ? ["-lm"] : ["-ldl", "-lpthread"]
     case .executable: ["-lm", "-ldl", "-lpthread"]
     }
   }

@@ -35,6 +35,7 @@ public struct Builder: Sendable {
 
   /// Writes the source into an empty folder, compiles it there and returns the product's path.
   func compile(_ job: BuildJob, in folder: String) async throws -> String {
+    if let preceding = job.preceding { _ = try await compile(preceding, in: folder) }
     try Files.write(job.source.text, to: "\(folder)/\(job.source.name)")
     // Messages in English, and no dates, whatever the user's environment says; clang's own
     // temporary files lie in the folder too, and go with it when a build is interrupted.

@@ -63,6 +63,8 @@ public struct Host: Hashable, Codable, Sendable {
 
   /// Whether the code of that target runs here without an emulator.
   public func runs(_ target: Target) -> Bool {
+    // Whether there is a card, and which, the library itself finds out.
+    guard target.device == nil else { return false }
     guard let needed = target.architecture else { return true }
     guard needed == architecture else { return false }
     let flags = target.compilerArguments.filter {

@@ -12,7 +12,7 @@ public struct KernelPackage: Hashable, Sendable {
   public var manifest: KernelManifest
 
   public var library: String { "\(folder)/\(manifest.name).so" }
-  public var source: String { "\(folder)/\(manifest.name).c" }
+  public var source: String { "\(folder)/\(manifest.name).\(manifest.sourceSuffix)" }
   public var header: String { "\(folder)/\(manifest.name).h" }
 
   static let manifestFile = "manifest.json"
@@ -44,7 +44,7 @@ public struct KernelPackage: Hashable, Sendable {
     try place.install { aside in
       try Files.write(content, to: "\(aside)/\(manifest.name).so")
       try Files.makeExecutable("\(aside)/\(manifest.name).so")
-      try Files.write(kernel.source.text, to: "\(aside)/\(manifest.name).c")
+      try Files.write(kernel.source.text, to: "\(aside)/\(kernel.source.name)")
       try Files.write(kernel.header.text, to: "\(aside)/\(manifest.name).h")
       try Files.write(described, to: "\(aside)/\(manifestFile)")
       try Files.write(module, to: "\(aside)/\(moduleFile)")

@@ -76,7 +76,7 @@ struct PackagePlace {
     let own = [KernelPackage.manifestFile, KernelPackage.moduleFile, "__pycache__"]
     let foreign = names.filter { name in
       !own.contains(name) && !name.hasPrefix(OpenMPCopy.prefix)
-        && ![".so", ".c", ".h"].contains { name == kernel + $0 }
+        && ![".so", ".c", ".cu", ".h"].contains { name == kernel + $0 }
     }
     guard foreign.isEmpty else {
       throw SluiceError(

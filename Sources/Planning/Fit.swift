@@ -15,6 +15,7 @@ struct Fit {
   /// What does not fit, each a sentence.
   func shortfalls(of plan: Plan, _ program: TileProgram) -> [String] {
     let target = specification.target
+    if let device = target.device { return deviceShortfalls(program, device) }
     var found: [String] = []
     let tiles =
       program.phases.map { phase in
@@ -36,6 +37,18 @@ struct Fit {
       found.append(
         "states between segments take \(workspace >> 20) MiB of workspace, more than "
           + "\(Fit.workspaceLimit >> 20).")
+    }
+    return found
+  }
+
+  /// On a card a worker's tiles must fit the shared memory of one block, or the kernel does not start.
+  private func deviceShortfalls(_ program: TileProgram, _ device: Device) -> [String] {
+    var found: [String] = []
+    let tiles = program.phases.map { $0.sharedBytes }.max() ?? 0
+    if tiles > device.sharedMemory {
+      found.append(
+        "a block's tiles take \(kibibytes(tiles)) of shared memory, more than "
+          + "\(specification.target.name)'s \(kibibytes(device.sharedMemory)).")
     }
     return found
   }

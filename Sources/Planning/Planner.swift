@@ -71,7 +71,8 @@ public struct Planner: Sendable {
     // What does not fit still runs: it is better than nothing.
     let nothingFits = screened.allSatisfy(\.legal.isEmpty)
     for index in screened.indices {
-      if nothingFits {
+      // A card does not start what its shared memory cannot hold.
+      if nothingFits, specification.target.device == nil {
         screened[index].legal = unfit[index].map(\.plan)
       } else {
         screened[index].refused += unfit[index]

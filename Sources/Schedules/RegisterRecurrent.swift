@@ -17,6 +17,10 @@ public struct RegisterRecurrent: Schedule {
 
   public func obstacle(to specification: KernelSpecification) -> String? {
     if let obstacle = ChunkWalk.obstacle(to: specification) { return obstacle }
+    if specification.target.device != nil {
+      return "Its words hold the state in a processor's vectors, which "
+        + "\(specification.target.name) does not have."
+    }
     return specification.normalForm.diagonal?.normalizer == nil
       ? nil : "A normalizer's sums are not kept in registers here."
   }

@@ -23,12 +23,15 @@ public struct Target: Hashable, Codable, Sendable {
   public var compilerArguments: [String]
   /// The program that runs this target's code on another host (`qemu-aarch64`), with its arguments.
   public var emulator: [String]
+  /// The card that runs the kernels; nil where the processor does.
+  public var device: Device?
 
   public init(
     name: String, vocabulary: String, lanes: Int, vectorRegisters: Int,
     hasBFloat16Products: Bool = false, bfloat16ProductRate: Double = 2,
     matrixVocabulary: String? = nil, firstLevelCache: Int = 32 << 10,
-    secondLevelCache: Int = 512 << 10, compilerArguments: [String], emulator: [String] = []
+    secondLevelCache: Int = 512 << 10, compilerArguments: [String], emulator: [String] = [],
+    device: Device? = nil
   ) {
     self.name = name
     self.vocabulary = vocabulary
@@ -41,6 +44,7 @@ public struct Target: Hashable, Codable, Sendable {
     self.secondLevelCache = secondLevelCache
     self.compilerArguments = compilerArguments
     self.emulator = emulator
+    self.device = device
   }
 }
 
@@ -60,7 +64,7 @@ extension Target {
   /// The architecture that this target's vocabulary needs, or `nil` where any will do.
   public var architecture: Architecture? {
     switch vocabulary {
-    case "generic.h": nil
+    case "generic.h", "words.cuh": nil
     case "neon.h": .aarch64
     default: .x86
     }

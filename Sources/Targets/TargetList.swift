@@ -7,6 +7,8 @@ extension Target {
     .avx512bf16,
     .amx,
     .neon,
+    .sm80,
+    .sm90a,
   ]
 
   /// The target of that name; otherwise throws a sentence that lists those there are.

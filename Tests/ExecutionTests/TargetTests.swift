@@ -9,7 +9,10 @@ import Testing
       #expect(try Target.named(target.name) == target)
       #expect(target.vectorRegisters >= 16 && target.lanes >= 4)
     }
-    #expect(Target.all.map(\.name) == ["generic", "avx2", "avx512", "avx512bf16", "amx", "neon"])
+    #expect(
+      Target.all.map(\.name) == [
+        "generic", "avx2", "avx512", "avx512bf16", "amx", "neon", "sm_80", "sm_90a",
+      ])
   }
 
   @Test func anUnknownNameIsAnsweredWithTheList() {

@@ -37,6 +37,10 @@
 // Each case is called twice on guarded buffers (cases.h) with every output poisoned, and must give
 // equal bits. The timed calls then take turns on two unguarded copies, so that no call finds its
 // inputs in a cache, and must leave the same bits again.
+//
+// A candidate with an entry NAME_forward_on wants its tensors on a CUDA card: they are copied there
+// and back around each judged call, and the timed calls are timed by the card's own events
+// (device.h). The machine is then the card.
 #include "cases.h"
 #include "sha256.h"
 
@@ -236,6 +240,8 @@ static int equal_outputs(const Case *c, unsigned char *copy, int compares) {
   return 1;
 }
 
+#include "device.h"
+
 // ---- Calls ----
 
 static void *symbol(void *library, const char *suffix) {
@@ -260,6 +266,55 @@ static void ask_workspace(void *library, unsigned char *args) {
       answer("refused", "its workspace has an impossible size");
     b->size = (uint64_t)bytes;
     memcpy(args + b->size_offset, &b->size, sizeof b->size);
+  }
+}
+
+// The same on the card: with the tensors copied there before and back after.
+ANY_ENTRY
+static void call_on_card(EntryOn *entry, const char *(*message)(int32_t)) {
+  static Twins twins;
+  make_twins(&now, &twins);
+  int32_t code = entry(twins.args, NULL);
+  if (code != 0) answer("refused", message ? message(code) : "it returned a code that is not 0");
+  need(card.wait(), "the kernel");
+  download_twins(&now, &twins);
+  free_twins(&now, &twins);
+}
+
+ANY_ENTRY
+static void time_on_card(EntryOn *entry, unsigned char *first) {
+  static Twins twins[COPIES];
+  static Case turns[COPIES];
+  void *start, *stop;
+  need(card.event(&start, 0), "an event");
+  need(card.event(&stop, 0), "an event");
+  for (int i = 0; i < COPIES; i++) {
+    turns[i] = now;
+    if (!map_case(&turns[i], 0)) answer("refused", "there is no memory for the timed buffers");
+    make_twins(&turns[i], &twins[i]);
+    entry(twins[i].args, NULL);
+  }
+  need(card.wait(), "the kernel");
+  uint64_t begin = nanoseconds();
+  while (timed_calls < MOST_CALLS && (timed_calls < 3 ||
+         nanoseconds() - begin < (uint64_t)asked.milliseconds * 1000000u)) {
+    float milliseconds;
+    // The call before keeps the card busy while this one is put on its way.
+    int32_t code = entry(twins[(timed_calls + 1) % COPIES].args, NULL);
+    need(card.record(start, NULL), "an event");
+    code |= entry(twins[timed_calls % COPIES].args, NULL);
+    need(card.record(stop, NULL), "an event");
+    need(card.finished(stop), "the kernel");
+    need(card.elapsed(&milliseconds, start, stop), "an event");
+    times[timed_calls++] = (uint64_t)(milliseconds * 1e6 + 0.5);
+    if (code != 0) answer("refused", "it returned a code that is not 0");
+  }
+  for (int i = 0; i < COPIES; i++) {
+    download_twins(&turns[i], &twins[i]);
+    if (!equal_outputs(&turns[i], first, 1))
+      answer("wrong", "a timed call gave other bits than the judged one");
+    free_twins(&turns[i], &twins[i]);
+    unmap_case(&turns[i]);
   }
 }
 
@@ -303,7 +358,21 @@ static void run_case(void *library, int is_timed) {
     void *address;
     Entry *entry;
   } forward = {symbol(library, now.name + 1)};
+  union {
+    void *address;
+    EntryOn *entry;
+  } forward_on = {symbol(library, "_forward_on")};
+  union {
+    void *address;
+    const char *(*entry)(int32_t);
+  } message = {symbol(library, "_message")};
   if (now.name[0] != '*' || !forward.address) answer("refused", "the library has no such entry");
+  const int on_card = forward_on.address != NULL;
+  if (on_card && !card_is_open) {
+    card_is_open = open_card();
+    if (!card_is_open) answer("refused", card_name);
+    snprintf(machine, sizeof machine, "%s", card_name);
+  }
   unsigned char *args = malloc(now.args_size + 1);
   if (!args) answer("refused", "there is no memory for its arguments");
   memcpy(args, now.args, now.args_size);
@@ -314,17 +383,20 @@ static void run_case(void *library, int is_timed) {
     if (is_output(&now.buffers[i])) bytes += now.buffers[i].size;
   unsigned char *first = malloc(bytes + 1);
   if (!first || !map_case(&now, 1)) answer("refused", "there is no memory for its buffers");
-  call_guarded(forward.entry);
+  if (on_card) call_on_card(forward_on.entry, message.entry);
+  else call_guarded(forward.entry);
   for (uint32_t i = 0; i < now.count; i++)
     if (now.buffers[i].kind == CHECKED && !judge(&now.buffers[i]))
       answer("wrong", "its answer is beyond the bound");
   equal_outputs(&now, first, 0);
   for (uint32_t i = 0; i < now.count; i++)
     if (!is_input(&now.buffers[i])) fill(&now.buffers[i]);
-  call_guarded(forward.entry);
+  if (on_card) call_on_card(forward_on.entry, message.entry);
+  else call_guarded(forward.entry);
   if (!equal_outputs(&now, first, 1)) answer("wrong", "a second call gave other bits");
   unmap_case(&now);
-  if (is_timed) time_calls(forward.entry, first);
+  if (is_timed && on_card) time_on_card(forward_on.entry, first);
+  else if (is_timed) time_calls(forward.entry, first);
   free(first);
   free(args);
 }

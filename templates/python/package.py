@@ -156,6 +156,11 @@ def _check_library(path: Path, digest: str, target: str) -> None:
             f"{path} is not the library that manifest.json describes: its SHA-256 is {found}, "
             f"and the manifest has {digest}. Build the package again."
         )
+    if target.startswith("sm_"):
+        raise ImportError(
+            f"{path} computes on a CUDA card ({target}), and this module takes NumPy arrays. "
+            "Call its C entries with the card's pointers; the header beside it says how."
+        )
     machine = _MACHINES.get(platform.machine())
     if content[:4] != b"\x7fELF" or len(content) < 64:
         raise ImportError(f"{path} is not a library: it has no ELF header.")

@@ -1,0 +1,114 @@
+import Recurrences
+import TileIR
+
+/// How a phase is printed for a card: a worker is a block of threads, its tiles lie in shared memory,
+/// and every operation is dealt to the block's threads.
+extension PhaseEmitter {
+  /// The kernel's text, its comment included.
+  mutating func deviceFunction() -> String {
+    if phase.grid.contains(.segment) {
+      out.line("// A segment without chunks has no work, and no slot of its own.")
+      out.line("if (segment >= segments) return;")
+    }
+    write(phase.body)
+    let body = out
+    var text = CWriter()
+    text.line("// \(phase.name): one block's share.")
+    text.line("//")
+    for line in phase.pseudoCode { text.line("//   " + line) }
+    text.block(
+      "SL_KERNEL SL_BOUNDS void \(kernel)_\(phase.name)("
+        + "SL_CONSTANT_ARGUMENT arguments given)"
+    ) { text in
+      text.line("const arguments *const args = &given;")
+      text.line("SL_SHARED scratch[];")
+      text.line("const int64_t item = SL_BLOCK;")
+      declare(&text, for: body.lines)
+    }
+    var lines = text.lines
+    lines.removeLast()
+    return (lines + [""] + body.lines + ["}"]).joined(separator: "\n") + "\n"
+  }
+
+  /// A map: every thread takes its share of the entries. Rows past the sequence's end are filled.
+  mutating func writeDevice(_ map: Map) {
+    if !map.operands.isEmpty {
+      let complement = map.complement.map { ", \($0.tile) = 1 - \(map.target.tile)" } ?? ""
+      out.comment("\(map.target.tile) = \(written(map))\(complement)")
+    }
+    let shape = "\(map.target.rows), \(map.target.columns)"
+    guard let tail = map.tail else {
+      let own = self
+      out.block("SL_EACH(row, column, \(shape))") { own.deviceEntry(map, &$0) }
+      out.line("sl_sync();")
+      return
+    }
+    boundedRows(from: tail.start, map.target.rows) { emitter, bound in
+      let own = emitter
+      emitter.out.block("SL_EACH(row, column, \(shape))") { out in
+        out.block("if (row < \(bound))") { own.deviceEntry(map, &$0) }
+        out.block("} else") { out in
+          let literal = CExpression(isVector: false) { $0 }
+          out.line("\(own.devicePlace(map.target)) = \(literal.text(.constant(tail.fill)));")
+          if let complement = map.complement {
+            out.line("\(own.devicePlace(complement)) = \(literal.text(.constant(1 - tail.fill)));")
+          }
+        }
+      }
+      emitter.out.line("sl_sync();")
+    }
+  }
+
+  private func deviceEntry(_ map: Map, _ out: inout CWriter) {
+    func value(_ expression: Expression) -> String {
+      CExpression(isVector: true) { deviceOperand(map.operands[$0]!) }.text(expression)
+    }
+    let place = devicePlace(map.target)
+    guard let complement = map.complement else {
+      out.longLine("\(place) = \(value(map.expression));")
+      return
+    }
+    out.lines(pair(map.expression, value))
+    out.line("\(place) = kept;")
+    out.line("\(devicePlace(complement)) = taken;")
+  }
+
+  /// The entry of a view at `row` and `column`.
+  private func devicePlace(_ view: TileView) -> String {
+    let stride = strideOf(view)
+    var parts = [String]()
+    if view.row != 0 {
+      parts.append(stride == 1 ? factor(view.row) : "\(factor(view.row)) * \(stride)")
+    }
+    if view.column != 0 { parts.append(c(view.column)) }
+    if view.rows > 1 { parts.append(stride == 1 ? "row" : "row * \(stride)") }
+    if view.columns > 1 { parts.append("column") }
+    return "\(view.tile)[\(parts.isEmpty ? "0" : parts.joined(separator: " + "))]"
+  }
+
+  private func deviceOperand(_ operand: Map.Operand) -> String {
+    switch operand {
+    case .scale: return "scale"
+    case .tile(let view, .rowAsColumn): return "(\(address(view)))[row]"
+    case .tile(let view, _): return devicePlace(view)
+    case .tokens(let slice):
+      let tensor = program.tensor(slice.tensor)!
+      guard tensor.columns > 1 else { return scalar(operand, "row") }
+      let word = tensor.type == .f32 ? "sl_load" : "sl_load_\(tensor.type.rawValue)"
+      let load = "\(word)(\(tokenAddress(slice, row: "row")) + column)"
+      return guarded(load, slice.column, min(slice.columns, tensor.columns))
+    case .parameter(let parameter, let begin):
+      let tensor = program.tensor(parameter)!
+      guard tensor.columns > 1 else { return scalar(operand, "row") }
+      let start = begins(begin) ? " + \(columnBegin(begin))" : ""
+      let own = tensor.rows > 1 ? " + row * \(tensor.columns)" : ""
+      let width = begin == 0 ? tensor.columns : program.valueTile
+      return guarded("sl_load(\(parameter)_in\(own)\(start) + column)", begin, width)
+    }
+  }
+
+  /// Columns past the tensor's are zero, and not touched.
+  private func guarded(_ load: String, _ begin: Index, _ columns: Int) -> String {
+    valid(begin, columns) == "value_columns" ? "(column < value_columns ? \(load) : 0.0f)" : load
+  }
+}

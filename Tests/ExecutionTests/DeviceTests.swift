@@ -1,0 +1,78 @@
+import Emission
+import Execution
+import Foundation
+import Planning
+import Recurrences
+import Schedules
+import Targets
+import Testing
+
+/// What can be known of kernels for a card without one.
+@Suite struct DeviceTests {
+  private func emit(
+    _ recurrence: Recurrence, _ target: Target, type: ElementType = .bf16, key: Int = 128,
+    value: Int = 128
+  ) throws -> EmittedKernel {
+    let specification = try KernelSpecification(
+      normalForm: recurrence.normalForm(), key: key, value: value, type: type, gateType: .f32,
+      target: target)
+    return try Emitter.emit(specification, try Planner().plan(specification))
+  }
+
+  @Test("Every recurrence compiles to PTX without a toolkit", arguments: Recurrence.variants)
+  func compiles(_ recurrence: Recurrence) async throws {
+    let bench = try await Workbench()
+    for (target, type) in [(Target.sm80, ElementType.f32), (.sm90a, .bf16)] {
+      let kernel = try emit(recurrence, target, type: type, key: 60, value: 100)
+      let path = "\(bench.folder)/\(target.name).ptx"
+      try await bench.builder.build(
+        bench.builder.job(kernel.source, for: target, output: .ptx), to: path)
+      let ptx = String(decoding: try Files.read(path), as: UTF8.self)
+      #expect(ptx.contains(".target \(target.name)"))
+      for phase in kernel.program.phases {
+        #expect(ptx.contains(".entry \(kernel.name)_\(phase.name)("))
+        #expect(phase.sharedBytes <= target.device!.sharedMemory)
+      }
+      // What lies on a thread's stack lies in the card's memory: nothing does where products go to
+      // the tensor cores.
+      if type == .bf16 {
+        #expect(!ptx.contains(".local"), "\(kernel.name) keeps something on the stack")
+      }
+    }
+  }
+
+  @Test func aLibraryWithoutADriverSaysSo() async throws {
+    let bench = try await Workbench()
+    let kernel = try emit(.gla, .sm80)
+    let path = "\(bench.folder)/kernel.so"
+    try await bench.builder.build(bench.builder.job(kernel.source, for: .sm80), to: path)
+    guard dlopen("libcuda.so.1", RTLD_NOW) == nil else { return }
+    let library = try #require(dlopen(path, RTLD_NOW))
+    typealias Forward = @convention(c) (UnsafeRawPointer, UnsafeRawPointer?) -> Int32
+    typealias Message = @convention(c) (Int32) -> UnsafePointer<CChar>
+    let forward = unsafeBitCast(
+      try #require(dlsym(library, "\(kernel.name)_forward_on")), to: Forward.self)
+    let message = unsafeBitCast(
+      try #require(dlsym(library, "\(kernel.name)_message")), to: Message.self)
+    // No tokens: sizes and the ABI are right, and no pointer is needed.
+    var arguments = [Int64](repeating: 0, count: 14 + kernel.manifest.inputs.count)
+    arguments[0] = Int64(kernel.manifest.abi) | Int64(8 * arguments.count) << 32
+    arguments[3] = 1
+    arguments[4] = 1
+    #expect(forward(arguments, nil) == 16)
+    #expect(String(cString: message(16)).hasPrefix("There is no CUDA driver (libcuda.so.1)"))
+    arguments[4] = 0
+    #expect(forward(arguments, nil) == 3)
+  }
+
+  @Test func whatSharedMemoryCannotHoldIsRefused() throws {
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.gla.normalForm(), key: 128, value: 128, type: .f32, gateType: .f32,
+      target: .sm80)
+    #expect {
+      _ = try Planner().plan(specification, PlanRequest(schedule: "chunk-fused", chunk: 128))
+    } throws: {
+      "\($0)".contains("of shared memory, more than sm_80's 163 KiB.")
+    }
+  }
+}
