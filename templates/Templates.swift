@@ -45,6 +45,9 @@ public enum Templates {
     case "measure.sh": PackageResources.measure_sh
     case "words.cuh": PackageResources.words_cuh
     case "block.cuh": PackageResources.block_cuh
+    case "hopper.cuh": PackageResources.hopper_cuh
+    case "anchored.cuh": PackageResources.anchored_cuh
+    case "tensors.c": PackageResources.tensors_c
     case "driver.c": PackageResources.driver_c
     case "device.h": PackageResources.device_h
     case "probe.c": PackageResources.probe_c

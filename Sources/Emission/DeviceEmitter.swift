@@ -13,6 +13,8 @@ struct DeviceEmitter {
   let device: Device
 
   private var kernel: String { manifest.name }
+  /// The walk by products of warpgroups, if the program is one.
+  private var warpgroup: WarpgroupEmitter? { WarpgroupEmitter(program, kernel: kernel) }
 
   /// - Throws: `.internal` when a vocabulary is missing from this build.
   func source(preamble: String, interface: Interface, manifestJSON: String) throws(SluiceError)
@@ -22,17 +24,21 @@ struct DeviceEmitter {
       preamble, interface.argumentStruct, "typedef struct \(kernel)_args arguments;\n",
       "#ifndef SLUICE_HOST", "// ==== The card's part: CUDA ====\n", settings,
     ]
-    for name in Templates.deviceVocabularies { parts.append(try template(name)) }
+    let names = warpgroup == nil ? Templates.deviceVocabularies : WarpgroupEmitter.vocabularies
+    for name in names { parts.append(try template(name)) }
     parts.append("#define SL_ANYWHERE SL_WORD\n")
     parts.append(places)
-    for phase in program.phases {
+    if let warpgroup {
+      parts += [warpgroup.maps, try template("anchored.cuh"), warpgroup.function]
+    }
+    for phase in warpgroup == nil ? program.phases : [] {
       var emitter = PhaseEmitter(program: program, phase: phase, target: target, kernel: kernel)
       parts.append(emitter.deviceFunction())
     }
     parts += [
       "#else", "// ==== The processor's part: C ====\n", hostIncludes,
       "#define SL_ANYWHERE static inline\n", places, constants, try template("driver.c"),
-      entries, tail(manifestJSON), "#endif",
+      warpgroup == nil ? "" : try template("tensors.c"), entries, tail(manifestJSON), "#endif",
     ]
     return parts.joined(separator: "\n") + "\n"
   }
@@ -47,11 +53,14 @@ struct DeviceEmitter {
   /// What the vocabularies are told. Products of what was rounded to sixteen bits in memory are
   /// taken in tf32, which rounds to ten bits of fraction; f32 stays f32.
   private var settings: String {
+    if let warpgroup { return warpgroup.settings }
     var out = CWriter()
     out.line("#define SL_THREADS \(device.threads)")
     if manifest.type != .f32 { out.line("#define SL_TF32") }
     return out.text
   }
+
+  private var threads: Int { warpgroup == nil ? device.threads : WarpgroupEmitter.threads }
 
   /// Sizes of the grid and places in the workspace: both sides need them.
   private var places: String {
@@ -105,10 +114,10 @@ struct DeviceEmitter {
     out.line("static const char *const kernel_names[] = \(list(names));")
     out.line(
       "static const int kernel_memory[] = "
-        + "\(list(program.phases.map { String($0.sharedBytes) }));")
+        + "\(list(program.phases.map { String(warpgroup?.sharedBytes ?? $0.sharedBytes) }));")
     out.line(
       "static const int kernel_threads[] = "
-        + "\(list(program.phases.map { _ in String(device.threads) }));")
+        + "\(list(program.phases.map { _ in String(threads) }));")
     return out.text
   }
 
@@ -142,8 +151,13 @@ struct DeviceEmitter {
       out.lines([
         "int32_t problem = check_sizes(args);",
         "if (!problem) problem = check_pointers(args);",
-        "if (!problem) problem = prepare();", "void *given[] = {(void *)args};",
+        "if (!problem) problem = prepare();",
       ])
+      if let warpgroup {
+        out.lines(warpgroup.launch + ["return problem;"])
+        return
+      }
+      out.line("void *given[] = {(void *)args};")
       for (index, phase) in program.phases.enumerated() {
         let extents = phase.grid.map {
           program.extent($0, sequences: "sequences_of(args)", heads: "args->heads")

@@ -106,7 +106,8 @@ public enum Emitter {
     _ specification: KernelSpecification, _ plan: Plan, name: KernelName, command: String
   ) -> String {
     var out = CWriter()
-    out.line("// \(name).c: do not edit. Made by")
+    let suffix = specification.target.device == nil ? "c" : "cu"
+    out.line("// \(name).\(suffix): do not edit. Made by")
     out.line("//   \(command)")
     out.line("//")
     for line in "\(specification.normalForm)".split(separator: "\n") { out.line("// \(line)") }

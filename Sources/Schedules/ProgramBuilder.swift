@@ -18,11 +18,11 @@ struct ProgramBuilder {
   /// Declares a tile.
   mutating func tile(
     _ name: String, _ rows: Int, _ columns: Int, type: ElementType = .f32,
-    layout: Tile.Layout = .rows, _ meaning: String
+    layout: Tile.Layout = .rows, place: Tile.Place = .scratch, _ meaning: String
   ) -> Tile {
     // Interleaved rows come in pairs; the odd one out is paired with zeros.
     let whole = layout == .pairs ? rows + rows % 2 : rows
-    let tile = Tile(name, whole, columns, type: type, layout: layout, meaning)
+    let tile = Tile(name, whole, columns, type: type, layout: layout, place: place, meaning)
     if !tiles.contains(where: { $0.name == name }) { tiles.append(tile) }
     return tile
   }

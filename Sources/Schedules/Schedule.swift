@@ -19,7 +19,8 @@ public protocol Schedule: Sendable {
 /// Every schedule; adding one is a file beside this one and a line here.
 public enum Schedules {
   public static let all: [any Schedule] = [
-    RegisterRecurrent(), ChunkFused(), MatrixFused(), Segmented(), TokenRecurrent(),
+    RegisterRecurrent(), ChunkFused(), MatrixFused(), Segmented(), WarpgroupFused(),
+    TokenRecurrent(),
   ]
 
   public static func named(_ name: String) -> (any Schedule)? {

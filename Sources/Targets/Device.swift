@@ -11,14 +11,18 @@ public struct Device: Hashable, Codable, Sendable {
   public var sharedMemory: Int
   /// Threads of one block.
   public var threads: Int
+  /// Whether four warps multiply together, from shared memory (`wgmma`), and copies run on their own.
+  public var hasWarpgroups: Bool
 
   public init(
-    computeCapability: Int, ptxVersion: Int, driverVersion: Int, sharedMemory: Int, threads: Int
+    computeCapability: Int, ptxVersion: Int, driverVersion: Int, sharedMemory: Int, threads: Int,
+    hasWarpgroups: Bool = false
   ) {
     self.computeCapability = computeCapability
     self.ptxVersion = ptxVersion
     self.driverVersion = driverVersion
     self.sharedMemory = sharedMemory
     self.threads = threads
+    self.hasWarpgroups = hasWarpgroups
   }
 }

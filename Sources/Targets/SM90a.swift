@@ -5,5 +5,5 @@ extension Target {
     secondLevelCache: 50 << 20, compilerArguments: [],
     device: Device(
       computeCapability: 90, ptxVersion: 80, driverVersion: 12000, sharedMemory: 227 << 10,
-      threads: 256))
+      threads: 256, hasWarpgroups: true))
 }

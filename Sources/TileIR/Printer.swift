@@ -19,7 +19,8 @@ extension TileProgram: CustomStringConvertible {
       for tile in phase.tiles {
         lines.append(
           "    tile \(tile.name): \(tile.rows)x\(tile.columns) \(tile.type.rawValue)"
-            + "\(tile.layout == .rows ? "" : " " + tile.layout.rawValue)  -- \(tile.meaning)")
+            + "\(tile.layout == .rows ? "" : " " + tile.layout.rawValue)"
+            + "\(tile.place == .scratch ? "" : " in registers")  -- \(tile.meaning)")
       }
       for statement in phase.body { statement.write(indent: 4, into: &lines) }
     }

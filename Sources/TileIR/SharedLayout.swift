@@ -6,9 +6,10 @@ public enum SharedLayout {
     tile.columns == 1 || tile.rows == 1 ? tile.columns : tile.columns + 4
   }
 
-  /// Bytes of a tile; each begins where a line of 128 bytes does.
+  /// Bytes of a tile, none for one in registers; each begins where a line of 128 bytes does.
   public static func bytes(of tile: Tile) -> Int {
-    (tile.rows * stride(of: tile) * tile.type.size + 127) / 128 * 128
+    if tile.place == .registers { return 0 }
+    return (tile.rows * stride(of: tile) * tile.type.size + 127) / 128 * 128
   }
 }
 

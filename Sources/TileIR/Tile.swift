@@ -10,6 +10,7 @@ public struct Tile: Hashable, Codable, Sendable {
   /// f32, or bf16 for operands of a product.
   public var type: ElementType
   public var layout: Layout
+  public var place: Place
   /// What it holds, in the paper's letters: stands beside it in emitted code.
   public var meaning: String
 
@@ -22,15 +23,24 @@ public struct Tile: Hashable, Codable, Sendable {
     case pairs
   }
 
+  /// What kind of memory a worker holds a tile in.
+  public enum Place: String, Hashable, Codable, Sendable {
+    /// A processor's caches, a card's shared memory.
+    case scratch
+    /// Registers of a card's warps, all the while that the tile lives.
+    case registers
+  }
+
   public init(
     _ name: String, _ rows: Int, _ columns: Int, type: ElementType = .f32, layout: Layout = .rows,
-    _ meaning: String
+    place: Place = .scratch, _ meaning: String
   ) {
     self.name = name
     self.rows = rows
     self.columns = columns
     self.type = type
     self.layout = layout
+    self.place = place
     self.meaning = meaning
   }
 

@@ -41,6 +41,25 @@ import Testing
     }
   }
 
+  @Test(
+    "What products of warpgroups can walk compiles to them",
+    arguments: ["gla", "gla-logits", "gla-decay", "simple-gla", "retnet", "linear-attention"])
+  func warpgroups(_ name: String) async throws {
+    let bench = try await Workbench()
+    let kernel = try emit(try .named(name), .sm90a)
+    #expect(kernel.name.plan.schedule == "warpgroup-fused")
+    let path = "\(bench.folder)/kernel.ptx"
+    try await bench.builder.build(
+      bench.builder.job(kernel.source, for: .sm90a, output: .ptx), to: path)
+    let ptx = String(decoding: try Files.read(path), as: UTF8.self)
+    for word in ["wgmma.mma_async", "cp.async.bulk.tensor", "mbarrier", "setmaxnreg"] {
+      #expect(ptx.contains(word))
+    }
+    #expect(!ptx.contains(".local"))
+    let library = "\(bench.folder)/kernel.so"
+    try await bench.builder.build(bench.builder.job(kernel.source, for: .sm90a), to: library)
+  }
+
   @Test func aLibraryWithoutADriverSaysSo() async throws {
     let bench = try await Workbench()
     let kernel = try emit(.gla, .sm80)

@@ -1,0 +1,149 @@
+import Recurrences
+import Targets
+import TileIR
+
+/// A whole head walked by one block of a card that has products of warpgroups: the state stays in
+/// registers, and a chunk of 64 tokens goes through the tensor cores at once.
+///
+/// The tile program says what is computed: maps to q, k and the decay, and the recurrence over 64
+/// tokens. How a block does that (copies that run ahead, operands scaled about an anchor, four
+/// products, and what is done where the anchor's range is not enough) is the word
+/// `templates/cuda/anchored.cuh`.
+public struct WarpgroupFused: Schedule {
+  public let name = "warpgroup-fused"
+  public let summary = "state in registers, chunks of 64 by products of warpgroups (H100, H200)"
+  static let chunk = 64
+  static let tile = 128
+
+  public init() {}
+
+  public func obstacle(to specification: KernelSpecification) -> String? {
+    if let obstacle = ChunkWalk.obstacle(to: specification) { return obstacle }
+    guard specification.target.device?.hasWarpgroups == true else {
+      return "The target \(specification.target.name) has no products of warpgroups."
+    }
+    guard let form = specification.normalForm.diagonal else { return nil }
+    if specification.type != .bf16 {
+      return "Its products are of bf16, and the tensors are \(specification.type.rawValue)."
+    }
+    if specification.key != Self.tile || specification.value % Self.tile != 0 {
+      return "It takes K = 128 and V a multiple of 128, not K = \(specification.key) and V = "
+        + "\(specification.value)."
+    }
+    if form.valueGate != nil { return "It takes no gate along the value axis." }
+    if form.readsPrevious { return "It reads out after the write." }
+    if form.normalizer != nil || form.skip != nil {
+      return "It takes no normalizer and nothing beside the state's read-out."
+    }
+    return mapObstacle(form, specification)
+  }
+
+  /// Operands are copied as they are, and mapped one number at a time.
+  private func mapObstacle(_ form: DiagonalForm, _ specification: KernelSpecification) -> String? {
+    func tensors(_ expression: Expression) -> [Recurrence.Input] {
+      expression.inputNames.compactMap { specification.recurrence.input($0) }
+    }
+    func isElementwise(_ expression: Expression, along axis: Axes) -> Bool {
+      let inputs = tensors(expression)
+      let isSum = expression.contains { if case .sum = $0 { true } else { false } }
+      return !isSum && inputs.filter { $0.role != .parameter }.count == 1
+        && inputs.allSatisfy {
+          $0.role == .parameter ? $0.axes == .scalar : $0.axes == axis
+        }
+    }
+    guard isElementwise(form.query, along: .key), isElementwise(form.key, along: .key),
+      tensors(form.query)[0].role == .query
+    else { return "q and k must each be a map of one tensor along the key." }
+    guard case .input = form.value else { return "v must be a tensor as it is." }
+    guard let gate = form.keyGate else { return nil }
+    let isOne = !gate.decay.contains { if case .sum = $0 { true } else { false } }
+    if gate.axes == .key {
+      return isElementwise(gate.decay, along: .key) && specification.gateType == .f32
+        ? nil : "A gate along the key must be a map of one f32 tensor."
+    }
+    return isOne && tensors(gate.decay).allSatisfy { $0.axes == .scalar }
+      ? nil : "A scalar gate must be a map of scalars."
+  }
+
+  public func candidates(for specification: KernelSpecification) -> [Plan] {
+    guard obstacle(to: specification) == nil else { return [] }
+    return [
+      Plan(
+        schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: Self.tile, valueTile: Self.tile,
+        products: .bf16)
+    ]
+  }
+
+  public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
+    var found: [String] = []
+    if plan.chunk != Self.chunk || plan.subBlock != 16 {
+      found.append(
+        "\(name) has chunks of 64 in sub-blocks of 16, not \(plan.chunk) and \(plan.subBlock).")
+    }
+    if plan.keyTile != Self.tile || plan.valueTile != Self.tile {
+      found.append("\(name) has key-tile and value-tile 128.")
+    }
+    if plan.headTile != 1 { found.append("a card's block walks one head; head-tile must be 1.") }
+    if plan.materialization != .none {
+      found.append("\(name) keeps the state on chip; materialization must be none.")
+    }
+    if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
+    if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
+    return found
+  }
+
+  /// For each chunk: k, v and d of its 64 tokens; for each query head q, and then
+  /// `S_t = diag(d_t) S_{t-1} + k_t v_t^T; o_t = S_t^T q_t` over the tokens in turn.
+  public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
+    let walk = ChunkWalk(specification, plan)
+    let (K, V) = (specification.key, plan.valueTile)
+    var b = ProgramBuilder(specification, valueTile: V)
+    let state = b.tile("S", K, V, place: .registers, "state of one head")
+    walk.load(ChunkWalk.State(matrix: state.all), from: TensorName.initialState, &b)
+    b.loop(.chunks("c")) { b in
+      let key = b.tile("k", plan.chunk, K, "keys of the chunk")
+      let value = b.tile("v", plan.chunk, V, "values of the chunk")
+      b.map(key.all, walk.form.key, tokens: walk.start, fill: 0)
+      b.map(value.all, walk.form.value, tokens: walk.start, fill: 0)
+      var decay: Tile?
+      if let gate = walk.form.keyGate {
+        let columns = gate.axes == .key ? K : 1
+        let tile = b.tile(
+          "d", plan.chunk, columns, layout: columns == 1 ? .column : .rows, "decays of the chunk")
+        b.map(tile.all, gate.decay, tokens: walk.start, fill: 1)
+        decay = tile
+      }
+      b.loop(.queryHeads("g")) { b in
+        let query = b.tile("q", plan.chunk, K, "queries of the chunk, scaled")
+        let output = b.tile("O", plan.chunk, V, place: .registers, "outputs of the chunk")
+        b.map(query.all, walk.form.query, tokens: walk.start, fill: 0)
+        b.add(
+          .recur(
+            Recur(
+              output: output.all, state: state.all, query: query.all, key: key.all,
+              value: value.all, decay: decay?.all, decays: nil, valueDecay: nil, endScale: nil,
+              readsPrevious: false, ahead: [])))
+        b.add(
+          .storeTokens(
+            StoreTokens(
+              TokenSlice(
+                TensorName.output, start: walk.start, rows: plan.chunk,
+                column: .valueTile(times: V), columns: V), output.all)))
+      }
+    }
+    walk.store(ChunkWalk.State(matrix: state.all), to: TensorName.finalState, &b)
+    return walk.program(
+      segmentation: .none, extraTensors: [],
+      phases: [
+        TileProgram.Phase(
+          name: "walk",
+          pseudoCode: [
+            "for each chunk of 64 tokens, about its middle, with a_i the log decay from there to i:",
+            "  q~_i = q_i 2^{a_i};  k~_i = k_i 2^{-a_i};  U = the state as it is at the middle",
+            "  o = q~ U + tril(q~ k~^T) v;  U += k~^T v",
+            "in quarters where a half decays by more than 2^-62, token by token where a quarter does",
+          ],
+          grid: [.sequence, .head, .valueTile], tiles: b.tiles, body: b.body)
+      ])
+  }
+}
