@@ -4,7 +4,6 @@ import TileIR
 extension PhaseEmitter {
   /// An elementwise map: rows, then whole vectors of columns, then what is left of a vector.
   mutating func write(_ map: Map) {
-    if target.device != nil { return writeDevice(map) }
     if let copy = map.operands.values.first, movesPairs(map, copy) {
       return writeCopy(to: map.target, from: copy)
     }

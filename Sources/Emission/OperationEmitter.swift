@@ -5,7 +5,7 @@ extension PhaseEmitter {
   /// One operation: a call of the tile vocabulary, or a loop for a map.
   mutating func write(_ operation: TileIR.Operation) {
     switch operation {
-    case .map(let map): write(map)
+    case .map(let map): if target.device == nil { write(map) } else { writeDevice(map) }
     case .scan(let scan): write(scan)
     case .reduce(let reduce): write(reduce)
     case .decayTotal(let total): write(total)

@@ -66,9 +66,7 @@ extension Calibration {
     return Calibration(
       multiplyAdd: peak, multiplyAddPairs: pairs, product: 1.3 * peak, productPairs: 1.1 * pairs,
       matrix: target.hasMatrixUnit ? 24 * cycle : nil,
-      // On an H200 the walk by products of warpgroups takes a hundredth of one by tiles.
-      recurrence: (target.device == nil ? 1.3 : 0.01) * peak, scores: 4.5 * peak, scan: 2.5 * peak,
-      fold: 12 * peak,
+      recurrence: 1.3 * peak, scores: 4.5 * peak, scan: 2.5 * peak, fold: 12 * peak,
       transpose: 6 * peak,
       pass: 2.5 * peak, exponential: 20 * peak, division: 16 * peak,
       firstRead: 1.5 * bytes / cycle, firstWrite: bytes / cycle, secondRead: 0.7 * bytes / cycle,
