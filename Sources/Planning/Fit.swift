@@ -15,7 +15,7 @@ struct Fit {
   /// What does not fit, each a sentence.
   func shortfalls(of plan: Plan, _ program: TileProgram) -> [String] {
     let target = specification.target
-    if let device = target.device { return deviceShortfalls(program, device) }
+    if let device = target.device { return deviceShortfalls(plan, program, device) }
     var found: [String] = []
     let tiles =
       program.phases.map { phase in
@@ -42,8 +42,13 @@ struct Fit {
   }
 
   /// On a card a worker's tiles must fit the shared memory of one block, or the kernel does not start.
-  private func deviceShortfalls(_ program: TileProgram, _ device: Device) -> [String] {
+  private func deviceShortfalls(
+    _ plan: Plan, _ program: TileProgram, _ device: Device
+  ) -> [String] {
     var found: [String] = []
+    if plan.headTile > 1 {
+      found.append("a card's block walks one head; head-tile must be 1, not \(plan.headTile).")
+    }
     let tiles = program.phases.map { $0.sharedBytes }.max() ?? 0
     if tiles > device.sharedMemory {
       found.append(

@@ -96,9 +96,6 @@ extension ChunkWalk {
         "bf16 products need bf16 tensors and a target that has them; \(specification.target.name) "
           + "with \(specification.type.rawValue) does not.")
     }
-    if plan.headTile > 1, specification.target.device != nil {
-      found.append("a card's block walks one head; head-tile must be 1, not \(plan.headTile).")
-    }
     if !(1...64).contains(plan.headTile) {
       found.append("head-tile must be from 1 to 64, not \(plan.headTile).")
     }
