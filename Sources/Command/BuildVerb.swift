@@ -8,13 +8,17 @@ struct BuildVerb: AsyncParsableCommand {
     abstract: "Builds a kernel into a package: library, header, source, manifest, Python module.")
 
   @OptionGroup var kernel: KernelOptions
+  @OptionGroup var gradient: GradientOptions
   @OptionGroup var tools: ToolOptions
   @OptionGroup var format: FormatOptions
   @Option(name: .shortAndLong, help: "The package's folder (default: the kernel's name).")
   var output: String?
 
   func run() async throws {
-    let (specification, kernel, origin) = try self.kernel.request.emit(Host.detect())
+    let (specification, kernel, origin) = try KernelRequest(
+      recurrence: self.kernel.recurrence, choices: self.kernel.choices,
+      hasGradient: gradient.backward
+    ).emit(Host.detect())
     let builder = try await tools.builder()
     let (package, notice) = try await withProgress("building \(kernel.name)") {
       try await KernelPackage.build(

@@ -14,6 +14,7 @@ struct GenerateVerb: AsyncParsableCommand {
   }
 
   @OptionGroup var kernel: KernelOptions
+  @OptionGroup var gradient: GradientOptions
   @OptionGroup var tools: ToolOptions
   @Option(help: "The stage to print; source if none is named.")
   var emit: Stage?
@@ -23,7 +24,10 @@ struct GenerateVerb: AsyncParsableCommand {
   var output: String?
 
   func run() async throws {
-    let (specification, kernel, _) = try self.kernel.request.emit(Host.detect())
+    let (specification, kernel, _) = try KernelRequest(
+      recurrence: self.kernel.recurrence, choices: self.kernel.choices,
+      hasGradient: gradient.backward
+    ).emit(Host.detect())
     if output == "" { throw SluiceError(.usage, "--output needs a folder's name.") }
     guard let output else {
       print(

@@ -6,8 +6,15 @@ struct KernelOptions: ParsableArguments {
   @Argument(help: "The recurrence; 'sluice list' shows them.")
   var recurrence: String
   @OptionGroup var choices: KernelChoices
+}
 
-  var request: KernelRequest { KernelRequest(recurrence: recurrence, choices: choices) }
+/// Whether a kernel is made with its gradient: an option of verbs that make it for good or try it.
+struct GradientOptions: ParsableArguments {
+  @Flag(
+    help: ArgumentHelp(
+      "Also make the gradient: an entry 'backward'.",
+      discussion: "It doubles the library's size and the time to build it."))
+  var backward = false
 }
 
 /// Sizes, types, the machine, and what of the plan is pinned: shared by all verbs that make kernels.

@@ -11,6 +11,8 @@ import Tuning
 struct KernelRequest {
   var recurrence: String
   var choices: KernelChoices
+  /// Whether the kernel gets the `backward` entry.
+  var hasGradient = false
 
   /// The specification that the options describe.
   func specification(_ host: Host) throws -> KernelSpecification {
@@ -110,7 +112,11 @@ struct KernelRequest {
   ) {
     let specification = try specification(host)
     let (plan, origin) = try choice(specification)
-    return (specification, try Emitter.emit(specification, plan), origin)
+    let backward =
+      hasGradient
+      ? try Planner(ranker: try model(specification.target, host)).gradientPlan(
+        specification, try workload(host), threads: plan.threads) : nil
+    return (specification, try Emitter.emit(specification, plan, backward: backward), origin)
   }
 
   private func preset() throws -> (key: Int, value: Int) {

@@ -10,6 +10,7 @@ struct VerifyVerb: AsyncParsableCommand {
     abstract: "Tries a kernel against the reference, laws and bad arguments; exits 1 on a failure.")
 
   @OptionGroup var subject: SubjectOptions
+  @OptionGroup var gradient: GradientOptions
   @Flag(
     help: ArgumentHelp(
       "Verify the whole grid: every recurrence, target, schedule, f32 and bf16, and sizes.",
@@ -27,7 +28,7 @@ struct VerifyVerb: AsyncParsableCommand {
     var options = VerifyOptions(effort: effort, seed: seed, builder: builder)
     options.inputs = input.map { [$0] } ?? []
     if all { return try await verifyAll(options) }
-    let kernel = try await subject.open(builder)
+    let kernel = try await subject.open(builder, hasGradient: gradient.backward)
     try checkRuns(kernel)
     let assessment = try await withProgress("verifying \(kernel.manifest.name)") {
       try await verify(
@@ -47,7 +48,8 @@ struct VerifyVerb: AsyncParsableCommand {
   private func verifyAll(_ options: VerifyOptions) async throws {
     var assessments: [Assessment] = []
     for cell in try grid().cells(on: Host.detect()) {
-      let kernel = try cell.emit()
+      // With --backward a kernel whose recurrence has a gradient here is verified with it.
+      let kernel = try cell.emit(hasGradient: gradient.backward)
       guard cell.canRun else {
         progress("left out, as this machine cannot run it: \(kernel.name)")
         continue

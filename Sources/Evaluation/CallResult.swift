@@ -1,3 +1,4 @@
+import Emission
 import Recurrences
 
 /// How a call ended, and what it left.
@@ -8,6 +9,8 @@ struct CallResult: Hashable, Sendable {
   /// [B, T, query heads, V] whatever the layout, as bytes in the output's type.
   var output: [UInt8] = []
   var finalState: [UInt8]?
+  /// What a `backward` call gave, by input (and `initial_state`), token tensors as [B, T, heads, D].
+  var adjoints: [String: [UInt8]] = [:]
   var nanoseconds: [UInt64] = []
 
   enum Ending: Hashable, Sendable {
@@ -48,7 +51,9 @@ struct CallResult: Hashable, Sendable {
 }
 
 extension CallResult {
-  init(_ record: RunnerRecord.Finished, of item: RunnerCase, call: KernelCall, elementSize: Int) {
+  init(
+    _ record: RunnerRecord.Finished, of item: RunnerCase, call: KernelCall, _ manifest: KernelManifest
+  ) {
     ending = .returned(record.code)
     nanoseconds = record.nanoseconds
     let place = record.buffer.map {
@@ -72,8 +77,11 @@ extension CallResult {
     }
     for (index, contents) in record.contents where index < item.buffers.count {
       switch item.buffers[index].name {
-      case "o": output = call.canonical(contents, elementSize: elementSize)
+      case "o": output = call.canonical(contents, elementSize: manifest.type.size)
       case "final_state": finalState = contents
+      case let name where name.hasPrefix("d_"):
+        adjoints[String(name.dropFirst(2))] = call.canonical(
+          contents, adjoint: String(name.dropFirst(2)), manifest)
       default: break
       }
     }

@@ -71,11 +71,13 @@ struct CallRunner: Sendable {
       var shape: ProblemShape
       var threads: Int
       var emptySequences: Int
+      var isGradient: Bool
 
       init(_ call: KernelCall) {
         shape = call.problem.shape
         threads = call.threads
         emptySequences = call.emptySequences
+        isGradient = call.gradient != nil
       }
     }
     var numbers: [Question: Int] = [:]
@@ -128,7 +130,7 @@ struct CallRunner: Sendable {
         case .finished(let finished):
           let id = Int(finished.id)
           results[id] = CallResult(
-            finished, of: cases[id], call: calls[id], elementSize: manifest.type.size)
+            finished, of: cases[id], call: calls[id], manifest)
           last = nil
           first = id + 1
         case .crashed(let crash):

@@ -5,6 +5,8 @@ import Reference
 /// One call of a kernel: a problem, and how it is brought to the kernel.
 struct KernelCall: Sendable {
   var problem: DrawnProblem
+  /// For a call of the `backward` entry: the adjoints that it brings.
+  var gradient: DrawnGradient?
   var threads = 1
   /// 0: [B, T, H, D]; 1: [B, H, T, D].
   var layout = 0
@@ -38,10 +40,16 @@ struct ArgumentBlock: Sendable {
   var misaligned: Set<String> = []
 
   static let headerSize = 112
+  /// Bytes before the first pointer to a tensor.
+  static let commonSize = 88
+  /// How many pointers to tensors there are.
+  private var pointers: Int
 
   init(_ call: KernelCall, _ manifest: KernelManifest, workspaceSize: Int) {
     let shape = call.problem.shape
-    size = UInt32(Self.headerSize + 8 * manifest.inputs.count)
+    pointers =
+      call.gradient == nil ? 3 + manifest.inputs.count : 4 + 2 * manifest.inputs.count
+    size = UInt32(Self.commonSize + 8 * pointers)
     batch = shape.batch
     length = shape.length
     queryHeads = shape.queryHeads
@@ -68,7 +76,7 @@ struct ArgumentBlock: Sendable {
     out.put(UInt32(0))
     out.put(UInt64(0))
     out.put(UInt64(workspaceSize))
-    for _ in 0..<3 + manifest.inputs.count { out.put(UInt64(0)) }
+    for _ in 0..<pointers { out.put(UInt64(0)) }
     return out.bytes
   }
 }
@@ -78,18 +86,16 @@ extension KernelCall {
   func runnerCase(_ id: UInt32, _ manifest: KernelManifest, workspaceSize: Int) -> RunnerCase {
     var block = ArgumentBlock(self, manifest, workspaceSize: workspaceSize)
     damage?(&block)
+    if let gradient {
+      return gradientCase(id, gradient, manifest, block)
+    }
     let shape = problem.shape
     var buffers: [RunnerCase.Buffer] = []
     func add(
       _ name: String, _ kind: RunnerCase.Buffer.Kind, _ size: Int, _ offset: Int, element: Int,
       _ contents: [UInt8] = []
     ) {
-      guard !block.missing.contains(name) else { return }
-      var buffer = RunnerCase.Buffer(
-        name: name, kind: kind, size: size, offset: offset, contents: contents)
-      if isFlush, name != "workspace" { buffer.alignment = buffer.flush }
-      if block.misaligned.contains(name) { buffer.alignment = element / 2 }
-      buffers.append(buffer)
+      buffers += buffer(name, kind, size, offset, element: element, contents, block)
     }
     if let ends = block.cumulativeLengths {
       let bytes = ByteWriter.bytes(ends)
@@ -125,6 +131,19 @@ extension KernelCall {
       id: id, entry: "\(manifest.name)_forward", arguments: block.bytes(manifest), buffers: buffers)
   }
 
+  /// One buffer of the call as the block wants it; none where the pointer is missing.
+  func buffer(
+    _ name: String, _ kind: RunnerCase.Buffer.Kind, _ size: Int, _ offset: Int, element: Int,
+    _ contents: [UInt8] = [], _ block: ArgumentBlock
+  ) -> [RunnerCase.Buffer] {
+    guard !block.missing.contains(name) else { return [] }
+    var buffer = RunnerCase.Buffer(
+      name: name, kind: kind, size: size, offset: offset, contents: contents)
+    if isFlush, name != "workspace" { buffer.alignment = buffer.flush }
+    if block.misaligned.contains(name) { buffer.alignment = element / 2 }
+    return [buffer]
+  }
+
   /// The runner's case that asks how much workspace this call needs.
   func workspaceCase(_ id: UInt32, _ manifest: KernelManifest) -> RunnerCase {
     let block = ArgumentBlock(self, manifest, workspaceSize: 0)
@@ -135,12 +154,13 @@ extension KernelCall {
         .init(name: "cu_seqlens", kind: .input, size: bytes.count, offset: 48, contents: bytes))
     }
     return RunnerCase(
-      id: id, entry: "\(manifest.name)_workspace_size", arguments: block.bytes(manifest),
+      id: id, entry: "\(manifest.name)\(gradient == nil ? "" : "_backward")_workspace_size",
+      arguments: block.bytes(manifest),
       buffers: buffers)
   }
 
   /// From [B, T, H, D] to the call's layout.
-  private func transposed(
+  func transposed(
     _ numbers: [Double], heads: Int, width: Int, _ shape: ProblemShape
   ) -> [Double] {
     guard layout == 1 else { return numbers }
@@ -159,15 +179,21 @@ extension KernelCall {
 
   /// The output's bytes as [B, T, H, D], whatever the call's layout.
   func canonical(_ bytes: [UInt8], elementSize: Int) -> [UInt8] {
+    canonical(bytes, heads: problem.shape.queryHeads, width: problem.shape.value * elementSize)
+  }
+
+  /// A token tensor's bytes as [B, T, H, D]; `width` is the bytes of one row.
+  func canonical(_ bytes: [UInt8], heads: Int, width: Int) -> [UInt8] {
     let shape = problem.shape
-    let width = shape.value * elementSize
-    guard layout == 1, bytes.count == shape.outputCount * elementSize else { return bytes }
+    guard layout == 1, bytes.count == shape.batch * shape.length * heads * width else {
+      return bytes
+    }
     var result: [UInt8] = []
     result.reserveCapacity(bytes.count)
     for batch in 0..<shape.batch {
       for token in 0..<shape.length {
-        for head in 0..<shape.queryHeads {
-          let start = ((batch * shape.queryHeads + head) * shape.length + token) * width
+        for head in 0..<heads {
+          let start = ((batch * heads + head) * shape.length + token) * width
           result += bytes[start..<start + width]
         }
       }

@@ -11,6 +11,8 @@ public struct Subject: Sendable {
   public var type: ElementType
   public var gateType: ElementType
   public var plan: Plan
+  /// The gradient's plan, where the kernel has it.
+  public var backward: Plan?
 
   public var recurrence: Recurrence { normalForm.recurrence }
 
@@ -31,6 +33,7 @@ public struct Subject: Sendable {
     type = manifest.type
     gateType = manifest.gateType
     plan = manifest.plan
+    backward = manifest.backward
   }
 
   /// Columns of the state's matrix in memory: V, and one for each further state along the key.

@@ -29,7 +29,11 @@ public struct VerificationGrid: Sendable {
     /// Whether this machine or an emulator runs it.
     public var canRun: Bool
 
-    public func emit() throws -> EmittedKernel { try Emitter.emit(specification, plan) }
+    /// - Parameter hasGradient: whether to add the gradient, where there is one.
+    public func emit(hasGradient: Bool = false) throws -> EmittedKernel {
+      let backward = hasGradient ? try? Planner().gradientPlan(specification) : nil
+      return try Emitter.emit(specification, plan, backward: backward)
+    }
   }
 
   /// The planner's choice of each schedule that can run each recurrence.

@@ -31,6 +31,9 @@ public func verify(
   try await verifier.run(try accuracy.all)
   try await verifier.run(try LawTrials(subject, options).all)
   try await verifier.run(try ABITrials(subject: subject, options: options).all)
+  if manifest.backward != nil {
+    try await verifier.run(try GradientTrials(subject: subject, options: options).all)
+  }
   try await verifier.runFarOffsets(subject, target)
   verifier.finish()
   return verifier.assessment

@@ -54,6 +54,10 @@ public struct Bounds: Hashable, Codable, Sendable {
   /// Of one sequence and head alone: fewer numbers, so a little more room where rounding dominates.
   public var worstOutput: Double
   public var worstState: Double
+  /// Of adjoints of queries, keys, values and states; and of gates and parameters, which sum what
+  /// partly cancels.
+  public var gradient: Double
+  public var gateGradient: Double
   /// How far a change to later tokens may move earlier outputs: by rounding at most.
   public var causality: Double
 
@@ -75,6 +79,8 @@ public struct Bounds: Hashable, Codable, Sendable {
     self.state = state
     worstOutput = slack * output
     worstState = slack * state
+    gradient = slack == 1 ? 1e-5 : output < 1e-3 ? output : 3e-3
+    gateGradient = slack == 1 ? 1e-4 : gradient
     self.causality = causality
   }
 }
