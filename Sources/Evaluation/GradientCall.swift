@@ -27,7 +27,7 @@ extension KernelCall {
       let bytes = ByteWriter.bytes(ends)
       buffers += buffer("cu_seqlens", .input, bytes.count, 48, element: 8, bytes, block)
     }
-    buffers += buffer("workspace", .workspace, block.workspaceSize, 72, element: 64, block)
+    buffers += buffer("workspace", .workspace, block.workspaceSize, 72, element: 64, [], block)
     addState("initial_state", problem.initialState)
     addState("d_final_state", gradient.finalState)
     let states = shape.sequences.count * shape.heads * shape.key * manifest.stateColumns

@@ -17,6 +17,8 @@ public struct KernelPackage: Hashable, Sendable {
 
   static let manifestFile = "manifest.json"
   static let moduleFile = "__init__.py"
+  /// The kernel as a PyTorch operator, in packages that have the gradient.
+  static let autogradFile = "autograd.py"
 
   /// Writes the package of a kernel whose library lies at `library`, in place of an older one.
   ///
@@ -32,7 +34,8 @@ public struct KernelPackage: Hashable, Sendable {
       }
       return try Files.read(library)
     }
-    guard let module = Templates.text("package.py") else {
+    guard let module = Templates.text("package.py"), let autograd = Templates.text("autograd.py")
+    else {
       throw SluiceError(.internal, "The Python module is not part of this build.")
     }
     var manifest = kernel.manifest
@@ -48,6 +51,7 @@ public struct KernelPackage: Hashable, Sendable {
       try Files.write(kernel.header.text, to: "\(aside)/\(manifest.name).h")
       try Files.write(described, to: "\(aside)/\(manifestFile)")
       try Files.write(module, to: "\(aside)/\(moduleFile)")
+      if manifest.backward != nil { try Files.write(autograd, to: "\(aside)/\(autogradFile)") }
       try runtime?.write(into: aside)
     }
     return KernelPackage(folder: place.folder, manifest: manifest)

@@ -11,6 +11,12 @@ is the one that the manifest describes. ``help(forward)`` lists the inputs with 
     o, final_state = gla.forward(q, k, v, g, output_final_state=True)
 
 ``forward`` may be called from several threads at once: it holds no lock, and Python's is released.
+
+A package that was built with its gradient has ``backward`` too, and ``autograd.py`` beside this file
+makes both a PyTorch operator:
+
+    d = gla.backward(q, k, v, g, d_o=d_o)
+    d["q"], d["k"], d["v"], d["g"], d["initial_state"]
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tu
 
 import numpy as np
 
-__all__ = ["forward", "manifest"]
+__all__ = ["backward", "forward", "manifest"]
 
 _ABI = 1
 _FOLDER = Path(__file__).resolve().parent
@@ -214,7 +220,9 @@ class _Kernel:
     ]
 
     # What fixes how much memory is read and written: the library's own word must agree on it.
-    _SEALED = ("abi", "name", "key", "value", "stateColumns", "type", "gateType", "inputs")
+    _SEALED = (
+        "abi", "name", "key", "value", "stateColumns", "type", "gateType", "inputs", "backward",
+    )
 
     def __init__(self, folder: Path) -> None:
         manifest = _read_manifest(folder / "manifest.json")
@@ -245,15 +253,32 @@ class _Kernel:
             self._forward = library[f"{self.name}_forward"]
             self._workspace_size = library[f"{self.name}_workspace_size"]
             describe = library[f"{self.name}_manifest"]
+            self._backward = self._backward_workspace_size = None
+            if manifest.get("backward") is not None:
+                self._backward = library[f"{self.name}_backward"]
+                self._backward_workspace_size = library[f"{self.name}_backward_workspace_size"]
         except (OSError, AttributeError) as error:
             raise ImportError(f"Cannot load {path}: {error}.") from None
         pointers = [(f"input_{known.name}", ctypes.c_void_p) for known in self.inputs]
         self.Arguments = type(
             "Arguments", (ctypes.Structure,), {"_fields_": self._FIELDS + pointers}
         )
-        self._forward.argtypes = self._workspace_size.argtypes = [ctypes.c_void_p]
-        self._forward.restype = ctypes.c_int32
-        self._workspace_size.restype = ctypes.c_int64
+        adjoints = [(f"adjoint_{known.name}", ctypes.c_void_p) for known in self.inputs]
+        ends = [
+            (name, ctypes.c_void_p)
+            for name in ("initial_state", "d_final_state", "d_initial_state", "d_o")
+        ]
+        self.GradientArguments = type(
+            "GradientArguments",
+            (ctypes.Structure,),
+            {"_fields_": self._FIELDS[:-3] + ends + pointers + adjoints},
+        )
+        for entry in (self._forward, self._backward):
+            if entry is not None:
+                entry.argtypes, entry.restype = [ctypes.c_void_p], ctypes.c_int32
+        for entry in (self._workspace_size, self._backward_workspace_size):
+            if entry is not None:
+                entry.argtypes, entry.restype = [ctypes.c_void_p], ctypes.c_int64
         describe.argtypes = []
         describe.restype = ctypes.c_char_p
         own = json.loads(describe() or b"{}")
@@ -269,16 +294,27 @@ class _Kernel:
     def default_scale(self) -> float:
         return 1 / math.sqrt(self.key) if self.scales_by_key else 1.0
 
+    @property
+    def has_gradient(self) -> bool:
+        return self._backward is not None
+
     def run_forward(self, arguments: Any) -> None:
         """Calls the library with a workspace of this thread's."""
+        self._run(self._forward, self._workspace_size, arguments)
+
+    def run_backward(self, arguments: Any) -> None:
+        """The same for the gradient."""
+        self._run(self._backward, self._backward_workspace_size, arguments)
+
+    def _run(self, entry: Any, workspace_size: Any, arguments: Any) -> None:
         address = ctypes.addressof(arguments)
-        size = self._workspace_size(address)
+        size = workspace_size(address)
         if size < 0:
             self._fail(-size)
         workspace = self._workspace.take(size)
         arguments.workspace = _address(workspace)
         arguments.workspace_size = size
-        code = self._forward(address)
+        code = entry(address)
         if code != 0:
             self._fail(code)
 
@@ -423,22 +459,54 @@ def _check_out(
 # ---- forward ----
 
 
+class _Call:
+    """What a call in either direction brings, checked."""
+
+    def __init__(self, given: Dict[str, Any]) -> None:
+        self.tensors, self.sizes = _check_tensors(_kernel.inputs, given)
+        self.scale = _check_scale(given["scale"], _kernel.default_scale)
+        self.threads = _check_threads(given["threads"])
+        batch, length, heads = self.sizes["B"], self.sizes["T"], self.sizes["heads"]
+        self.offsets = _check_cu_seqlens(given["cu_seqlens"], batch, length)
+        self.rows = batch if self.offsets is None else self.offsets.size - 1
+        self.state_shape = (self.rows, heads, _kernel.key, _kernel.state_columns)
+        self.initial = self.state("initial_state", given["initial_state"])
+        self.o_shape = (batch, length, self.sizes["query heads"], _kernel.value)
+
+    def state(self, name: str, array: Any) -> Optional[np.ndarray]:
+        if array is None:
+            return None
+        _check_shape(name, _check_type(name, array, "f32"), self.state_shape)
+        return _dense(array)
+
+    def arguments(self, kind: Any, **pointers: Optional[np.ndarray]) -> Any:
+        """The argument struct; the arrays must outlive the call."""
+        addresses = {name: None if x is None else _address(x) for name, x in pointers.items()}
+        arguments = kind(
+            abi=_ABI,
+            size=ctypes.sizeof(kind),
+            batch=self.sizes["B"],
+            length=self.sizes["T"],
+            query_heads=self.sizes["query heads"],
+            heads=self.sizes["heads"],
+            sequences=0 if self.offsets is None else self.rows,
+            cu_seqlens=None if self.offsets is None else _address(self.offsets),
+            threads=self.threads,
+            scale=self.scale,
+            initial_state=None if self.initial is None else _address(self.initial),
+            **addresses,
+        )
+        for name, tensor in self.tensors.items():
+            setattr(arguments, f"input_{name}", _address(tensor))
+        return arguments
+
+
 def _forward(given: Dict[str, Any]) -> Tuple[np.ndarray, Optional[np.ndarray]]:
     """Checks the arguments, all of them by name, and calls the kernel."""
-    tensors, sizes = _check_tensors(_kernel.inputs, given)
-    batch, length, heads = sizes["B"], sizes["T"], sizes["heads"]
-    scale = _check_scale(given["scale"], _kernel.default_scale)
-    threads = _check_threads(given["threads"])
-    offsets = _check_cu_seqlens(given["cu_seqlens"], batch, length)
-    rows = batch if offsets is None else offsets.size - 1
-    state_shape = (rows, heads, _kernel.key, _kernel.state_columns)
-    initial = given["initial_state"]
-    if initial is not None:
-        initial = _check_type("initial_state", initial, "f32")
-        _check_shape("initial_state", initial, state_shape)
-        initial = _dense(initial)
+    call = _Call(given)
+    tensors, initial, shape = call.tensors, call.initial, call.o_shape
+    state_shape = call.state_shape
     final = np.empty(state_shape, np.float32) if given["output_final_state"] else None
-    shape = (batch, length, sizes["query heads"], _kernel.value)
     o = given["out"]
     if o is None:
         query = next(entry.name for entry in _kernel.inputs if entry.role == "query")
@@ -447,25 +515,64 @@ def _forward(given: Dict[str, Any]) -> Tuple[np.ndarray, Optional[np.ndarray]]:
         read = [*tensors.values(), *(() if initial is None else (initial,))]
         o = _check_out(o, _kernel.element, shape, read)
 
-    arguments = _kernel.Arguments(
-        abi=_ABI,
-        size=ctypes.sizeof(_kernel.Arguments),
-        batch=batch,
-        length=length,
-        query_heads=sizes["query heads"],
-        heads=heads,
-        sequences=0 if offsets is None else rows,
-        cu_seqlens=None if offsets is None else _address(offsets),
-        threads=threads,
-        scale=scale,
-        initial_state=None if initial is None else _address(initial),
-        final_state=None if final is None else _address(final),
-        o=_address(o),
-    )
-    for name, tensor in tensors.items():
-        setattr(arguments, f"input_{name}", _address(tensor))
-    _kernel.run_forward(arguments)
+    _kernel.run_forward(call.arguments(_kernel.Arguments, final_state=final, o=o))
     return o, final
+
+
+# ---- backward ----
+
+
+def backward(
+    *args: Any,
+    d_o: Any = None,
+    d_final_state: Any = None,
+    scale: Optional[float] = None,
+    initial_state: Optional[np.ndarray] = None,
+    cu_seqlens: Optional[np.ndarray] = None,
+    threads: Optional[int] = None,
+    **inputs: Any,
+) -> Dict[str, np.ndarray]:
+    """Computes the adjoints of a forward call's inputs from those of its results.
+
+    Args:
+        *args, **inputs: the inputs of ``forward``, in its order or by name.
+        d_o: adjoint of o, of its shape and type.
+        d_final_state: adjoint of the final state, of its shape, float32; None is zero.
+        scale, initial_state, cu_seqlens, threads: as in the forward call.
+
+    Returns:
+        The adjoints by input, each of its input's shape and type; and under ``initial_state`` that
+        of the state before the first token, float32. A log decay of -inf has the adjoint 0.
+
+    Raises:
+        RuntimeError: the package was built without its gradient.
+        TypeError, ValueError: as ``forward`` does.
+    """
+    if not _kernel.has_gradient:
+        raise RuntimeError(
+            f"{_kernel.name} has no gradient: build the package with 'sluice build ... --backward'."
+        )
+    names = [entry.name for entry in _kernel.inputs]
+    given = {**dict(zip(names, args)), **inputs}
+    if len(args) > len(names) or given.keys() != set(names) or set(names[: len(args)]) & set(inputs):
+        raise TypeError(f"backward({', '.join(names)}, d_o=...): each input is needed, once.")
+    given.update(
+        scale=scale, initial_state=initial_state, cu_seqlens=cu_seqlens, threads=threads
+    )
+    call = _Call(given)
+    d_o = _check_type("d_o", d_o, _kernel.element)
+    _check_shape("d_o", d_o, call.o_shape)
+    d_o = _dense(d_o)
+    d_final = call.state("d_final_state", d_final_state)
+    d_initial = np.empty(call.state_shape, np.float32)
+    adjoints = {name: np.empty_like(tensor) for name, tensor in call.tensors.items()}
+    arguments = call.arguments(
+        _kernel.GradientArguments, d_o=d_o, d_final_state=d_final, d_initial_state=d_initial
+    )
+    for name, adjoint in adjoints.items():
+        setattr(arguments, f"adjoint_{name}", _address(adjoint))
+    _kernel.run_backward(arguments)
+    return {**adjoints, "initial_state": d_initial}
 
 
 # The arguments that every kernel has, after its inputs: annotation, default and meaning.

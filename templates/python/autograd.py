@@ -1,0 +1,166 @@
+"""The kernel of this package as a PyTorch operator on CPU tensors, with its gradient.
+
+    from gla.autograd import forward
+
+    o, final_state = forward(q, k, v, g, output_final_state=True)
+    o.sum().backward()
+
+The arguments are those of the package's ``forward``; tensors may be of any strides, and bfloat16 where
+the package is. The operators are ``torch.ops.sluice.<kernel>`` and ``..._backward``: they have fake
+versions, so ``torch.compile`` takes them without a graph break. This text is the same in every
+package that was built with its gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import torch
+
+from . import _kernel
+from . import backward as _numpy_backward
+from . import forward as _numpy_forward
+
+__all__ = ["forward"]
+
+_NAMES = [entry.name for entry in _kernel.inputs]
+_COMMON = "float scale, Tensor? initial_state, Tensor? cu_seqlens, int threads"
+_INPUTS = ", ".join(f"Tensor {name}" for name in _NAMES)
+_QUERY = next(i for i, entry in enumerate(_kernel.inputs) if entry.role == "query")
+_HEADS = next((i for i, entry in enumerate(_kernel.inputs) if entry.role != "query"), _QUERY)
+
+
+def _array(tensor: Optional[torch.Tensor]) -> Any:
+    """The tensor's memory as an array; bfloat16 as its bits, which NumPy has no type for."""
+    if tensor is None:
+        return None
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(np.uint16)
+    return tensor.numpy()
+
+
+def _tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+    if dtype == torch.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(dtype)
+    return torch.from_numpy(array)
+
+
+def _options(scale: float, state: Any, offsets: Any, threads: int) -> Dict[str, Any]:
+    return {
+        "scale": scale,
+        "initial_state": _array(state),
+        "cu_seqlens": _array(offsets),
+        "threads": threads or None,
+    }
+
+
+@torch.library.custom_op(
+    f"sluice::{_kernel.name}",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"({_INPUTS}, {_COMMON}) -> (Tensor, Tensor)",
+)
+def _operator(*args: Any) -> Tuple[torch.Tensor, torch.Tensor]:
+    inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
+    arrays = dict(zip(_NAMES, map(_array, inputs)))
+    o, state = _numpy_forward(**arrays, **_options(*rest), output_final_state=True)
+    return _tensor(o, inputs[_QUERY].dtype), torch.from_numpy(state)
+
+
+@_operator.register_fake
+def _(*args: Any) -> Tuple[torch.Tensor, torch.Tensor]:
+    query, other, offsets = args[_QUERY], args[_HEADS], args[len(_NAMES) + 2]
+    heads = other.shape[0] if _kernel.inputs[_HEADS].role == "parameter" else other.shape[2]
+    rows = query.shape[0] if offsets is None else offsets.shape[0] - 1
+    state = (rows, heads, _kernel.key, _kernel.state_columns)
+    return (
+        query.new_empty((*query.shape[:3], _kernel.value)),
+        query.new_empty(state, dtype=torch.float32),
+    )
+
+
+@torch.library.custom_op(
+    f"sluice::{_kernel.name}_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor d_o, Tensor d_final_state, {_INPUTS}, {_COMMON}) -> Tensor[]",
+)
+def _gradient(d_o: torch.Tensor, d_final_state: torch.Tensor, *args: Any) -> List[torch.Tensor]:
+    inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
+    arrays = dict(zip(_NAMES, map(_array, inputs)))
+    adjoints = _numpy_backward(
+        **arrays, **_options(*rest), d_o=_array(d_o), d_final_state=_array(d_final_state)
+    )
+    return [_tensor(adjoints[name], tensor.dtype) for name, tensor in zip(_NAMES, inputs)] + [
+        torch.from_numpy(adjoints["initial_state"])
+    ]
+
+
+@_gradient.register_fake
+def _(d_o: torch.Tensor, d_final_state: torch.Tensor, *args: Any) -> List[torch.Tensor]:
+    inputs = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in args[: len(_NAMES)]]
+    state = d_final_state
+    return [*inputs, torch.empty(state.shape, dtype=state.dtype, device=state.device)]
+
+
+def _save(ctx: Any, inputs: Tuple[Any, ...], output: Any) -> None:
+    tensors, (scale, state, offsets, threads) = inputs[: len(_NAMES)], inputs[len(_NAMES) :]
+    ctx.save_for_backward(*tensors, state, offsets)
+    ctx.scale, ctx.threads = scale, threads
+
+
+def _differentiate(ctx: Any, d_o: torch.Tensor, d_final_state: torch.Tensor) -> Tuple[Any, ...]:
+    *tensors, state, offsets = ctx.saved_tensors
+    adjoints = _gradient(d_o, d_final_state, *tensors, ctx.scale, state, offsets, ctx.threads)
+    d_state = adjoints[-1] if state is not None else None
+    return (*adjoints[:-1], None, d_state, None, None)
+
+
+_operator.register_autograd(_differentiate, setup_context=_save)
+
+
+def forward(
+    *args: torch.Tensor,
+    scale: Optional[float] = None,
+    initial_state: Optional[torch.Tensor] = None,
+    output_final_state: bool = False,
+    cu_seqlens: Optional[torch.Tensor] = None,
+    threads: Optional[int] = None,
+    **inputs: torch.Tensor,
+) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
+    """Computes o and, when asked for, the final state; differentiable in all floating-point tensors.
+
+    Args:
+        *args, **inputs: the inputs in the package's order, or by name; ``help`` of the package's own
+            ``forward`` has their shapes.
+        scale: factor on o; None is the recurrence's own.
+        initial_state: [B or N, heads, K, V], float32; None is zero.
+        cu_seqlens: [N + 1] int32 or int64: N sequences packed along T, with B = 1.
+        threads: how many threads compute; None is the plan's number.
+
+    Raises:
+        TypeError: an input is missing, unknown, no tensor, or of the wrong type.
+        ValueError: a shape or value is wrong, or a tensor is not on the CPU.
+    """
+    given = {**dict(zip(_NAMES, args)), **inputs}
+    twice = set(_NAMES[: len(args)]) & set(inputs)
+    if len(args) > len(_NAMES) or given.keys() != set(_NAMES) or twice:
+        raise TypeError(f"forward({', '.join(_NAMES)}): each input is needed, once.")
+    for name, tensor in [*given.items(), ("initial_state", initial_state), ("cu_seqlens", cu_seqlens)]:
+        if tensor is None and name not in _NAMES:
+            continue
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
+        if tensor.device.type != "cpu":
+            raise ValueError(f"{name} must be on the CPU, and is on {tensor.device}.")
+    tensors = [given[name] for name in _NAMES]
+    o, state = _operator(
+        *tensors,
+        _kernel.default_scale if scale is None else float(scale),
+        initial_state,
+        cu_seqlens,
+        threads or 0,
+    )
+    return o, state if output_final_state else None
