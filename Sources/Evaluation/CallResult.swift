@@ -52,7 +52,8 @@ struct CallResult: Hashable, Sendable {
 
 extension CallResult {
   init(
-    _ record: RunnerRecord.Finished, of item: RunnerCase, call: KernelCall, _ manifest: KernelManifest
+    _ record: RunnerRecord.Finished, of item: RunnerCase, call: KernelCall,
+    _ manifest: KernelManifest
   ) {
     ending = .returned(record.code)
     nanoseconds = record.nanoseconds

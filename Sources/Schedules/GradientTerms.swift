@@ -40,13 +40,13 @@ struct GradientTerms {
   func valueAdjoint(_ b: inout ProgramBuilder) -> Tile {
     rows("dv", .value, "adjoint of the values, of what later tokens read", &b)
   }
-  /// Where the present token's part goes: a gate's adjoint is formed without it.
-  private func presentKeyAdjoint(_ b: inout ProgramBuilder) -> Tile {
+  /// Where goes what passes no decay, the present token's part: a gate's adjoint is formed without it.
+  func presentKeyAdjoint(_ b: inout ProgramBuilder) -> Tile {
     walk.key.hasGate
       ? rows("dk_own", .key, "adjoint of the keys, of what the token itself read", &b)
       : keyAdjoint(&b)
   }
-  private func presentValueAdjoint(_ b: inout ProgramBuilder) -> Tile {
+  func presentValueAdjoint(_ b: inout ProgramBuilder) -> Tile {
     walk.value.hasGate
       ? rows("dv_own", .value, "adjoint of the values, of what the token itself read", &b)
       : valueAdjoint(&b)
@@ -79,10 +79,10 @@ struct GradientTerms {
     for side in [walk.key, walk.value] where side.hasGate {
       walk.walk.fill(walk.read(side, &b).all, 0, &b)
     }
-    if walk.key.hasGate, !form.readsPrevious {
+    if walk.key.hasGate {
       walk.walk.fill(presentKeyAdjoint(&b).all, 0, &b)
     }
-    if walk.value.hasGate, hasPresent { walk.walk.fill(presentValueAdjoint(&b).all, 0, &b) }
+    if walk.value.hasGate { walk.walk.fill(presentValueAdjoint(&b).all, 0, &b) }
     for input in inputs where input.role != .query && isReadByHeads(input) {
       walk.walk.fill(adjoint(of: input, &b).all, 0, &b)
     }
@@ -181,8 +181,8 @@ struct GradientTerms {
   private func sharedTerms(_ b: inout ProgramBuilder) -> [Term] {
     var key = Term(adjoint: [keyAdjoint(&b)], map: form.key, axes: .key)
     var value = Term(adjoint: [valueAdjoint(&b)], map: form.value, axes: .value)
-    if walk.key.hasGate, !form.readsPrevious { key.adjoint.append(presentKeyAdjoint(&b)) }
-    if walk.value.hasGate, hasPresent { value.adjoint.append(presentValueAdjoint(&b)) }
+    if walk.key.hasGate { key.adjoint.append(presentKeyAdjoint(&b)) }
+    if walk.value.hasGate { value.adjoint.append(presentValueAdjoint(&b)) }
     var terms = [key, value]
     for (side, gate) in [(walk.key, form.keyGate), (walk.value, form.valueGate)] {
       guard let log = gate?.logDecay else { continue }

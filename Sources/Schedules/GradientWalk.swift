@@ -18,7 +18,9 @@ import TileIR
 /// The last line counts, of all paths from a write to a read, those that begin before t and end at t
 /// or later; what it subtracts is what it added of the others. All of its terms have passed a decay, so
 /// strong decay leaves no large terms that cancel, no sum runs over more than a chunk, and nothing
-/// is divided by a decay. A gate of -inf, whose decay is 0, has the adjoint 0.
+/// is divided by a decay. A gate of -inf, whose decay is 0, has the adjoint 0. A read-out before the
+/// write passes no decay on its way from the token before, nor from S to the chunk's first token: these
+/// paths are kept apart (`near`, and the first row), as the present token's are.
 struct GradientWalk {
   let specification: KernelSpecification
   let walk: ChunkWalk
@@ -71,6 +73,20 @@ struct GradientWalk {
   private func mask(_ b: inout ProgramBuilder) -> Tile {
     b.tile("below", chunk, chunk, "ones strictly below the diagonal")
   }
+  /// Ones on the first subdiagonal, and ones below it.
+  private func near(_ b: inout ProgramBuilder) -> Tile {
+    b.tile("near", chunk, chunk, "ones from each token to the next")
+  }
+  private func far(_ b: inout ProgramBuilder) -> Tile {
+    b.tile("far", chunk, chunk, "ones from each token to those after the next")
+  }
+  /// What the chunk's first token read of the state, before any of its decays.
+  private func firstRead(_ b: inout ProgramBuilder) -> Tile {
+    b.tile("dS_first", V, K, "adjoint of the state, of what the chunk's first token read")
+  }
+  /// Whether gates need paths without a decay kept apart.
+  private var splitsPaths: Bool { form.readsPrevious && (key.hasGate || value.hasGate) }
+
   private func maskWithDiagonal(_ b: inout ProgramBuilder) -> Tile {
     b.tile("upto", chunk, chunk, "ones up to the diagonal")
   }
@@ -97,8 +113,17 @@ struct GradientWalk {
     terms.begin(&b)
     b.add(
       .decayMatrix(DecayMatrix(mask(&b).all, decay: nil, readsPrevious: true)))
-    if form.readsPrevious, key.hasGate || value.hasGate {
+    if splitsPaths {
       b.add(.decayMatrix(DecayMatrix(maskWithDiagonal(&b).all, decay: nil, readsPrevious: false)))
+      // How many tokens lie between two: none where one follows the other.
+      let (mask, far, near) = (mask(&b), far(&b), near(&b))
+      b.add(.multiply(Multiply(far.all, mask.all, mask.all, accumulates: false)))
+      b.add(
+        .map(
+          Map(
+            far.all, .binary(.minimum, .input("far", .scalar), .constant(1)),
+            ["far": .tile(far.all, .none)])))
+      terms.subtract(near, mask, far, &b)
     }
     b.loop(.chunksBackward("c")) { b in back(terms, &b) }
     let matrix = matrix(&b)
@@ -144,8 +169,10 @@ struct GradientWalk {
             accumulates: true, rowScale: rows, columnScale: columns, depth: 0)))
     }
     terms.beginChunk(&b)
+    if splitsPaths { walk.fill(firstRead(&b).all, 0, &b) }
     b.loop(.queryHeads("g")) { b in head(terms, weights, &b) }
     for side in [key, value] where side.hasGate { gate(side, terms, &b) }
+    if splitsPaths { walk.add(adjoint.all, adjoint.all, firstRead(&b).all, &b) }
     terms.store(&b)
   }
 
@@ -186,28 +213,67 @@ struct GradientWalk {
     let dP = b.tile("dP", chunk, chunk, "adjoint of the scores")
     key.scores(into: P, weights: weights, &b)
     value.scores(into: dP, weights: weights, &b)
+    let (nearP, nearDP) = splitsPaths ? (split(P, &b), split(dP, &b)) : (nil, nil)
     b.note("dq = D (dO S) + dP k, dk += dP^T q, dv += P^T dO, dS += dO^T q")
     let dQ = terms.queryAdjoint(&b)
     b.add(
       .multiply(
         Multiply(dQ.all, value.readerFull(&b).all, state(&b).all, accumulates: false)))
     key.readerAdjoint(dQ, dP, &b)
-    if key.hasGate { terms.addProduct(to: read(key, &b), q, dQ, &b) }
+    if key.hasGate { addRead(key, q, dQ, terms, &b) }
     key.addWriterAdjoint(terms.keyAdjoint(&b), dP, &b)
     value.addWriterAdjoint(terms.valueAdjoint(&b), P, &b)
+    if let nearP, let nearDP {
+      b.note("what each token read of the one before it, under no decay")
+      b.add(
+        .multiply(Multiply(dQ.all, nearDP.all, key.writer(&b).all, accumulates: true)))
+      for (target, scores, rows) in [
+        (terms.presentKeyAdjoint(&b), nearDP, q), (terms.presentValueAdjoint(&b), nearP, dO),
+      ] {
+        b.add(
+          .multiply(
+            Multiply(
+              target.all, scores.all, rows.all, leftIsTransposed: true, accumulates: true)))
+      }
+    }
     if value.hasGate {
       let output = b.tile("O", chunk, V, "outputs, without the present token's part")
       readColumns(of: state(&b), key.readerFull(&b), into: output, &b)
       value.readerAdjoint(output, P, &b)
-      terms.addProduct(to: read(value, &b), dO, output, &b)
+      addRead(value, dO, output, terms, &b)
     }
-    b.add(
-      .multiply(
-        Multiply(
-          stateAdjoint(&b).all, value.readerFull(&b).all, key.readerFull(&b).all,
-          leftIsTransposed: true, accumulates: true)))
+    let first = splitsPaths ? 1 : 0
+    func addOuter(_ target: Tile, from row: Int, _ rows: Int, _ b: inout ProgramBuilder) {
+      b.add(
+        .multiply(
+          Multiply(
+            target.all, value.readerFull(&b).rows(Index(row), rows),
+            key.readerFull(&b).rows(Index(row), rows), leftIsTransposed: true, accumulates: true)))
+    }
+    addOuter(stateAdjoint(&b), from: first, chunk - first, &b)
+    if splitsPaths { addOuter(firstRead(&b), from: 0, 1, &b) }
     terms.addPresent(&b)
     terms.addHead(&b)
+  }
+
+  /// Takes what reads the token just before out of `scores`, into a tile of its own.
+  private func split(_ scores: Tile, _ b: inout ProgramBuilder) -> Tile {
+    let own = b.tile(
+      "\(scores.name)_near", chunk, chunk, "of \(scores.name), from each token to the next")
+    walk.convert(own.all, scores.all, &b)
+    b.add(.weigh(Weigh(own.all, by: near(&b).all)))
+    b.add(.weigh(Weigh(scores.all, by: far(&b).all)))
+    return own
+  }
+
+  /// Adds what one head read under the decays of a side.
+  private func addRead(
+    _ side: GradientSide, _ reader: Tile, _ adjoint: Tile, _ terms: GradientTerms,
+    _ b: inout ProgramBuilder
+  ) {
+    let read = read(side, &b)
+    terms.addProduct(to: read, reader, adjoint, &b)
+    if splitsPaths { walk.fill(read.rows(0, 1), 0, &b) }
   }
 
   // MARK: Gates
