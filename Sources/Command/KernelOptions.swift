@@ -6,6 +6,8 @@ struct KernelOptions: ParsableArguments {
   @Argument(help: "The recurrence; 'sluice list' shows them.")
   var recurrence: String
   @OptionGroup var choices: KernelChoices
+
+  var request: KernelRequest { KernelRequest(recurrence: recurrence, choices: choices) }
 }
 
 /// Whether a kernel is made with its gradient: an option of verbs that make it for good or try it.
