@@ -124,7 +124,8 @@ struct DeviceEmitter {
   /// The entries: checks, then one launch a phase.
   private var entries: String {
     let entry = EntryEmitter(
-      program: program, manifest: manifest, layouts: [], usesMatrixUnit: false)
+      program: program, manifest: manifest, layouts: [], usesMatrixUnit: false,
+      pointers: EntryPointers(manifest))
     let states = program.tensors.filter { $0.kind == .segment }
       .reduce(0) { $0 + $1.rows * $1.columns }
     var out = CWriter()
@@ -181,7 +182,8 @@ struct DeviceEmitter {
 
   private func tail(_ manifestJSON: String) -> String {
     let entry = EntryEmitter(
-      program: program, manifest: manifest, layouts: [], usesMatrixUnit: false)
+      program: program, manifest: manifest, layouts: [], usesMatrixUnit: false,
+      pointers: EntryPointers(manifest))
     return entry.tail(
       manifestJSON: manifestJSON,
       further: [

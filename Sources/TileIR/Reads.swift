@@ -16,6 +16,8 @@ extension Operation {
     case .weigh(let weigh): [weigh.target, weigh.weights]
     case .decayedScores(let scores): [scores.query, scores.key, scores.decay]
     case .decayedValues(let values): [values.target, values.scores, values.value, values.decay]
+    case .decayedAdjoints(let adjoints):
+      [adjoints.target, adjoints.scores, adjoints.value, adjoints.decay]
     case .decayTotal(let total): [total.decay] + (total.taken.map { [$0] } ?? [])
     case .decayFactor(let factor): [factor.decay, factor.taken]
     case .fold(let fold): [fold.key, fold.decay, fold.taken]
@@ -23,7 +25,7 @@ extension Operation {
       [recur.state, recur.query, recur.key, recur.value]
         + [recur.decay, recur.decays].compactMap { $0 } + (recur.valueDecay?.views ?? [])
         + (recur.endScale?.views ?? [])
-    case .loadState: []
+    case .loadState, .sumSequences: []
     case .storeState(let store): [store.source]
     case .storeTokens(let store): [store.source]
     }
