@@ -15,7 +15,7 @@ struct GradientOptions: ParsableArguments {
   @Flag(
     help: ArgumentHelp(
       "Also make the gradient: an entry 'backward'.",
-      discussion: "It doubles the library's size and the time to build it."))
+      discussion: "The library is three times as large, and takes four times as long to build."))
   var backward = false
 }
 
