@@ -55,6 +55,10 @@ public enum Emitter {
     let interface = Interface(manifest: manifest)
     let command = name.command
     if let device = specification.target.device {
+      guard gradient == nil else {
+        throw SluiceError(
+          .unsupported, "There is no gradient for \(specification.target.name) yet.")
+      }
       let text = try DeviceEmitter(
         program: program, manifest: manifest, target: specification.target, device: device
       ).source(
