@@ -122,11 +122,7 @@ extension ChunkWalk {
     let high = operand("q_high", "queries as the left operand of q S")
     let low = operand("q_low", "what rounding them leaves")
     convert(high.all, source, &b)
-    b.add(
-      .map(
-        Map(
-          low.all, .input(source.tile, .scalar) - .input(high.name, .scalar),
-          [source.tile: .tile(source, .none), high.name: .tile(high.all, .none)])))
+    subtract(low.all, source, [high.all], &b)
     return [high.all, low.all]
   }
 

@@ -133,6 +133,21 @@ struct ChunkWalk {
           [left.tile: .tile(left, .none), right.tile: .tile(right, .none)])))
   }
 
+  /// `target = source - parts`: what rounded tiles leave of their source.
+  func subtract(
+    _ target: TileView, _ source: TileView, _ parts: [TileView], _ b: inout ProgramBuilder
+  ) {
+    let views = [source] + parts
+    let rest = parts.reduce(Expression.input(source.tile, .scalar)) {
+      $0 - .input($1.tile, .scalar)
+    }
+    b.add(
+      .map(
+        Map(
+          target, rest,
+          Dictionary(uniqueKeysWithValues: views.map { ($0.tile, .tile($0, .none)) }))))
+  }
+
   /// A copy in another element type or layout.
   func convert(_ target: TileView, _ source: TileView, _ b: inout ProgramBuilder) {
     b.add(

@@ -91,7 +91,7 @@ struct MatrixChunk {
     let rounded = b.tile("v_bf16", chunk, V, type: .bf16, "values as bf16 has them")
     let rest = b.tile("v_rest", chunk, V, "what that leaves")
     walk.convert(rounded.all, value.all, &b)
-    subtract(rest.all, value.all, [rounded.all], &b)
+    walk.subtract(rest.all, value.all, [rounded.all], &b)
     return Values(high: pairs("v_pairs", value), low: pairs("v_low_pairs", rest))
   }
 
@@ -238,26 +238,11 @@ struct MatrixChunk {
     let high = b.tile(source.name + "_high", rows, K, type: .bf16, "the same in bf16")
     let low = b.tile(source.name + "_low", rows, K, type: .bf16, "what that leaves, in bf16")
     walk.convert(high.all, source.all, &b)
-    subtract(low.all, source.all, [high.all], &b)
+    walk.subtract(low.all, source.all, [high.all], &b)
     guard hasRest else { return Split(high: high, low: low) }
     let rest = b.tile(source.name + "_rest", rows, K, type: .bf16, "what both leave, in bf16")
-    subtract(rest.all, source.all, [high.all, low.all], &b)
+    walk.subtract(rest.all, source.all, [high.all, low.all], &b)
     return Split(high: high, low: low, rest: rest)
-  }
-
-  /// `target = source - parts`: what rounded tiles leave of their source.
-  private func subtract(
-    _ target: TileView, _ source: TileView, _ parts: [TileView], _ b: inout ProgramBuilder
-  ) {
-    let views = [source] + parts
-    let rest = parts.reduce(Expression.input(source.tile, .scalar)) {
-      $0 - .input($1.tile, .scalar)
-    }
-    b.add(
-      .map(
-        Map(
-          target, rest,
-          Dictionary(uniqueKeysWithValues: views.map { ($0.tile, .tile($0, .none)) }))))
   }
 
   /// Keys as the right operand of the scores.
@@ -321,7 +306,7 @@ struct MatrixChunk {
     ]
     let parts = tiles.map { $0.part(0, scores.rows, 0, scores.columns) }
     walk.convert(parts[0], scores, &b)
-    subtract(parts[1], scores, [parts[0]], &b)
+    walk.subtract(parts[1], scores, [parts[0]], &b)
     return parts
   }
 
