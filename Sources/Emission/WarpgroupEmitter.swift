@@ -129,29 +129,33 @@ struct WarpgroupEmitter {
     return out.lines.dropLast().joined(separator: "\n") + "\n};\n"
   }
 
-  /// One decay a token: 16 lanes compute a quarter's logarithms.
+  /// One decay a token: 16 lanes compute a quarter's logarithms, for either half of the keys apart, as
+  /// different warps read them.
   private func scalarGate(_ out: inout CWriter) {
     out.block("SL_MEMBER float log_decay(int64_t token) const") {
       if decay == nil || scalars.tokens.isEmpty { $0.line("(void)token;") }
       $0.longLine("return \(decay.map { text(logDecay, $0) } ?? "0.0f");")
     }
+    out.block("SL_MEMBER uint32_t place_of(uint32_t gates, int row, int key) const") {
+      $0.line("return gates + 4 * (uint32_t)(row + (key & 64));")
+    }
     out.block(
       "SL_MEMBER void settle(uint32_t gates, int64_t token, int first, int key, int rows) const"
     ) { out in
       out.line("const int row = first + SL_LANE;")
-      out.line("(void)key;")
       out.line("if (SL_LANE < 16)")
       out.line(
-        "  sl_store_word(gates + 4 * row, row < rows ? SL_BITS(log_decay(token + row)) : 0u);")
+        "  sl_store_word(place_of(gates, row, key), "
+          + "row < rows ? SL_BITS(log_decay(token + row)) : 0u);")
       out.line("sl_meet_warp();")
     }
     out.block(
       "SL_MEMBER void decays(float (&d)[2], uint32_t gates, int row, int key) const"
     ) { out in
-      out.lines(["(void)key;", "d[0] = d[1] = sl_load_float(gates + 4 * row);"])
+      out.line("d[0] = d[1] = sl_load_float(place_of(gates, row, key));")
     }
     out.block("SL_MEMBER float decay(uint32_t gates, int row, int key) const") {
-      $0.lines(["(void)key;", "return sl_load_float(gates + 4 * row);"])
+      $0.line("return sl_load_float(place_of(gates, row, key));")
     }
   }
 

@@ -449,6 +449,8 @@ SL_WORD void sl_anchored_multiply(
               staged + sl_in_panel(row + 8 * e, 8 * j + column),
               sl_pack(sum[4 * j + 2 * e], sum[4 * j + 2 * e + 1]));
     }
+    // One lane speaks for the reads of all.
+    sl_meet_warp();
     if (lane == 0) sl_barrier_arrive(sl_free(shared, stage));
     if (thread == 0 && own == stage && c + sl_stages < place.chunks) {
       sl_barrier_wait(sl_free(shared, stage), (c / sl_stages) & 1);
