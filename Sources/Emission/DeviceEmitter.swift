@@ -27,7 +27,7 @@ struct DeviceEmitter {
     let names = warpgroup == nil ? Templates.deviceVocabularies : WarpgroupEmitter.vocabularies
     for name in names { parts.append(try template(name)) }
     parts.append("#define SL_ANYWHERE SL_WORD\n")
-    parts.append(places)
+    parts += [counts, segmentPlaces]
     if let warpgroup {
       parts += [warpgroup.maps, try template("anchored.cuh"), warpgroup.function]
     }
@@ -37,7 +37,7 @@ struct DeviceEmitter {
     }
     parts += [
       "#else", "// ==== The processor's part: C ====\n", hostIncludes,
-      "#define SL_ANYWHERE static inline\n", places, constants, try template("driver.c"),
+      "#define SL_ANYWHERE static inline\n", counts, constants, try template("driver.c"),
       warpgroup == nil ? "" : try template("tensors.c"), entries, tail(manifestJSON), "#endif",
     ]
     return parts.joined(separator: "\n") + "\n"
@@ -62,14 +62,13 @@ struct DeviceEmitter {
 
   private var threads: Int { warpgroup == nil ? device.threads : WarpgroupEmitter.threads }
 
-  /// Sizes of the grid and places in the workspace: both sides need them.
-  private var places: String {
+  /// Sizes of the grid and of the workspace: both sides need them.
+  private var counts: String {
     var out = CWriter()
     out.block("SL_ANYWHERE int64_t sequences_of(const arguments *args)") {
       $0.line("return args->cu_seqlens ? args->sequences : args->batch;")
     }
-    let segments = program.tensors.filter { $0.kind == .segment }
-    guard !segments.isEmpty else { return out.text }
+    guard !segmentTensors.isEmpty else { return out.text }
     if program.segmentation == .perChunk {
       out.line(
         "// At most: packed sequences are shorter, and the blocks without chunks have no work.")
@@ -85,8 +84,16 @@ struct DeviceEmitter {
           "return args->batch * (args->length / \(program.chunk)) + sequences_of(args);")
       }
     }
+    return out.text
+  }
+
+  private var segmentTensors: [Tensor] { program.tensors.filter { $0.kind == .segment } }
+
+  /// Places in the workspace, which the card alone looks at.
+  private var segmentPlaces: String {
+    var out = CWriter()
     var before = 0
-    for tensor in segments {
+    for tensor in segmentTensors {
       out.block("SL_ANYWHERE float *\(tensor.name)_of(const arguments *args)") {
         $0.line("return (float *)args->workspace + \(before) * slots_of(args) * args->heads;")
       }

@@ -11,12 +11,12 @@ import Testing
 @Suite struct DeviceTests {
   private func emit(
     _ recurrence: Recurrence, _ target: Target, type: ElementType = .bf16, key: Int = 128,
-    value: Int = 128
+    value: Int = 128, _ request: PlanRequest = PlanRequest()
   ) throws -> EmittedKernel {
     let specification = try KernelSpecification(
       normalForm: recurrence.normalForm(), key: key, value: value, type: type, gateType: .f32,
       target: target)
-    return try Emitter.emit(specification, try Planner().plan(specification))
+    return try Emitter.emit(specification, try Planner().plan(specification, request))
   }
 
   @Test("Every recurrence compiles to PTX without a toolkit", arguments: Recurrence.variants)
@@ -58,6 +58,16 @@ import Testing
     #expect(!ptx.contains(".local"))
     let library = "\(bench.folder)/kernel.so"
     try await bench.builder.build(bench.builder.job(kernel.source, for: .sm90a), to: library)
+  }
+
+  @Test("Every schedule's two halves compile, the card's and the processor's")
+  func schedules() async throws {
+    let bench = try await Workbench()
+    for name in ["chunk-fused", "segmented", "token-recurrent"] {
+      let kernel = try emit(.gla, .sm80, PlanRequest(schedule: name))
+      try await bench.builder.build(
+        bench.builder.job(kernel.source, for: .sm80), to: "\(bench.folder)/\(name).so")
+    }
   }
 
   @Test func aLibraryWithoutADriverSaysSo() async throws {
