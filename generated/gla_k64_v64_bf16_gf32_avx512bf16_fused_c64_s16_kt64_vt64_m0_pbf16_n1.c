@@ -250,9 +250,14 @@ static inline void sl_store_bf16(uint16_t *p, sl_f32 v) {
   _mm256_storeu_si256((__m256i_u *)p, sl_avx512_to_bf16(v));
 }
 
-// p[i] = lane i as bf16 for i < n.
+// p[i] = lane i as bf16 for i < n. One lane is stored by itself: clang 22 makes of a masked store of
+// one narrowed lane a store of four bytes.
 static inline void sl_store_bf16_n(uint16_t *p, sl_f32 v, int64_t n) {
-  _mm256_mask_storeu_epi16(p, sl_avx512_mask(n), sl_avx512_to_bf16(v));
+  const __m256i narrow = sl_avx512_to_bf16(v);
+  if (n == 1)
+    *p = (uint16_t)_mm256_extract_epi16(narrow, 0);
+  else
+    _mm256_mask_storeu_epi16(p, sl_avx512_mask(n), narrow);
 }
 
 // Lane i is the f16 p[i].

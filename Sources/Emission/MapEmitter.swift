@@ -94,7 +94,8 @@ extension PhaseEmitter {
     let single = bound == "1"
     let row = single ? "0" : "row"
     var writer = CWriter()
-    if map.target.columns == 1 {
+    let tile = layout.places[map.target.tile]!.tile
+    if map.target.columns == 1, tile.layout == .column || tile.columns > 1 {
       scalarRow(map, row, &writer)
     } else {
       vectorRow(map, row, &writer)

@@ -26,17 +26,10 @@ enum MatrixUnit {
   /// Whether a program has such a product.
   static func isUsed(by phase: TileProgram.Phase, _ target: Target, _ layout: ScratchLayout) -> Bool
   {
-    func visit(_ body: [Statement]) -> Bool {
-      body.contains { statement in
-        switch statement {
-        case .operation(.multiply(let product)): takes(product, target, layout)
-        case .operation, .note: false
-        case .loop(_, let inner), .firstValueTile(let inner): visit(inner)
-        case .when(_, let inner, let otherwise): visit(inner) || visit(otherwise)
-        }
+    target.hasMatrixUnit
+      && phase.operations.contains {
+        if case .multiply(let product) = $0 { takes(product, target, layout) } else { false }
       }
-    }
-    return target.hasMatrixUnit && visit(phase.body)
   }
 
   /// Whether a view begins with a register, and ends with one or with its tile.

@@ -27,6 +27,11 @@ struct ScratchLayout {
     }
     // A matrix register takes two vectors' worth of what is summed.
     let depth = target.hasMatrixUnit ? 2 * lanes : lanes
+    // A transposition writes whole vectors of rows, also where one row is all there is.
+    let transposed = Set(
+      phase.operations.compactMap {
+        if case .transpose(let transpose) = $0 { transpose.target.tile } else { nil }
+      })
     for tile in phase.tiles {
       if target.device != nil {
         places[tile.name] = Place(tile: tile, offset: bytes, stride: SharedLayout.stride(of: tile))
@@ -36,7 +41,7 @@ struct ScratchLayout {
       }
       let elements: Int
       var stride: Int
-      if tile.columns == 1, tile.type == .f32 {
+      if tile.layout == .column {
         stride = 1
         elements = whole(tile.rows)
       } else if tile.layout == .pairs {
@@ -44,7 +49,8 @@ struct ScratchLayout {
         elements = whole(tile.rows, of: depth) / 2 * stride
       } else {
         stride = whole(tile.columns, of: tile.type == .f32 ? lanes : depth)
-        elements = (tile.rows == 1 ? 1 : whole(tile.rows)) * stride
+        elements =
+          (tile.rows == 1 && !transposed.contains(tile.name) ? 1 : whole(tile.rows)) * stride
       }
       places[tile.name] = Place(tile: tile, offset: bytes, stride: stride)
       order.append(tile.name)

@@ -83,7 +83,7 @@ struct BlockRecurrence {
     let query = b.tile("q", block, specification.key, "queries of the block, scaled")
     let output = b.tile("O", block, walk.plan.valueTile, "outputs of the block")
     b.map(
-      query.all, form.query, times: fold.map { ($0.reading, $0.decay.columns == 1) },
+      query.all, form.query, times: fold.map { ($0.reading, form.keyGate?.axes == .scalar) },
       tokens: walk.start, fill: 0)
     let rows = TokenSlice(
       TensorName.output, start: walk.start, rows: block,

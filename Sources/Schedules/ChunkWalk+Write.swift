@@ -197,7 +197,7 @@ extension ChunkWalk {
   func chunkDecay(
     _ name: String, _ decay: Tile, _ taken: Tile, _ columns: Int, _ b: inout ProgramBuilder
   ) -> Factor {
-    let isColumn = decay.columns == 1
+    let isColumn = decay.layout == .column
     let layout = isColumn ? Tile.Layout.column : .rows
     let slope = b.tile(
       "\(name)_slope", 1, decay.columns, layout: layout,

@@ -33,6 +33,21 @@ extension Operation {
 }
 
 extension TileProgram.Phase {
+  /// Every operation of its statements, once, in their order.
+  public var operations: [Operation] {
+    func all(_ body: [Statement]) -> [Operation] {
+      body.flatMap { statement -> [Operation] in
+        switch statement {
+        case .note: []
+        case .operation(let operation): [operation]
+        case .loop(_, let inner), .firstValueTile(let inner): all(inner)
+        case .when(_, let inner, let otherwise): all(inner) + all(otherwise)
+        }
+      }
+    }
+    return all(body)
+  }
+
   /// How many reads of each tile its statements hold, those of conditions included.
   public var readings: [String: Int] {
     var counts: [String: Int] = [:]

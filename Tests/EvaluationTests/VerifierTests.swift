@@ -2,6 +2,7 @@ import Emission
 import Evaluation
 import Execution
 import Foundation
+import Planning
 import Recurrences
 import Schedules
 import Targets
@@ -98,6 +99,25 @@ struct VerifierTests {
     #expect(!assessment.passed)
     let data = try JSONEncoder().encode(assessment)
     #expect(try JSONDecoder().decode(Assessment.self, from: data) == assessment)
+  }
+
+  @Test(
+    "One key, one value and one value beside whole vectors are sizes like others",
+    arguments: [(1, 1), (1, 20), (20, 17)])
+  func sizesOfOne(_ key: Int, _ value: Int) async throws {
+    let fixture = try await KernelFixture()
+    let host = Host.detect()
+    for target in [Target.generic, .avx512] where host.runs(target) {
+      for (name, type) in [("chunk-fused", ElementType.bf16), ("register-recurrent", .f32)] {
+        let specification = try KernelFixture.specification(
+          "gla", key: key, value: value, type: type, target: target)
+        let plan = try Planner().plan(specification, PlanRequest(schedule: name))
+        let kernel = try Emitter.emit(specification, plan)
+        let assessment = try await fixture.assess(
+          kernel.source, kernel.manifest, for: target, seed: Self.seed)
+        #expect(assessment.passed, "\(assessment)")
+      }
+    }
   }
 
   @Test("Element types pass", arguments: [ElementType.bf16, .f16])
