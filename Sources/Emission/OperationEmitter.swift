@@ -7,6 +7,11 @@ extension PhaseEmitter {
     switch operation {
     case .map(let map): if target.device == nil { write(map) } else { writeDevice(map) }
     case .scan(let scan): write(scan)
+    case .mantissas(let product):
+      out.call(
+        "sl_running_mantissas",
+        size(product.decays) + operand(product.mantissas) + operand(product.powers)
+          + operand(product.decays))
     case .reduce(let reduce): write(reduce)
     case .decayTotal(let total): write(total)
     case .decayFactor(let factor):

@@ -57,6 +57,12 @@ struct OperationPrice {
       rows = scan.target.rows
       charge(.maps, columnwise(scan.target, figures.scan))
       charge(.caches, memory.cache(scan.source) + memory.cache(scan.target, writes: true))
+    case .mantissas(let product):
+      rows = product.decays.rows
+      charge(.maps, 2 * columnwise(product.decays, figures.scan))
+      for view in [product.mantissas, product.powers] {
+        charge(.caches, memory.cache(view, writes: true))
+      }
     case .reduce(let reduce):
       rows = reduce.source.rows
       charge(.maps, columnwise(reduce.source, figures.scan))

@@ -92,6 +92,8 @@ extension Operation: CustomStringConvertible {
     case .scan(let scan):
       return "\(scan.target) = running product \(scan.backward ? "backward" : "forward")"
         + "\(scan.exclusive ? " exclusive" : "") of \(scan.source)"
+    case .mantissas(let product):
+      return "\(product.mantissas), \(product.powers) = running mantissas of \(product.decays)"
     case .reduce(let reduce):
       return "\(reduce.target) = sum of \(reduce.source)"
     case .decayTotal(let total):

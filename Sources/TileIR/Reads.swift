@@ -7,6 +7,7 @@ extension Operation {
         if case .tile(let view, _) = $0 { view } else { nil }
       }
     case .scan(let scan): [scan.source]
+    case .mantissas(let product): [product.decays]
     case .reduce(let reduce): [reduce.source]
     case .transpose(let transpose): [transpose.source]
     case .multiply(let product):
