@@ -54,7 +54,7 @@ struct WarpgroupEmitter {
   /// What `anchored.cuh` takes of a block's shared memory: three stages of q, k and v, a chunk's
   /// gates, U, the exact form's scores, sums, factors, cursors and barriers.
   static let sharedBytes =
-    3 * 3 * 16384 + 32768 + 2 * 16384 + 8192 + 4096 + 1024 + 2 * 3 * 512 + 8 * 36 * 4 + 4 * 32 + 16
+    3 * 3 * 16384 + 32768 + 2 * 16384 + 8192 + 4096 + 1024 + 2 * 3 * 512 + 4 * 32 + 16
     + 88
 
   var settings: String {

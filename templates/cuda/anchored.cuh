@@ -15,9 +15,8 @@
 //
 //     q^_i = q_i d_1...d_i,  k^_i = k_i d_{i+1}...d_64;  o = q^ S + P v;  S = diag(d_1...d_64) S + k^^T v
 //
-// and P from the preparing warps: between the two halves of the chunk, of a half and of a quarter as
-// products of operands that are decayed up to the border between them; among the eight tokens that
-// are left, pair by pair, from running products.
+// and P from the preparing warps: between the two halves of the chunk, of a half, of a quarter, and on
+// down to two tokens, as products of operands that are decayed up to the border between them.
 #ifndef SL_ANCHORED_CUH
 #define SL_ANCHORED_CUH
 
@@ -28,15 +27,14 @@ enum {
   sl_stages = 3,
   sl_stage = 3 * sl_tile,  // q, k, v
   // Places in shared memory.
-  sl_at_gates = sl_stages * sl_stage,           // a chunk's decays; tiles of the exact form
+  sl_at_gates = sl_stages * sl_stage,           // a chunk's decays
   sl_at_state = sl_at_gates + 64 * 128 * 4,     // U in bf16, 128 keys x 64 values twice
   sl_at_scores = sl_at_state + 2 * sl_tile,     // P of the exact form
   sl_at_sums = sl_at_scores + sl_panel,         // of log decays, a chunk's parity and quarter
   sl_at_later = sl_at_sums + 2 * 4 * 512,       // from the anchor on, a chunk's parity
   sl_at_before = sl_at_later + 2 * 512,         // factors of U before the chunk, a stage
   sl_at_after = sl_at_before + sl_stages * 512, // and after it
-  sl_at_pairs = sl_at_after + sl_stages * 512,  // scores among eight tokens
-  sl_at_cursors = sl_at_pairs + 8 * 36 * 4,     // which chunks are copied, four in turn
+  sl_at_cursors = sl_at_after + sl_stages * 512,     // which chunks are copied, four in turn
   sl_at_level = sl_at_cursors + 4 * 32,         // 1 for the exact form, a stage
   sl_at_barriers = sl_at_level + 16,
   sl_anchored_bytes = sl_at_barriers + 88,
@@ -95,25 +93,27 @@ SL_WORD sl_cursor sl_next(sl_cursor at, const Walks walks) {
 // Asks for a chunk's q, k and v, when its stage is free.
 template <const bool reads>
 SL_WORD void sl_copy_operands(
-    uint32_t shared, const sl_cursor *at, const sl_tensors from, const int stage) {
-  if (at->walk < 0) return;
+    uint32_t shared, const sl_cursor *cursor, const sl_tensors from, const int stage) {
+  const sl_cursor at = *cursor;
+  if (at.walk < 0) return;
   const uint32_t to = shared + stage * sl_stage, landed = sl_landed(shared, stage);
   sl_barrier_expect(landed, (reads ? 3 : 2) * sl_tile);
   for (int p = 0; p < 2; ++p) {
     if (reads)
-      sl_copy_in(to + p * sl_panel, from.q, landed, 64 * p, at->query_head, at->token, at->batch);
-    sl_copy_in(to + sl_tile + p * sl_panel, from.k, landed, 64 * p, at->head, at->token, at->batch);
-    sl_copy_in(to + 2 * sl_tile + p * sl_panel, from.v, landed, at->value + 64 * p, at->head,
-               at->token, at->batch);
+      sl_copy_in(to + p * sl_panel, from.q, landed, 64 * p, at.query_head, at.token, at.batch);
+    sl_copy_in(to + sl_tile + p * sl_panel, from.k, landed, 64 * p, at.head, at.token, at.batch);
+    sl_copy_in(to + 2 * sl_tile + p * sl_panel, from.v, landed, at.value + 64 * p, at.head,
+               at.token, at.batch);
   }
 }
 
 // Asks for a chunk's decays, when their place is free.
-SL_WORD void sl_copy_gates(uint32_t shared, const sl_cursor *at, const sl_tensors from) {
-  if (!SL_GATES_COPIED || at->walk < 0) return;
+SL_WORD void sl_copy_gates(uint32_t shared, const sl_cursor *cursor, const sl_tensors from) {
+  const sl_cursor at = *cursor;
+  if (!SL_GATES_COPIED || at.walk < 0) return;
   sl_barrier_expect(sl_gates_landed(shared), 64 * 128 * 4);
-  sl_copy_in(shared + sl_at_gates, from.gates, sl_gates_landed(shared), 0, at->head, at->token,
-             at->batch);
+  sl_copy_in(
+      shared + sl_at_gates, from.gates, sl_gates_landed(shared), 0, at.head, at.token, at.batch);
 }
 
 // Makes the barriers ready and asks for the first chunks; all threads.
@@ -150,92 +150,160 @@ SL_WORD uint32_t sl_scaled(uint32_t pair, const Map map, const float x, const fl
   return sl_pack(map(sl_low(pair)) * x, map(sl_high(pair)) * y);
 }
 
-// The exact form's scores of 16 x 8 tokens from tiles whose rows are decayed up to the border
-// between them, written as bf16: all rows, or the last eight.
-SL_WORD void sl_scores_between(
-    uint32_t scores, uint32_t tile, const int row, const int column, const bool all) {
-  const int lane = SL_LANE;
-  float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+// A lane's pairs of eight rows of a panel and their decays; `at` is the place of its columns in the
+// first row, whose number 8 divides, and `decays` that of its keys.
+SL_WORD uint32_t sl_row(uint32_t at, const int n) {
+  return (at ^ (uint32_t)(n << 4)) + (uint32_t)(128 * n);
+}
+SL_WORD void sl_load_rows(uint32_t (&x)[8], uint32_t at) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) x[n] = sl_load_word(sl_row(at, n));
+}
+SL_WORD void sl_load_decays(float (&decay)[8][2], uint32_t decays) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) sl_load_floats(decay[n], decays + 512 * n);
+}
+SL_WORD void sl_store_rows(uint32_t at, const uint32_t (&x)[8]) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) sl_store_word(sl_row(at, n), x[n]);
+}
+
+// Eight queries decayed from the first one on, or eight keys decayed to the end, times `left`, which
+// goes on to the eight after or before.
+template <class Maps>
+SL_WORD void sl_decay_eight(
+    uint32_t to, uint32_t from, uint32_t decays, const Maps maps, const bool are_queries,
+    float (&left)[2]) {
+  const auto query = [&](float x) __attribute__((always_inline)) { return maps.query(x); };
+  const auto key = [&](float x) __attribute__((always_inline)) { return maps.key(x); };
+  uint32_t x[8];
+  float decay[8][2];
+  sl_load_rows(x, from);
+  sl_load_decays(decay, decays);
+  if (are_queries) {
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      left[0] *= decay[n][0], left[1] *= decay[n][1];
+      x[n] = sl_scaled(x[n], query, left[0], left[1]);
+    }
+  } else {
+#pragma unroll
+    for (int n = 7; n >= 0; --n) {
+      x[n] = sl_scaled(x[n], key, left[0], left[1]);
+      left[0] *= decay[n][0], left[1] *= decay[n][1];
+    }
+  }
+  sl_store_rows(to, x);
+}
+
+// The same of a quarter.
+template <class Maps>
+SL_WORD void sl_decay_quarter(
+    uint32_t to, uint32_t from, uint32_t decays, const Maps maps, const bool are_queries,
+    float left0, float left1) {
+  float left[2] = {left0, left1};
+#pragma unroll 1
+  for (int n = 0; n < 2; ++n) {
+    const uint32_t half = are_queries ? n : 1 - n;
+    sl_decay_eight(
+        to + 1024 * half, from + 1024 * half, decays + 4096 * half, maps, are_queries, left);
+  }
+}
+
+// sum = products of 16 rows of a tile with 8 rows of another.
+SL_WORD void sl_tile_product(
+    float (&sum)[4], uint32_t left, const int row, uint32_t right, const int column) {
+  int lane = SL_LANE;
+  asm volatile("" : "+r"(lane));
+  sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
 #pragma unroll
   for (int k = 0; k < 8; k += 2) {
     uint32_t a[4], b[4];
-    const uint32_t panel = tile + k / 4 * sl_panel;
-    sl_load_matrices(b, panel + sl_in_panel(column + lane % 8, k % 4 * 16 + lane / 8 * 8));
+    const uint32_t panel = k / 4 * sl_panel;
+    sl_load_matrices(b, right + panel + sl_in_panel(column + lane % 8, k % 4 * 16 + lane / 8 * 8));
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       sl_load_matrices(
-          a, panel + sl_in_panel(row + lane % 16, (k + half) % 4 * 16 + lane / 16 * 8));
+          a, left + panel + sl_in_panel(row + lane % 16, (k + half) % 4 * 16 + lane / 16 * 8));
       sl_warp_product(sum, a, b[2 * half], b[2 * half + 1]);
     }
   }
+}
+
+// Scores of 16 x 8 tokens in bf16.
+SL_WORD void sl_write_scores(
+    uint32_t scores, const float (&sum)[4], const int row, const int column) {
+  int lane = SL_LANE;
+  asm volatile("" : "+r"(lane));
 #pragma unroll
   for (int e = 0; e < 2; ++e)
-    if (all || e)
-      sl_store_word(
-          scores + sl_in_panel(row + lane / 4 + 8 * e, column + 2 * (lane % 4)),
-          sl_pack(sum[2 * e], sum[2 * e + 1]));
+    sl_store_word(
+        scores + sl_in_panel(row + lane / 4 + 8 * e, column + 2 * (lane % 4)),
+        sl_pack(sum[2 * e], sum[2 * e + 1]));
 }
 
-// Of twice as many sums, half go to the lanes whose numbers differ in a bit.
-template <const int count>
-SL_WORD void sl_fold(float (&sums)[8], const int lane) {
-  const bool upper = lane & (4 * count);
-#pragma unroll
-  for (int i = 0; i < count; ++i) {
-    const float kept = upper ? sums[i + count] : sums[i];
-    sums[i] = kept + sl_exchange(upper ? sums[i] : sums[i + count], 4 * count);
-  }
-}
-
-// The exact form's scores among tokens `first` to `first` + 7 of a quarter, pair by pair: k_j times
-// running products of decays times q_i, a lane's two keys; then the lanes' shares are added up
-// crosswise, and those of the two warps that have half of the keys each, in memory.
-template <const int first, class Maps>
-SL_WORD void sl_scores_within(
-    uint32_t sums_of_pairs, uint32_t queries, const Maps maps, const float (&decay)[16][2],
-    int column) {
-  const int lane = SL_LANE;
-#pragma unroll 1
-  for (int j = 0; j < 8; ++j) {
-    asm volatile("" : "+r"(column));
-    const uint32_t k = sl_load_word(queries + sl_tile + sl_in_panel(first + j, column));
-    const float key[2] = {maps.key(sl_low(k)), maps.key(sl_high(k))};
-    float left[2] = {0.0f, 0.0f}, sums[8];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const uint32_t q = sl_load_word(queries + sl_in_panel(first + i, column));
-#pragma unroll
-      for (int e = 0; e < 2; ++e) left[e] = i == j ? key[e] : left[e] * decay[first + i][e];
-      sums[i] = sl_fma(maps.query(sl_high(q)), left[1], maps.query(sl_low(q)) * left[0]);
-    }
-    sl_fold<4>(sums, lane);
-    sl_fold<2>(sums, lane);
-    sl_fold<1>(sums, lane);
-    sums[0] += sl_exchange(sums[0], 2);
-    sums[0] += sl_exchange(sums[0], 1);
-    const int i = lane / 4;
-    if (lane % 4 == 0 && i >= j)
-      sl_add_float(sums_of_pairs + 4 * (uint32_t)(i * (i + 1) / 2 + j), sums[0]);
-  }
-}
-
-// A chunk's operands and scores in the exact form. `decay` comes as logarithms. After the tiles of
-// the gates' place have been read, `release` is called by all.
-template <const bool reads, class Maps, class Release>
-SL_WORD void sl_anchored_exact(
-    uint32_t shared, uint32_t queries, uint32_t sums, const Maps maps, float (&decay)[16][2],
-    int column, const int panel, const int quarter, const Release release) {
-  const uint32_t keys = queries + sl_tile;
-  // Decayed up to the border between the halves, and to that within a half.
-  const uint32_t outer = shared + sl_at_gates + panel * sl_panel + 2048 * quarter;
-  const uint32_t inner = outer + sl_tile;
+// Between the halves, of `half` tokens, of each piece of a quarter: the later half's queries and the
+// earlier one's keys, decayed up to the border.
+template <const int half, class Maps>
+SL_WORD void sl_decay_halves(uint32_t to, uint32_t queries, uint32_t decays, const Maps maps) {
   const auto query = [&](float x) __attribute__((always_inline)) { return maps.query(x); };
   const auto key = [&](float x) __attribute__((always_inline)) { return maps.key(x); };
+#pragma unroll 1
+  for (int eight = 0; eight < 2; ++eight) {
+    uint32_t x[8], at = queries + 1024 * eight;
+    float decay[8][2], left[2] = {1.0f, 1.0f};
+#pragma unroll
+    for (int n = 0; n < 8; ++n) x[n] = sl_load_word(sl_row(at, n) + (n & half ? 0 : sl_tile));
+    sl_load_decays(decay, decays + 4096 * eight);
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      if (!(n & half)) continue;
+#pragma unroll
+      for (int e = 0; e < 2; ++e) left[e] = n % half ? left[e] * decay[n][e] : decay[n][e];
+      x[n] = sl_scaled(x[n], query, left[0], left[1]);
+    }
+#pragma unroll
+    for (int n = 7; n >= 0; --n) {
+      if (n & half) continue;
+#pragma unroll
+      for (int e = 0; e < 2; ++e) left[e] = (n + 1) % half ? left[e] * decay[n + 1][e] : 1.0f;
+      x[n] = sl_scaled(x[n], key, left[0], left[1]);
+    }
+    sl_store_rows(to + 1024 * eight, x);
+  }
+}
+
+// Of the scores of 16 x 8 tokens of a quarter, those between halves of `half` tokens of a piece; of
+// each token with itself for 0.
+SL_WORD void sl_take_scores(
+    float (&sum)[4], uint32_t left, uint32_t right, const int quarter, const int panel,
+    const int half) {
+  float found[4];
+  int lane = SL_LANE;
+  asm volatile("" : "+r"(lane));
+  sl_tile_product(found, left, 16 * quarter, right, 16 * quarter + 8 * panel);
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const int i = lane / 4 + n / 2 * 8, j = 8 * panel + 2 * (lane % 4) + n % 2;
+    const int apart = i ^ j;
+    if (half == 0 ? apart == 0 : i > j && apart >= half && apart < 2 * half) sum[n] = found[n];
+  }
+}
+
+// A chunk's operands and scores in the exact form. The gates' place takes the decays themselves;
+// `tiles` is a stage that is free.
+template <const bool reads, class Maps>
+SL_WORD void sl_anchored_exact(
+    uint32_t shared, uint32_t queries, uint32_t tiles, uint32_t sums, const Maps maps,
+    const float (&logarithms)[16][2], const int column, const int panel, const int quarter) {
   float earlier[2] = {0.0f, 0.0f}, later[2] = {0.0f, 0.0f}, beside[2] = {1.0f, 1.0f};
+  const uint32_t decays =
+      shared + sl_at_gates + 512 * 16 * quarter + 4 * (uint32_t)(64 * panel + column);
 #pragma unroll
-  for (int e = 0; e < 2; ++e) {
+  for (int n = 0; n < 16; ++n)
+    sl_store_floats(decays + 512 * n, sl_power(logarithms[n][0]), sl_power(logarithms[n][1]));
 #pragma unroll
-    for (int n = 0; n < 16; ++n) decay[n][e] = sl_power(decay[n][e]);
+  for (int e = 0; e < 2; ++e)
 #pragma unroll
     for (int other = 0; other < 4; ++other) {
       const float sum = sl_load_float(sums + 512 * other + 4 * e);
@@ -243,100 +311,72 @@ SL_WORD void sl_anchored_exact(
       if (other > quarter) later[e] += sum;
       if (quarter == 3 * (other - 1)) beside[e] = sl_power(sum);
     }
-  }
-  if (reads && quarter > 0) {
-    float from[2] = {1.0f, 1.0f};
-#pragma unroll
-    for (int n = 0; n < 16; ++n) {
-      from[0] *= decay[n][0], from[1] *= decay[n][1];
-      const uint32_t q = sl_load_word(queries + sl_in_panel(n, column));
-      if (quarter % 2)
-        sl_store_word(inner + sl_in_panel(n, column), sl_scaled(q, query, from[0], from[1]));
-      if (quarter >= 2)
-        sl_store_word(
-            outer + sl_in_panel(n, column),
-            sl_scaled(q, query, from[0] * beside[0], from[1] * beside[1]));
-    }
-  }
-  asm volatile("" : "+r"(column));
-  if (reads && quarter < 3) {
-    float to[2] = {1.0f, 1.0f};
-#pragma unroll
-    for (int n = 15; n >= 0; --n) {
-      const uint32_t k = sl_load_word(keys + sl_in_panel(n, column));
-      if (quarter % 2 == 0)
-        sl_store_word(inner + sl_in_panel(n, column), sl_scaled(k, key, to[0], to[1]));
-      if (quarter < 2)
-        sl_store_word(
-            outer + sl_in_panel(n, column),
-            sl_scaled(k, key, to[0] * beside[0], to[1] * beside[1]));
-      to[0] *= decay[n][0], to[1] *= decay[n][1];
-    }
-  }
+  queries += sl_in_panel(0, column);
   if (reads) {
-    for (int n = SL_THREAD; n < 8 * 36; n += 256)
-      sl_store_word(shared + sl_at_pairs + 4 * (uint32_t)n, 0u);
+    const uint32_t own = (uint32_t)(panel * sl_panel + 2048 * quarter) + sl_in_panel(0, column);
+    const uint32_t scores = shared + sl_at_scores;
+    const uint32_t one = tiles, two = one + sl_tile, three = two + sl_tile;
+    // Decayed up to the border between the halves, to that within a half, and within a quarter.
+    sl_decay_quarter(
+        one + own, queries + (quarter >= 2 ? 0 : sl_tile), decays, maps, quarter >= 2, beside[0],
+        beside[1]);
+    sl_decay_quarter(
+        two + own, queries + (quarter % 2 ? 0 : sl_tile), decays, maps, quarter % 2, 1.0f, 1.0f);
+#pragma unroll 1
+    for (int eight = 0; eight < 2; ++eight) {
+      float left[2] = {1.0f, 1.0f};
+      sl_decay_eight(
+          three + own + 1024 * eight, queries + (eight ? 1024 : sl_tile), decays + 4096 * eight, maps,
+          eight, left);
+    }
     sl_meet(2, 256);
     const int warp = 2 * quarter + panel;
-    const uint32_t scores = shared + sl_at_scores, tiles = shared + sl_at_gates;
-    sl_scores_between(scores, tiles, 32 + warp / 4 * 16, warp % 4 * 8, true);
-    if (warp < 4)
-      sl_scores_between(
-          scores, tiles + sl_tile, 16 + warp / 2 * 32, warp / 2 * 32 + warp % 2 * 8, true);
-    sl_meet(2, 256);
-    // Between the halves of the quarter, in the place of the outermost.
-    asm volatile("" : "+r"(column));
-    float product[2] = {1.0f, 1.0f};
-#pragma unroll
-    for (int n = 8; n < 16; ++n) {
-      product[0] *= decay[n][0], product[1] *= decay[n][1];
-      sl_store_word(
-          outer + sl_in_panel(n, column),
-          sl_scaled(
-              sl_load_word(queries + sl_in_panel(n, column)), query, product[0], product[1]));
+    float sum[4];
+    int row = 32 + warp / 4 * 16, across = warp % 4 * 8;
+    sl_tile_product(sum, one, row, one, across);
+    sl_write_scores(scores, sum, row, across);
+    if (warp < 4) {
+      row = 16 + warp / 2 * 32, across = warp / 2 * 32 + warp % 2 * 8;
+      sl_tile_product(sum, two, row, two, across);
+      sl_write_scores(scores, sum, row, across);
     }
-    product[0] = product[1] = 1.0f;
+    sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
+    sl_take_scores(sum, three, three, quarter, panel, 8);
+    // From here on a tile has the quarter's rows of two warps alone.
+    sl_meet(2, 256);
+    sl_decay_halves<4>(one + own, queries, decays, maps);
+    sl_decay_halves<2>(two + own, queries, decays, maps);
+    sl_decay_halves<1>(three + own, queries, decays, maps);
+    sl_meet(4 + quarter, 64);
+    sl_take_scores(sum, one, one, quarter, panel, 4);
+    sl_take_scores(sum, two, two, quarter, panel, 2);
+    sl_take_scores(sum, three, three, quarter, panel, 1);
+    sl_meet(4 + quarter, 64);
+#pragma unroll 1
+    for (uint32_t n = 0; n < 4; ++n) {
+      // Queries, then keys, eight rows of each at a time, as they are.
+      const auto query = [&](float x) __attribute__((always_inline)) { return maps.query(x); };
+      const auto key = [&](float x) __attribute__((always_inline)) { return maps.key(x); };
+      const uint32_t at = n / 2 * sl_tile + n % 2 * 1024;
+      uint32_t x[8];
+      sl_load_rows(x, queries + at);
 #pragma unroll
-    for (int n = 7; n >= 0; --n) {
-      sl_store_word(
-          outer + sl_in_panel(n, column),
-          sl_scaled(sl_load_word(keys + sl_in_panel(n, column)), key, product[0], product[1]));
-      product[0] *= decay[n][0], product[1] *= decay[n][1];
+      for (int m = 0; m < 8; ++m)
+        x[m] = n < 2 ? sl_scaled(x[m], query, 1.0f, 1.0f) : sl_scaled(x[m], key, 1.0f, 1.0f);
+      sl_store_rows(one + own + at, x);
     }
     sl_meet(4 + quarter, 64);
-    if (panel == 0) sl_scores_between(scores, tiles, 16 * quarter, 16 * quarter, false);
-    sl_publish();
-    sl_meet(2, 256);
+    sl_take_scores(sum, one, two, quarter, panel, 0);
+    sl_write_scores(scores, sum, 16 * quarter, 16 * quarter + 8 * panel);
+    sl_decay_quarter(
+        queries, queries, decays, maps, true, sl_power(earlier[0]), sl_power(earlier[1]));
   }
-  release();
-  if (reads) {
-    const uint32_t pairs = shared + sl_at_pairs + 288 * quarter;
-    sl_scores_within<0>(pairs, queries, maps, decay, column);
-    sl_scores_within<8>(pairs + 144, queries, maps, decay, column);
-    sl_meet(4 + quarter, 64);
-    const int i = column / 8, j = column % 8, first = 16 * quarter + 8 * panel;
-    const uint32_t row = pairs + 144 * panel + 4 * (uint32_t)(i * (i + 1) / 2);
-    sl_store_word(
-        shared + sl_at_scores + sl_in_panel(first + i, first + j),
-        sl_pack(
-            j <= i ? sl_load_float(row + 4 * (uint32_t)j) : 0.0f,
-            j < i ? sl_load_float(row + 4 * (uint32_t)j + 4) : 0.0f));
-  }
-  asm volatile("" : "+r"(column));
-  float from[2] = {sl_power(earlier[0]), sl_power(earlier[1])};
-  float to[2] = {sl_power(later[0]), sl_power(later[1])};
-#pragma unroll
-  for (int n = 0; reads && n < 16; ++n) {
-    const uint32_t at = queries + sl_in_panel(n, column);
-    from[0] *= decay[n][0], from[1] *= decay[n][1];
-    sl_store_word(at, sl_scaled(sl_load_word(at), query, from[0], from[1]));
-  }
-#pragma unroll
-  for (int n = 15; n >= 0; --n) {
-    const uint32_t at = keys + sl_in_panel(n, column);
-    sl_store_word(at, sl_scaled(sl_load_word(at), key, to[0], to[1]));
-    to[0] *= decay[n][0], to[1] *= decay[n][1];
-  }
+  sl_decay_quarter(
+      queries + sl_tile, queries + sl_tile, decays, maps, false, sl_power(later[0]),
+      sl_power(later[1]));
+  // Copies may come to the gates' place and to the tiles.
+  sl_publish();
+  sl_meet(2, 256);
 }
 
 // A chunk's operands about its middle; the sum `a` belongs to token 0 of the quarter.
@@ -372,20 +412,25 @@ SL_WORD void sl_anchored_scaled(
 template <const bool reads, class Walks>
 SL_WORD void sl_anchored_prepare(
     uint32_t shared, sl_cursor *const cursors, const Walks walks, const sl_tensors from) {
-  int column = 2 * SL_LANE, panel = SL_WARP % 2, quarter = SL_WARP / 2;
-  // Else the thread's number is read again wherever it is used.
-  asm volatile("" : "+r"(column), "+r"(panel), "+r"(quarter));
+  const int panel = sl_uniform(SL_WARP % 2), quarter = sl_uniform(SL_WARP / 2);
+  int column = 2 * SL_LANE;
   int n = 0, stage = 0;
+  int owed = 0;       // whether a chunk's operands have yet to be asked for
   uint32_t turn = 0;  // the parity of the stage's use
+  int begun = (int)SL_BLOCK;
+  // The roles' first steps are alike; they are not to be made one before they part.
+  asm volatile("" : "+r"(begun));
 #pragma unroll 1
-  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
-    const sl_place place = walks.at(walk);
+  for (int walk = begun; walk < walks.count(); walk += (int)SL_BLOCKS) {
+    sl_place place = walks.at(walk);
+    place.begin = sl_uniform(place.begin);
+    place.length = sl_uniform(place.length);
     const auto maps = walks.maps(place);
 #pragma unroll 1
     for (int done = 0; done < place.length; done += sl_chunk) {
       const int rows = place.length - done < sl_chunk ? place.length - done : sl_chunk;
       // Addresses are made anew for each chunk: kept, they would crowd the decays out of registers.
-      asm volatile("" : "+r"(column), "+r"(panel), "+r"(quarter));
+      asm volatile("" : "+r"(column));
       const int key = 64 * panel + column, first = 16 * quarter;
       const uint32_t queries = shared + stage * sl_stage + panel * sl_panel + first * 128;
       const uint32_t sums = shared + sl_at_sums + 2048 * (n & 1) + 4 * (uint32_t)key;
@@ -404,8 +449,18 @@ SL_WORD void sl_anchored_prepare(
         first_decay[e] = decay[0][e];
         sl_store_word(sums + 512 * quarter + 4 * e, SL_BITS(whole[e] + first_decay[e]));
       }
-      const int is_exact = sl_meet_any(1, 256, fails);
-      if (SL_THREAD == 0 && !is_exact) sl_copy_gates(shared, &cursors[(n + 1) & 3], from);
+      const int is_exact = sl_uniform(sl_meet_any(1, 256, fails));
+      const int last = stage == 0 ? sl_stages - 1 : stage - 1;
+      const int next = stage == sl_stages - 1 ? 0 : stage + 1;
+      const uint32_t last_turn = stage == 0 ? turn ^ 1 : turn;
+      const uint32_t next_turn = next == 0 ? turn : turn ^ 1;
+      if (SL_THREAD == 0) {
+        if (!is_exact) sl_copy_gates(shared, &cursors[(n + 1) & 3], from);
+        if (owed && sl_barrier_is_over(sl_free(shared, next), next_turn)) {
+          sl_copy_operands<reads>(shared, &cursors[(n + 1) & 3], from, next);
+          owed = 0;
+        }
+      }
       sl_barrier_wait(sl_landed(shared, stage), turn);
       // Past the walk's end lies another sequence, or nothing: no value of it may be multiplied by 0.
       if (rows < sl_chunk)
@@ -434,16 +489,12 @@ SL_WORD void sl_anchored_prepare(
           sl_store_word(later + 512 * (n & 1), SL_BITS(is_exact ? 0.0f : sum));
         }
       }
-      const int last = stage == 0 ? sl_stages - 1 : stage - 1;
-      const uint32_t last_turn = stage == 0 ? turn ^ 1 : turn;
       if (is_exact) {
-        // The last chunk's scores have been used.
+        // The last chunk's scores have been used, and its stage is not asked for yet.
         if (n > 0) sl_barrier_wait(sl_free(shared, last), last_turn);
         sl_anchored_exact<reads>(
-            shared, queries, sums, maps, decay, column, panel, quarter,
-            [&]() __attribute__((always_inline)) {
-              if (SL_THREAD == 0) sl_copy_gates(shared, &cursors[(n + 1) & 3], from);
-            });
+            shared, queries, shared + last * sl_stage, sums, maps, decay, column, panel, quarter);
+        if (SL_THREAD == 0) sl_copy_gates(shared, &cursors[(n + 1) & 3], from);
       } else {
         float a[2];
 #pragma unroll
@@ -459,10 +510,14 @@ SL_WORD void sl_anchored_prepare(
       sl_publish();
       sl_barrier_arrive(sl_ready(shared, stage));
       if (SL_THREAD == 0) {
-        sl_cursor *const next = &cursors[(n + 2) & 3];
-        *next = sl_next(cursors[(n + 1) & 3], walks);
-        if (n > 0) sl_barrier_wait(sl_free(shared, last), last_turn);
-        sl_copy_operands<reads>(shared, next, from, last);
+        // The next chunk is asked for at the latest; the one after it where that needs no waiting.
+        if (owed) {
+          sl_barrier_wait(sl_free(shared, next), next_turn);
+          sl_copy_operands<reads>(shared, &cursors[(n + 1) & 3], from, next);
+        }
+        cursors[(n + 2) & 3] = sl_next(cursors[(n + 1) & 3], walks);
+        owed = n > 0 && !sl_barrier_is_over(sl_free(shared, last), last_turn);
+        if (!owed) sl_copy_operands<reads>(shared, &cursors[(n + 2) & 3], from, last);
       }
       ++n;
       if (++stage == sl_stages) stage = 0, turn ^= 1;
@@ -562,11 +617,16 @@ SL_WORD void sl_anchored_multiply(
   uint32_t lane_row = (uint32_t)(16 * warp + lane % 16), held = shared + sl_at_state + own * sl_tile;
   int stage = 0;
   uint32_t turn = 0;
+  int begun = (int)SL_BLOCK;
+  // The roles' first steps are alike; they are not to be made one before they part.
+  asm volatile("" : "+r"(begun));
 #pragma unroll 1
-  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
-    const sl_place place = walks.at(walk);
+  for (int walk = begun; walk < walks.count(); walk += (int)SL_BLOCKS) {
+    sl_place place = walks.at(walk);
+    place.begin = sl_uniform(place.begin);
     const int length = sl_uniform(place.length);
     float u[2][32], total[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+    asm volatile("" : "+r"(row), "+r"(column));
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
@@ -653,6 +713,7 @@ SL_WORD void sl_anchored_multiply(
       if (++stage == sl_stages) stage = 0, turn ^= 1;
     }
     // Made anew, not kept all the while.
+    asm volatile("" : "+r"(row), "+r"(column), "+r"(thread), "+r"(lane));
     const sl_place ended = walks.at(walk);
     if (ended.final) {
       // Half of the keys at a time through the place of U, so that whole rows are written.
@@ -695,10 +756,10 @@ SL_WORD void sl_anchored(const Walks walks, const sl_tensors from) {
   sl_cursor *const cursors = (sl_cursor *)(scratch + sl_at_cursors);
   sl_anchored_begin<reads>(shared, cursors, walks, from);
   if (SL_WARP < 8) {
-    sl_give_registers(96);
+    sl_give_registers(80);
     sl_anchored_prepare<reads>(shared, cursors, walks, from);
   } else {
-    sl_take_registers(160);
+    sl_take_registers(176);
     sl_anchored_multiply<reads>(shared, walks, from, sl_uniform(SL_WARP / 4) - 2);
   }
 }
@@ -717,8 +778,7 @@ SL_WORD void sl_anchored_combine(
   }
 #pragma unroll
   for (int j = 0; j < most; ++j) {
-    if (j == segments) break;
-    added[j * added_step] = state;
+    if (j < segments) added[j * added_step] = state;
     state = SL_FMA(decay[j], state, own[j]);
   }
   if (final) *final = state;

@@ -123,12 +123,6 @@ SL_WORD void sl_store_matrices(uint32_t at, uint32_t x, uint32_t y, uint32_t z, 
                "r"(x), "r"(y), "r"(z), "r"(w)
                : "memory");
 }
-// The value of the lane whose number differs in these bits.
-SL_WORD float sl_exchange(float x, const int bits) {
-  float y;
-  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(y) : "f"(x), "r"(bits));
-  return y;
-}
 // The value of a lane.
 SL_WORD float sl_of_lane(float x, const int lane) {
   float y;
@@ -149,9 +143,6 @@ SL_WORD void sl_write_four(float *at, const float (&x)[4]) {
   asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(at), "f"(x[0]), "f"(x[1]),
                "f"(x[2]), "f"(x[3])
                : "memory");
-}
-SL_WORD void sl_add_float(uint32_t at, float x) {
-  asm volatile("red.shared.add.f32 [%0], %1;" ::"r"(at), "f"(x) : "memory");
 }
 // The lane's own value, which no compiler computes with before this.
 SL_WORD int sl_own(int x) {
