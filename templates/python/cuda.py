@@ -29,6 +29,7 @@ _enter.argtypes, _enter.restype = [ctypes.c_void_p, ctypes.c_void_p], ctypes.c_i
 _message = _kernel.library[f"{_kernel.name}_message"]
 _message.argtypes, _message.restype = [ctypes.c_int32], ctypes.c_char_p
 _workspace_size = _kernel.library[f"{_kernel.name}_workspace_size"]
+_workspace_size.argtypes, _workspace_size.restype = [ctypes.c_void_p], ctypes.c_int64
 
 
 def _checked(name: str, tensor: Any, element: str, device: torch.device) -> torch.Tensor:
@@ -77,9 +78,10 @@ def forward(
     **named: torch.Tensor,
 ) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
     given = _bound(args, named)
-    device = getattr(given[_QUERY], "device", torch.device("cpu"))
-    if device.type != "cuda":
-        raise ValueError(f"{_QUERY} must be on a card, and is on {device}.")
+    if not isinstance(given[_QUERY], torch.Tensor) or given[_QUERY].device.type != "cuda":
+        where = getattr(given[_QUERY], "device", type(given[_QUERY]).__name__)
+        raise ValueError(f"{_QUERY} must be a torch.Tensor on a card; it is on {where}.")
+    device = given[_QUERY].device
     tensors = {
         entry.name: _checked(entry.name, given[entry.name], entry.element, device)
         for entry in _kernel.inputs
