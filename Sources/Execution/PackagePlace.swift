@@ -75,7 +75,7 @@ struct PackagePlace {
     }
     let own = [
       KernelPackage.manifestFile, KernelPackage.moduleFile, KernelPackage.autogradFile,
-      "__pycache__",
+      KernelPackage.cudaFile, "__pycache__",
     ]
     let foreign = names.filter { name in
       !own.contains(name) && !name.hasPrefix(OpenMPCopy.prefix)

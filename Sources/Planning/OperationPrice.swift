@@ -163,9 +163,7 @@ struct OperationPrice {
     // slope and a base.
     let decays = recur.decay != nil && recur.decays == nil ? 1.0 : 0
     let steps = 2 + decays + (recur.valueDecay == nil ? 0 : 2)
-    // On an H200 the walk by products of warpgroups takes a hundredth of one by tiles.
-    let share = target.device == nil ? 1 : 0.01
-    let seconds = share * steps * tokens * entries * figures.recurrence
+    let seconds = steps * tokens * entries * figures.recurrence
     charge(.recurrence, seconds)
     // The state's pieces come and go while others are worked on: half of their way is hidden.
     charge(
