@@ -7,9 +7,11 @@ struct GradientTerms {
 
   /// A summand of an input's adjoint: the adjoint of a map, at a tile, times the map's derivative.
   private struct Term {
-    var adjoint: [Tile]
+    var adjoint: Tile
     var map: Expression
     var axes: Axes
+    /// What the map's sums are, under the names that stand for them.
+    var sums: [Tile] = []
     /// The derivative of a logarithm may overflow where the decay, and with it the adjoint, is 0.
     var isLogDecay = false
   }
@@ -40,21 +42,6 @@ struct GradientTerms {
   func valueAdjoint(_ b: inout ProgramBuilder) -> Tile {
     rows("dv", .value, "adjoint of the values, of what later tokens read", &b)
   }
-  /// Where goes what passes no decay, the present token's part: a gate's adjoint is formed without it.
-  func presentKeyAdjoint(_ b: inout ProgramBuilder) -> Tile {
-    walk.key.hasGate
-      ? rows("dk_own", .key, "adjoint of the keys, of what the token itself read", &b)
-      : keyAdjoint(&b)
-  }
-  func presentValueAdjoint(_ b: inout ProgramBuilder) -> Tile {
-    walk.value.hasGate
-      ? rows("dv_own", .value, "adjoint of the values, of what the token itself read", &b)
-      : valueAdjoint(&b)
-  }
-  func logAdjoint(_ side: GradientSide, _ b: inout ProgramBuilder) -> Tile {
-    let axes: Axes = side.hasScalarGate ? .scalar : side.isKey ? .key : .value
-    return rows(side.isKey ? "da" : "dc", axes, "adjoint of the log decay", &b)
-  }
   private func presentAdjoint(_ b: inout ProgramBuilder) -> Tile {
     rows("dw", .scalar, "adjoint of the token's weight on its own value", &b)
   }
@@ -76,48 +63,44 @@ struct GradientTerms {
   }
 
   func beginChunk(_ b: inout ProgramBuilder) {
-    for side in [walk.key, walk.value] where side.hasGate {
-      walk.walk.fill(walk.read(side, &b).all, 0, &b)
-    }
-    if walk.key.hasGate {
-      walk.walk.fill(presentKeyAdjoint(&b).all, 0, &b)
-    }
-    if walk.value.hasGate { walk.walk.fill(presentValueAdjoint(&b).all, 0, &b) }
     for input in inputs where input.role != .query && isReadByHeads(input) {
       walk.walk.fill(adjoint(of: input, &b).all, 0, &b)
     }
   }
 
-  private var hasPresent: Bool { !form.readsPrevious || form.present != nil }
-
-  /// The present token's own value: its weight w and the adjoint x = dO.v of that.
-  func addPresent(_ b: inout ProgramBuilder) {
-    guard hasPresent else { return }
-    b.note("the present token's own part")
-    let (q, k) = (walk.key.reader(&b), walk.key.writer(&b))
-    let (dO, v) = (walk.value.reader(&b), walk.value.writer(&b))
-    let x = presentAdjoint(&b)
+  /// The weight of each token's own value in its output; nil where it has none.
+  func presentWeight(_ b: inout ProgramBuilder) -> Tile? {
+    guard !form.readsPrevious || form.present != nil else { return nil }
     let w = rows("w_own", .scalar, "the token's weight on its own value", &b)
-    let keys = rows("key_terms", .key, "terms of a sum over the keys", &b)
-    let values = rows("value_terms", .value, "terms of a sum over the values", &b)
-    walk.walk.scale(values.all, dO.all, by: v.all, &b)
-    b.add(.reduce(Reduce(sumOf: values.all, to: x.all)))
+    let keys = rows("key_terms", .key, "terms of a sum over the axis", &b)
     if let present = form.present {
       b.map(keys.all, present, tokens: start, fill: 0)
     } else {
-      walk.walk.scale(keys.all, q.all, by: k.all, &b)
+      walk.walk.scale(keys.all, walk.key.reader(&b).all, by: walk.key.writer(&b).all, &b)
     }
     b.add(.reduce(Reduce(sumOf: keys.all, to: w.all)))
-    addScaled(presentValueAdjoint(&b), dO, by: w, &b)
+    return w
+  }
+
+  /// The present token's own value: its weight w and the adjoint x = dO.v of that.
+  func addPresent(_ w: Tile, _ b: inout ProgramBuilder) {
+    b.note("the present token's own part")
+    let (dO, v) = (walk.value.reader(&b), walk.value.writer(&b))
+    let x = presentAdjoint(&b)
+    let values = rows("value_terms", .value, "terms of a sum over the axis", &b)
+    walk.walk.scale(values.all, dO.all, by: v.all, &b)
+    b.add(.reduce(Reduce(sumOf: values.all, to: x.all)))
+    if let sums = walk.normalizer?.sumAdjoint(&b) { walk.walk.add(x.all, x.all, sums.all, &b) }
+    addScaled(valueAdjoint(&b), dO, by: w, &b)
     guard !form.readsPrevious else { return }
-    addScaled(queryAdjoint(&b), k, by: x, &b)
-    addScaled(presentKeyAdjoint(&b), q, by: x, &b)
+    addScaled(queryAdjoint(&b), walk.key.writer(&b), by: x, &b)
+    addScaled(keyAdjoint(&b), walk.key.reader(&b), by: x, &b)
   }
 
   /// Adjoints of what one query head's maps read: of query inputs they are whole and stored.
   func addHead(_ b: inout ProgramBuilder) {
+    let terms = headTerms(&b)
     for input in inputs {
-      let terms = headTerms(&b)
       if input.role == .query {
         write(terms, of: input, accumulates: false, &b)
         storeRows(of: input, &b)
@@ -130,8 +113,9 @@ struct GradientTerms {
   /// Adjoints of all other inputs.
   func store(_ b: inout ProgramBuilder) {
     b.note("adjoints of the inputs")
+    let terms = sharedTerms(&b)
     for input in inputs where input.role != .query {
-      write(sharedTerms(&b), of: input, accumulates: isReadByHeads(input), &b)
+      write(terms, of: input, accumulates: isReadByHeads(input), &b)
       guard input.role == .parameter else {
         storeRows(of: input, &b)
         continue
@@ -168,28 +152,64 @@ struct GradientTerms {
   // MARK: The chain rule
 
   private func headTerms(_ b: inout ProgramBuilder) -> [Term] {
-    var terms = [Term(adjoint: [queryAdjoint(&b)], map: form.query, axes: .key)]
+    var terms = [Term(adjoint: queryAdjoint(&b), map: form.query, axes: .key)]
     if let present = form.present {
-      terms.append(Term(adjoint: [presentAdjoint(&b)], map: present, axes: .key))
+      terms.append(Term(adjoint: presentAdjoint(&b), map: present, axes: .key))
     }
     if let skip = form.skip {
-      terms.append(Term(adjoint: [walk.value.reader(&b)], map: skip, axes: .value))
+      terms.append(Term(adjoint: walk.given(&b), map: skip, axes: .value))
     }
-    return terms
+    return expanded(terms, "h", &b)
   }
 
   private func sharedTerms(_ b: inout ProgramBuilder) -> [Term] {
-    var key = Term(adjoint: [keyAdjoint(&b)], map: form.key, axes: .key)
-    var value = Term(adjoint: [valueAdjoint(&b)], map: form.value, axes: .value)
-    if walk.key.hasGate { key.adjoint.append(presentKeyAdjoint(&b)) }
-    if walk.value.hasGate { value.adjoint.append(presentValueAdjoint(&b)) }
-    var terms = [key, value]
+    var terms = [
+      Term(adjoint: keyAdjoint(&b), map: form.key, axes: .key),
+      Term(adjoint: valueAdjoint(&b), map: form.value, axes: .value),
+    ]
     for (side, gate) in [(walk.key, form.keyGate), (walk.value, form.valueGate)] {
-      guard let log = gate?.logDecay else { continue }
-      terms.append(
-        Term(adjoint: [logAdjoint(side, &b)], map: log, axes: log.axes, isLogDecay: true))
+      guard let gate else { continue }
+      let (past, axes) = (side.passing(&b), gate.axes)
+      guard let log = gate.logDecay else {
+        terms.append(Term(adjoint: past, map: gate.decay, axes: axes))
+        continue
+      }
+      let adjoint = rows(side.isKey ? "da" : "dc", axes, "adjoint of the log decay", &b)
+      walk.walk.scale(adjoint.all, past.all, by: side.decay(&b).all, &b)
+      terms.append(Term(adjoint: adjoint, map: log, axes: axes, isLogDecay: true))
     }
-    return terms
+    return expanded(terms, "s", &b)
+  }
+
+  /// The terms with no sum left in a map. What a sum adds up gets the sum's adjoint everywhere:
+  /// with s = sum_k h(x_k) in f(x, s) the adjoint of s is sum_k df_k (d f / d s)_k, a term of its own.
+  private func expanded(_ terms: [Term], _ mark: String, _ b: inout ProgramBuilder) -> [Term] {
+    var (open, done, count) = (terms, [Term](), 0)
+    while !open.isEmpty {
+      var term = open.removeFirst()
+      var sums: [(name: String, axis: Axes, inner: Expression)] = []
+      func hold(_ node: Expression) -> Expression {
+        guard case .sum(let axis, let inner) = node else { return node.mapChildren(hold) }
+        let name = "sum_\(mark)\(count)"
+        count += 1
+        sums.append((name, axis, inner))
+        return .input(name, .scalar)
+      }
+      term.map = hold(term.map)
+      for (name, axis, inner) in sums {
+        let sum = rows(name, .scalar, "\(inner), summed", &b)
+        b.map(sum.all, .sum(axis, inner), tokens: start, fill: 0)
+        term.sums.append(sum)
+      }
+      for (name, axis, inner) in sums {
+        guard let (share, operands) = derivative(term, of: name) else { continue }
+        let adjoint = rows("d\(name)", .scalar, "adjoint of \(name)", &b)
+        summed(adjoint, share, operands, over: term.axes, &b)
+        open.append(Term(adjoint: adjoint, map: inner, axes: axis))
+      }
+      done.append(term)
+    }
+    return done
   }
 
   /// Whether one query head's maps read an input.
@@ -206,15 +226,12 @@ struct GradientTerms {
     let target = adjoint(of: input, &b)
     var isFirst = !accumulates
     for term in terms where term.map.inputNames.contains(input.name) {
-      guard let (expression, operands) = derivative(term, of: input) else { continue }
+      guard let (expression, operands) = derivative(term, of: input.name) else { continue }
       var (result, tiles) = (expression, operands)
       var summed = target
       if term.axes != input.axes {
-        let wide = rows(
-          term.axes == .key ? "key_terms" : "value_terms", term.axes, "terms of a sum", &b)
         summed = rows("summed", .scalar, "one sum a row", &b)
-        map(wide, expression, operands, &b)
-        b.add(.reduce(Reduce(sumOf: wide.all, to: summed.all)))
+        self.summed(summed, expression, operands, over: term.axes, &b)
         (result, tiles) = (.input(summed.name, .scalar), [summed.name: .tile(summed.all, .none)])
         if isFirst {
           map(target, result, tiles, &b)
@@ -232,11 +249,23 @@ struct GradientTerms {
     if isFirst { walk.walk.fill(target.all, 0, &b) }
   }
 
-  /// A term's share of an input's adjoint; nil where it has none.
+  /// The sum of an expression over an axis, one number a row.
+  private func summed(
+    _ target: Tile, _ expression: Expression, _ operands: [String: Map.Operand],
+    over axis: Axes, _ b: inout ProgramBuilder
+  ) {
+    guard axis != .scalar else { return map(target, expression, operands, &b) }
+    let wide = rows(
+      axis == .key ? "key_terms" : "value_terms", axis, "terms of a sum over the axis", &b)
+    map(wide, expression, operands, &b)
+    b.add(.reduce(Reduce(sumOf: wide.all, to: target.all)))
+  }
+
+  /// A term's share of the adjoint of an input or a sum; nil where it has none.
   private func derivative(
-    _ term: Term, of input: Recurrence.Input
+    _ term: Term, of input: String
   ) -> (Expression, [String: Map.Operand])? {
-    var factor = term.map.derivative(of: input.name)
+    var factor = term.map.derivative(of: input)
     if factor == .constant(0) { return nil }
     if term.isLogDecay, !factor.inputNames.isEmpty {
       let bound = 0x1p126
@@ -244,11 +273,11 @@ struct GradientTerms {
         .maximum, .binary(.minimum, factor, .constant(bound)), .constant(-bound))
     }
     var operands: [String: Map.Operand] = [:]
-    for tile in term.adjoint {
+    for tile in [term.adjoint] + term.sums {
       let repeats = tile.columns == 1 && term.axes != .scalar
       operands[tile.name] = .tile(tile.all, repeats ? .overColumns : .none)
     }
-    let adjoint = Expression.total(term.adjoint.map { .input($0.name, .scalar) })
+    let adjoint = Expression.input(term.adjoint.name, .scalar)
     return (factor == .constant(1) ? adjoint : adjoint * factor, operands)
   }
 
@@ -266,55 +295,18 @@ struct GradientTerms {
 
   // MARK: Elementwise helpers
 
-  /// `target += left * right`, entry by entry.
-  func addProduct(to target: Tile, _ left: Tile, _ right: Tile, _ b: inout ProgramBuilder) {
-    combine(target, left, right, .none, &b)
-  }
-
   /// `target += rows * column`.
   private func addScaled(
     _ target: Tile, _ rows: Tile, by column: Tile, _ b: inout ProgramBuilder
-  ) {
-    combine(target, rows, column, .overColumns, &b)
-  }
-
-  private func combine(
-    _ target: Tile, _ left: Tile, _ right: Tile, _ how: Map.Operand.Repeat,
-    _ b: inout ProgramBuilder
   ) {
     b.add(
       .map(
         Map(
           target.all,
-          .input(target.name, .scalar) + .input(left.name, .scalar) * .input(right.name, .scalar),
+          .input(target.name, .scalar) + .input(rows.name, .scalar) * .input(column.name, .scalar),
           [
-            target.name: .tile(target.all, .none), left.name: .tile(left.all, .none),
-            right.name: .tile(right.all, how),
+            target.name: .tile(target.all, .none), rows.name: .tile(rows.all, .none),
+            column.name: .tile(column.all, .overColumns),
           ])))
-  }
-
-  func subtract(_ target: Tile, _ left: Tile, _ right: Tile, _ b: inout ProgramBuilder) {
-    b.add(
-      .map(
-        Map(
-          target.all, .input(left.name, .scalar) - .input(right.name, .scalar),
-          [left.name: .tile(left.all, .none), right.name: .tile(right.all, .none)])))
-  }
-
-  func negate(_ tile: Tile, _ b: inout ProgramBuilder) {
-    b.add(.map(Map(tile.all, -.input(tile.name, .scalar), [tile.name: .tile(tile.all, .none)])))
-  }
-
-  /// Zero where the decay is zero: nothing passes a reset, and roundings must not either.
-  func forget(_ log: Tile, where decay: Tile, _ b: inout ProgramBuilder) {
-    let isLive = Expression.binary(
-      .minimum,
-      .binary(.maximum, .input(decay.name, .scalar) * .constant(0x1p126), .constant(0)),
-      .constant(1))
-    b.add(
-      .map(
-        Map(
-          log.all, .input(log.name, .scalar) * isLive,
-          [log.name: .tile(log.all, .none), decay.name: .tile(decay.all, .none)])))
   }
 }
