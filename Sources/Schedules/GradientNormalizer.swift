@@ -120,41 +120,46 @@ struct GradientNormalizer {
 
   // MARK: One query head
 
-  /// From the scores P and the own weight w: n, ds, and dO divided by n.
-  func divide(scores P: Tile, own w: Tile?, _ b: inout ProgramBuilder) {
-    b.note("n = N(s), s = z q + sum of P;  dO = dO / n;  ds = -(dO . u) N'(s) / n")
-    let (s, n, ds) = (sums(&b), divisor(&b), sumAdjoint(&b))
-    let (q, dO, v) = (walk.key.readerFull(&b), walk.value.reader(&b), walk.value.writer(&b))
+  /// n, from the scores P and the own weight w.
+  func findDivisor(scores P: Tile, own w: Tile?, _ b: inout ProgramBuilder) {
+    b.note("n = N(s), s = z q + sum of P")
+    let (s, q) = (sums(&b), walk.key.readerFull(&b))
     let terms = b.tile("key_terms", chunk, K, "terms of a sum over the axis")
     let part = number("s_part", "a part of the sums of the scores", &b)
     walk.walk.scale(terms.all, q.all, by: state(&b).all, .overRows, &b)
     b.add(.reduce(Reduce(sumOf: terms.all, to: s.all)))
     b.add(.reduce(Reduce(sumOf: P.all, to: part.all)))
     walk.walk.add(s.all, s.all, part.all, &b)
-    let u = b.tile("u", chunk, V, "outputs before they are divided")
-    walk.readColumns(of: walk.state(&b), q, into: u, &b)
-    b.add(.multiply(Multiply(u.all, P.all, v.all, accumulates: true)))
-    if let w {
-      walk.walk.add(s.all, s.all, w.all, &b)
-      addRows(u, w, v, &b)
-    }
+    if let w { walk.walk.add(s.all, s.all, w.all, &b) }
     b.add(
       .map(
         Map(
-          n.all, map, [Symbol.normalizer: .tile(s.all, .none), Symbol.scale: .scale],
+          divisor(&b).all, map, [Symbol.normalizer: .tile(s.all, .none), Symbol.scale: .scale],
           tail: Map.Tail(start: walk.walk.start, fill: 1))))
+  }
+
+  /// `rows = rows / n`.
+  func divide(_ rows: Tile, _ b: inout ProgramBuilder) {
+    let n = divisor(&b)
     b.add(
       .map(
         Map(
-          dO.all, .input(dO.name, .scalar) / .input(n.name, .scalar),
-          [dO.name: .tile(dO.all, .none), n.name: .tile(n.all, .overColumns)])))
+          rows.all, .input(rows.name, .scalar) / .input(n.name, .scalar),
+          [rows.name: .tile(rows.all, .none), n.name: .tile(n.all, .overColumns)])))
+  }
+
+  /// ds, from the outputs u before they are divided, and dO divided.
+  func findSumAdjoint(outputs u: Tile, _ b: inout ProgramBuilder) {
+    b.note("ds = -(dO . u) N'(s) / n")
+    let (s, n, dO) = (sums(&b), divisor(&b), walk.value.reader(&b))
+    let part = number("s_part", "a part of the sums of the scores", &b)
     let products = b.tile("value_terms", chunk, V, "terms of a sum over the axis")
     walk.walk.scale(products.all, dO.all, by: u.all, &b)
     b.add(.reduce(Reduce(sumOf: products.all, to: part.all)))
     b.add(
       .map(
         Map(
-          ds.all,
+          sumAdjoint(&b).all,
           -(.input(part.name, .scalar) * map.derivative(of: Symbol.normalizer))
             / .input(n.name, .scalar),
           [

@@ -66,10 +66,15 @@ struct GradientWalk {
   private func matrix(_ b: inout ProgramBuilder) -> Tile {
     b.tile("matrix", K, V, "a state as it lies in memory")
   }
-  /// The output's adjoint as the caller gives it.
-  func given(_ b: inout ProgramBuilder) -> Tile {
-    normalizer == nil
+  /// The output's adjoint as the caller gives it, before an epilogue's share is taken.
+  private func given(_ b: inout ProgramBuilder) -> Tile {
+    form.epilogue == nil
       ? value.reader(&b) : value.rowsTile("dO_given", "the output's adjoint as it came", &b)
+  }
+  /// The adjoint of what goes past the state, which no normalizer divides.
+  func skipAdjoint(_ b: inout ProgramBuilder) -> Tile {
+    normalizer == nil || form.skip == nil
+      ? value.reader(&b) : value.rowsTile("dO_skip", "the output's adjoint, not divided", &b)
   }
   private func mask(_ b: inout ProgramBuilder) -> Tile {
     b.tile("below", chunk, chunk, "ones strictly below the diagonal")
@@ -182,10 +187,8 @@ struct GradientWalk {
     b.add(
       .map(
         Map(
-          dO.all, .input("dO", .scalar), ["dO": .tokens(output)],
+          given(&b).all, .input("dO", .scalar), ["dO": .tokens(output)],
           tail: Map.Tail(start: walk.start, fill: 0))))
-    // What a normalizer divides, the skip passes as it came.
-    if normalizer != nil, form.skip != nil { walk.convert(given(&b).all, dO.all, &b) }
     let own = terms.presentWeight(&b)
     b.note("P = q k^T and dP = dO v^T under decays")
     let P = b.tile("P", chunk, chunk, "scores")
@@ -202,7 +205,7 @@ struct GradientWalk {
     }
     key.scores(into: P, &b)
     weigh(P) { walk.convert($0.all, P.all, &$1) }
-    normalizer?.divide(scores: P, own: own, &b)
+    let epilogue = beforeEpilogue(terms, P, own, &b)
     value.scores(into: dP, &b)
     normalizer?.addScores(to: dP, &b)
     weigh(dP) { walk.scale($0.all, $0.all, by: dP.all, &$1) }
@@ -231,7 +234,55 @@ struct GradientWalk {
           leftIsTransposed: true, accumulates: true)))
     normalizer?.addStateAdjoint(&b)
     if let own { terms.addPresent(own, &b) }
-    terms.addHead(&b)
+    terms.addHead(epilogue, &b)
+  }
+
+  /// Goes back from the output's adjoint through the epilogue, the skip and the normalizer, all of
+  /// which need the outputs again; what the epilogue reads besides remains as terms.
+  private func beforeEpilogue(
+    _ terms: GradientTerms, _ P: Tile, _ own: Tile?, _ b: inout ProgramBuilder
+  ) -> [GradientTerms.Term] {
+    guard normalizer != nil || form.epilogue != nil else { return [] }
+    let u = outputs(P, own, &b)
+    normalizer?.findDivisor(scores: P, own: own, &b)
+    var rest: [GradientTerms.Term] = []
+    if form.epilogue != nil {
+      let output = value.rowsTile("O_whole", "outputs before the epilogue", &b)
+      walk.convert(output.all, u.all, &b)
+      normalizer?.divide(output, &b)
+      if let skip = form.skip {
+        let added = value.rowsTile("skip", "what goes past the state", &b)
+        b.map(added.all, skip, tokens: walk.start, fill: 0)
+        walk.add(output.all, output.all, added.all, &b)
+      }
+      rest = terms.epilogue(given(&b), output, to: value.reader(&b), &b)
+    }
+    if let normalizer {
+      let dO = value.reader(&b)
+      if form.skip != nil { walk.convert(skipAdjoint(&b).all, dO.all, &b) }
+      normalizer.divide(dO, &b)
+      normalizer.findSumAdjoint(outputs: u, &b)
+    }
+    return rest
+  }
+
+  /// The outputs again, as they are read out: S^T q + P v, and the present token's own part.
+  private func outputs(_ P: Tile, _ own: Tile?, _ b: inout ProgramBuilder) -> Tile {
+    b.note("the outputs again: S^T q + P v")
+    let u = value.rowsTile("u", "outputs as they are read out", &b)
+    let v = value.writer(&b)
+    readColumns(of: state(&b), key.readerFull(&b), into: u, &b)
+    if value.hasGate {
+      b.add(
+        .decayedValues(
+          DecayedValues(
+            u.all, scores: P.all, value: v.all, decay: value.decay(&b).all,
+            readsPrevious: form.readsPrevious)))
+    } else {
+      b.add(.multiply(Multiply(u.all, P.all, v.all, accumulates: true)))
+    }
+    if let own { GradientTerms(walk: self).addScaled(u, v, by: own, &b) }
+    return u
   }
 
   /// The sum of S * dS over the other axis (over both for a scalar gate), under what the chunk leaves

@@ -5,20 +5,15 @@ import Recurrences
 enum MappedRecurrences {
   static let all = [
     featureMaps, softmaxKeys, normalizedQueries, summedGate, normalizedGLA, normalizedDecay,
-    givenDecays,
+    givenDecays, layer, normedOuter, gatedNormalizer, normedBonus,
   ]
-
-  /// elu(x) + 1, for either axis.
-  private static func eluPlusOne(_ x: KeyVector) -> KeyVector { relu(x) + exp(min(x, 0)) }
-  /// x / |x|, with the floor that the field uses.
-  private static func l2Norm(_ x: KeyVector) -> KeyVector { x / sqrt(sum(x * x) + 1e-6) }
 
   static let featureMaps = Recurrence("feature-maps", "elu + 1, relu and an input gate") { r in
     let q = r.query(), k = r.key(), v = r.value()
     let i = r.gate("i", over: ValueAxis.self, "input gate")
     let g = r.logDecay("g", over: KeyAxis.self)
     let S = r.state { previous in
-      exp(g) * previous + outer(relu(k) + exp(min(k, 0)), sigmoid(i) * v)
+      exp(g) * previous + outer(eluPlusOne(k), sigmoid(i) * v)
     }
     r.output = r.scale * contract(eluPlusOne(q), S)
   }
@@ -26,8 +21,8 @@ enum MappedRecurrences {
   static let softmaxKeys = Recurrence("softmax-keys", "softmax over the key of q and k") { r in
     let q = r.query(), k = r.key(), v = r.value()
     let g = r.logDecay("g", over: NoAxis.self)
-    let S = r.state { previous in exp(g) * previous + outer(exp(k) / sum(exp(k)), v) }
-    r.output = r.scale * contract(exp(q) / sum(exp(q)), S)
+    let S = r.state { previous in exp(g) * previous + outer(softmax(k), v) }
+    r.output = r.scale * contract(softmax(q), S)
   }
 
   static let normalizedQueries = Recurrence(
@@ -36,7 +31,7 @@ enum MappedRecurrences {
     let q = r.query(), k = r.key(), v = r.value()
     let w = r.gate("w", over: KeyAxis.self)
     let u = r.parameter("u", over: KeyAxis.self, "weight of the present token")
-    let normal = v / sqrt(sum(v * v) / 6 + 1e-5)
+    let normal = rmsNorm(v)
     let S = r.state { previous in
       exp(-exp(w)) * previous + outer(l2Norm(k), normal)
     }
@@ -77,6 +72,50 @@ enum MappedRecurrences {
     let a = r.decay("a", over: KeyAxis.self), c = r.decay("c", over: ValueAxis.self)
     let S = r.state { previous in a * a * previous * c + outer((1 - a) * k, v) }
     r.output = r.scale * contract(q, S)
+  }
+
+  /// All of a gated linear attention layer between its projections.
+  static let layer = Recurrence(
+    "gla-layer", "gated linear attention, with its gate's map, output norm and swish gate"
+  ) { r in
+    let q = r.query(), k = r.key(), v = r.value()
+    let g = r.gate("g", over: KeyAxis.self, "logits of the decay")
+    let og = r.outputGate("og", "logits of the output's gate")
+    let weight = r.parameter("weight", over: ValueAxis.self, "weight of the norm")
+    let S = r.state { previous in exp(logSigmoid(g) / 16) * previous + outer(k, v) }
+    r.output = rmsNorm(r.scale * contract(q, S)) * weight * swish(og)
+  }
+
+  static let normedOuter = Recurrence(
+    "normed-outer", "gates along both axes, a skip, then RMS norm with a gate"
+  ) { r in
+    let q = r.query(), k = r.key(), v = r.value()
+    let g = r.logDecay("g", over: KeyAxis.self), gv = r.logDecay("gv", over: ValueAxis.self)
+    let og = r.outputGate()
+    let weight = r.parameter("weight", over: ValueAxis.self, "weight of the norm")
+    let S = r.state { previous in exp(g) * previous * exp(gv) + outer(k, v) }
+    r.output = rmsNorm(r.scale * contract(q, S) + weight * v) * weight * swish(og)
+  }
+
+  static let gatedNormalizer = Recurrence(
+    "gated-normalizer", "a normalizer and a skip under an output gate"
+  ) { r in
+    let q = r.query(domain: .nonNegative), k = r.key(domain: .nonNegative), v = r.value()
+    let g = r.logDecay("g", over: NoAxis.self)
+    let og = r.outputGate()
+    let S = r.state { previous in exp(g) * previous + outer(k, v) }
+    let z = r.keyState("z") { previous in exp(g) * previous + k }
+    r.output = (contract(q, S) / max(dot(q, z), 1) + v) * sigmoid(og)
+  }
+
+  static let normedBonus = Recurrence(
+    "normed-bonus", "a read-out before the write with a bonus, then RMS norm"
+  ) { r in
+    let q = r.query(), k = r.key(), v = r.value()
+    let w = r.gate("w", over: KeyAxis.self)
+    let u = r.parameter("u", over: KeyAxis.self, "weight of the present token")
+    let S = r.state { previous in exp(-exp(w)) * previous + outer(k, v) }
+    r.output = rmsNorm(contract(q, r.previous(S) + u * outer(k, v)))
   }
 
   /// A normalizer that reads an input of its own, which no gradient here goes through.
