@@ -146,6 +146,8 @@ def main() -> int:
     parser.add_argument("--heads", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--peers", nargs="+", choices=["tuned", "stock"], default=["tuned", "stock"])
+    parser.add_argument("--skip-memory", action="store_true", help="times alone")
     options = parser.parse_args()
     if options.child:
         return child(options)
@@ -153,10 +155,10 @@ def main() -> int:
     build(options, problem)
     print(f"{problem}, {options.threads} threads, forward and backward\n")
     print(f"{'WHO':12} {'MEDIAN ms':>10} {'SPREAD':>7} {'x OURS':>7} {'PEAK MiB':>9}  ERRORS o dq dk dv dg")
-    for peer, environment in (("torch tuned", TUNED), ("torch stock", {})):
-        sides = ["sluice", peer]
-        rows = run(options, problem, sides, environment, False)
-        for row in rows:
+    for peer in options.peers:
+        environment = TUNED if peer == "tuned" else {}
+        rows = run(options, problem, ["sluice", f"torch {peer}"], environment, False)
+        for row in [] if options.skip_memory else rows:
             row["peak"] = run(options, problem, [row["who"]], {}, True)[0]["peak"]
         for row in rows:
             errors = " ".join(f"{error:.1e}" for error in row["errors"])
@@ -164,9 +166,10 @@ def main() -> int:
                 print(f"{row['who']:12} WRONG: {errors}")
                 continue
             ratio = row["median"] / rows[0]["median"]
+            peak = f"{row['peak'] / 2**20:.0f}" if "peak" in row else ""
             print(
                 f"{row['who']:12} {row['median']:10.1f} {row['spread']:7.1%} {ratio:7.2f} "
-                f"{row['peak'] / 2**20:9.0f}  {errors}  {row['form']}"
+                f"{peak:>9}  {errors}  {row['form']}"
             )
             for name, note in row["notes"].items():
                 print(f"{'':12}   {name}: {note}")

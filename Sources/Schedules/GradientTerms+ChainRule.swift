@@ -102,6 +102,16 @@ extension GradientTerms {
     }
   }
 
+  /// The tile that is an input's adjoint as it stands, where one map is that input and no other
+  /// reads it.
+  func alone(_ terms: [Term], _ input: Recurrence.Input) -> Tile? {
+    let own = terms.filter { $0.map.inputNames.contains(input.name) }
+    guard own.count == 1, own[0].map == .input(input.name, input.axes),
+      own[0].axes == input.axes, input.role != .parameter, !isReadByHeads(input)
+    else { return nil }
+    return own[0].adjoint
+  }
+
   /// Sums the terms of an input, those with more axes than it over the rest.
   func write(
     _ terms: [Term], of input: String, _ axes: Axes, to target: Tile, accumulates: Bool,

@@ -93,7 +93,7 @@ struct GradientTerms {
       let own = adjoint(of: input, &b)
       if input.role == .query {
         write(terms, of: input.name, input.axes, to: own, accumulates: false, &b)
-        storeRows(of: input, &b)
+        storeRows(of: input, adjoint(of: input, &b), &b)
       } else if isReadByHeads(input) {
         write(terms, of: input.name, input.axes, to: own, accumulates: true, &b)
       }
@@ -105,11 +105,15 @@ struct GradientTerms {
     b.note("adjoints of the inputs")
     let terms = sharedTerms(&b)
     for input in inputs where input.role != .query {
+      if let own = alone(terms, input) {
+        storeRows(of: input, own, &b)
+        continue
+      }
       write(
         terms, of: input.name, input.axes, to: adjoint(of: input, &b),
         accumulates: isReadByHeads(input), &b)
       guard input.role == .parameter else {
-        storeRows(of: input, &b)
+        storeRows(of: input, adjoint(of: input, &b), &b)
         continue
       }
       let (own, total) = (adjoint(of: input, &b), total(of: input, &b))
@@ -131,8 +135,9 @@ struct GradientTerms {
     }
   }
 
-  private func storeRows(of input: Recurrence.Input, _ b: inout ProgramBuilder) {
-    let own = adjoint(of: input, &b)
+  private func storeRows(
+    of input: Recurrence.Input, _ own: Tile, _ b: inout ProgramBuilder
+  ) {
     b.add(
       .storeTokens(
         StoreTokens(
