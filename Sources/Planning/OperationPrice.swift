@@ -102,9 +102,11 @@ struct OperationPrice {
     case .decayedValues(let values):
       rows = values.target.rows
       charge(.scores, pairs(rows) * vectors(values.target.columns) * figures.scores)
-    case .decayedAdjoints(let adjoints):
-      rows = adjoints.target.rows
-      charge(.scores, pairs(rows) * vectors(adjoints.target.columns) * figures.scores)
+    case .decayedPaths(let paths):
+      rows = paths.target.rows
+      // Twice the loads and multiplications of a score; single columns wait for each other.
+      let steps = paths.vectors == nil ? 8 * figures.multiplyAdd : 2 * figures.scores
+      charge(.scores, pairs(rows) * vectors(paths.target.columns) * steps)
     // Once a head, a few numbers.
     case .sumSequences: break
     case .recur(let recur): price(recur, charge)

@@ -398,6 +398,7 @@ struct MatrixChunk {
       b.map(added.all, skip, tokens: start, fill: 0)
       walk.add(output.all, output.all, added.all, &b)
     }
+    walk.finish(output, from: start, &b)
     b.add(
       .storeTokens(
         StoreTokens(

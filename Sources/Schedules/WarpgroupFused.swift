@@ -32,7 +32,7 @@ public struct WarpgroupFused: Schedule {
     }
     if form.valueGate != nil { return "It takes no gate along the value axis." }
     if form.readsPrevious { return "It reads out after the write." }
-    if form.normalizer != nil || form.skip != nil {
+    if form.normalizer != nil || form.skip != nil || form.epilogue != nil {
       return "It takes no normalizer and nothing beside the state's read-out."
     }
     return mapObstacle(form, specification)

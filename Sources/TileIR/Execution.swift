@@ -30,7 +30,7 @@ extension Worker {
       }
     case .decayedScores(let scores): execute(scores)
     case .decayedValues(let values): execute(values)
-    case .decayedAdjoints(let adjoints): execute(adjoints)
+    case .decayedPaths(let paths): execute(paths)
     case .sumSequences(let sum): execute(sum)
     case .recur(let recur): execute(recur)
     case .loadState(let load):

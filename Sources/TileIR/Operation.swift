@@ -12,7 +12,7 @@ public enum Operation: Hashable, Codable, Sendable {
   case weigh(Weigh)
   case decayedScores(DecayedScores)
   case decayedValues(DecayedValues)
-  case decayedAdjoints(DecayedAdjoints)
+  case decayedPaths(DecayedPaths)
   case decayTotal(DecayTotal)
   case decayFactor(DecayFactor)
   case fold(Fold)

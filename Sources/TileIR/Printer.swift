@@ -126,9 +126,10 @@ extension Operation: CustomStringConvertible {
     case .decayedValues(let values):
       return "\(values.target) <- values \(values.scores) . \(values.value) under \(values.decay)"
         + "\(values.readsPrevious ? " before" : "")"
-    case .decayedAdjoints(let adjoints):
-      return "\(adjoints.target) <- adjoints \(adjoints.scores)^T . \(adjoints.value) under "
-        + "\(adjoints.decay)\(adjoints.readsPrevious ? " before" : "")"
+    case .decayedPaths(let paths):
+      let ends = paths.vectors.map { " from \($0.writer) to \($0.reader), adding \($0.written)" }
+      return "\(paths.target), \(paths.read) <- paths \(paths.scores)\(ends ?? "") under "
+        + "\(paths.decay)\(paths.readsPrevious ? " before" : "")"
     case .sumSequences(let sum): return "\(sum.target) = sum over sequences of \(sum.source)"
     case .recur(let recur):
       let decays = [

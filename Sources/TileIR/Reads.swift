@@ -17,8 +17,7 @@ extension Operation {
     case .weigh(let weigh): [weigh.target, weigh.weights]
     case .decayedScores(let scores): [scores.query, scores.key, scores.decay]
     case .decayedValues(let values): [values.target, values.scores, values.value, values.decay]
-    case .decayedAdjoints(let adjoints):
-      [adjoints.target, adjoints.scores, adjoints.value, adjoints.decay]
+    case .decayedPaths(let paths): paths.reads
     case .decayTotal(let total): [total.decay] + (total.taken.map { [$0] } ?? [])
     case .decayFactor(let factor): [factor.decay, factor.taken]
     case .fold(let fold): [fold.key, fold.decay, fold.taken]

@@ -79,7 +79,7 @@ extension Verifier {
         requirePlain($0)
         requireWholeRows($0)
       }
-    case .decayedAdjoints(let adjoints): check(adjoints)
+    case .decayedPaths(let paths): check(paths)
     case .sumSequences(let sum): check(sum)
     case .recur(let recur): check(recur)
     case .loadState(let load):
