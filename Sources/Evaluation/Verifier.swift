@@ -34,6 +34,9 @@ public func verify(
   if manifest.backward != nil {
     try await verifier.run(try GradientTrials(subject: subject, options: options).all)
   }
+  if manifest.step != nil {
+    try await verifier.run(try StepTrials(subject: subject, options: options).all)
+  }
   try await verifier.runFarOffsets(subject, target)
   verifier.finish()
   return verifier.assessment

@@ -75,6 +75,7 @@ struct PackagePlace {
     }
     let own = [
       KernelPackage.manifestFile, KernelPackage.moduleFile, KernelPackage.autogradFile,
+      KernelPackage.decodeFile,
       "__pycache__",
     ]
     let foreign = names.filter { name in
