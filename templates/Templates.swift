@@ -38,6 +38,7 @@ public enum Templates {
     case "common.h": PackageResources.common_h
     case "tiles.h": PackageResources.tiles_h
     case "gradients.h": PackageResources.gradients_h
+    case "step.h": PackageResources.step_h
     case "cases.h": PackageResources.cases_h
     case "sha256.h": PackageResources.sha256_h
     case "runner.c": PackageResources.runner_c
@@ -55,6 +56,7 @@ public enum Templates {
     case "package.py": PackageResources.package_py
     case "cuda.py": PackageResources.cuda_py
     case "autograd.py": PackageResources.autograd_py
+    case "decode.py": PackageResources.decode_py
     default: nil
     }
   }

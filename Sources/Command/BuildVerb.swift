@@ -9,6 +9,7 @@ struct BuildVerb: AsyncParsableCommand {
 
   @OptionGroup var kernel: KernelOptions
   @OptionGroup var gradient: GradientOptions
+  @OptionGroup var single: StepOptions
   @OptionGroup var tools: ToolOptions
   @OptionGroup var format: FormatOptions
   @Option(name: .shortAndLong, help: "The package's folder (default: the kernel's name).")
@@ -17,7 +18,7 @@ struct BuildVerb: AsyncParsableCommand {
   func run() async throws {
     let (specification, kernel, origin) = try KernelRequest(
       recurrence: self.kernel.recurrence, choices: self.kernel.choices,
-      hasGradient: gradient.backward
+      hasGradient: gradient.backward, hasStep: single.step ?? true
     ).emit(Host.detect())
     let builder = try await tools.builder()
     let (package, notice) = try await withProgress("building \(kernel.name)") {

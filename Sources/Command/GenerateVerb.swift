@@ -15,6 +15,7 @@ struct GenerateVerb: AsyncParsableCommand {
 
   @OptionGroup var kernel: KernelOptions
   @OptionGroup var gradient: GradientOptions
+  @OptionGroup var single: StepOptions
   @OptionGroup var tools: ToolOptions
   @Option(help: "The stage to print; source if none is named.")
   var emit: Stage?
@@ -26,7 +27,7 @@ struct GenerateVerb: AsyncParsableCommand {
   func run() async throws {
     let (specification, kernel, _) = try KernelRequest(
       recurrence: self.kernel.recurrence, choices: self.kernel.choices,
-      hasGradient: gradient.backward
+      hasGradient: gradient.backward, hasStep: single.step ?? false
     ).emit(Host.detect())
     if output == "" { throw SluiceError(.usage, "--output needs a folder's name.") }
     guard let output else {

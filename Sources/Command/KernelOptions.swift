@@ -19,6 +19,14 @@ struct GradientOptions: ParsableArguments {
   var backward = false
 }
 
+/// Whether a kernel is made with its entry for a single token.
+struct StepOptions: ParsableArguments {
+  @Flag(
+    inversion: .prefixedNo,
+    help: "An entry 'step' that moves states by one token in place (packages have it).")
+  var step: Bool?
+}
+
 /// Sizes, types, the machine, and what of the plan is pinned: shared by all verbs that make kernels.
 ///
 /// Numbers are taken as they stand, so that -3 is answered as a wrong number and not as an option.

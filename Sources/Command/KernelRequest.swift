@@ -13,6 +13,8 @@ struct KernelRequest {
   var choices: KernelChoices
   /// Whether the kernel gets the `backward` entry.
   var hasGradient = false
+  /// Whether it gets the `step` entry where there is one.
+  var hasStep = false
 
   /// The specification that the options describe.
   func specification(_ host: Host) throws -> KernelSpecification {
@@ -116,7 +118,11 @@ struct KernelRequest {
       hasGradient
       ? try Planner(ranker: try model(specification.target, host)).gradientPlan(
         specification, try workload(host), threads: plan.threads) : nil
-    return (specification, try Emitter.emit(specification, plan, backward: backward), origin)
+    var step = hasStep ? Schedules.stepPlan(specification) : nil
+    step?.threads = plan.threads
+    return (
+      specification, try Emitter.emit(specification, plan, backward: backward, step: step), origin
+    )
   }
 
   private func preset() throws -> (key: Int, value: Int) {

@@ -11,6 +11,7 @@ struct VerifyVerb: AsyncParsableCommand {
 
   @OptionGroup var subject: SubjectOptions
   @OptionGroup var gradient: GradientOptions
+  @OptionGroup var single: StepOptions
   @Flag(
     help: ArgumentHelp(
       "Verify the whole grid: every recurrence, target, schedule, f32 and bf16, and sizes.",
@@ -28,7 +29,8 @@ struct VerifyVerb: AsyncParsableCommand {
     var options = VerifyOptions(effort: effort, seed: seed, builder: builder)
     options.inputs = input.map { [$0] } ?? []
     if all { return try await verifyAll(options) }
-    let kernel = try await subject.open(builder, hasGradient: gradient.backward)
+    let kernel = try await subject.open(
+      builder, hasGradient: gradient.backward, hasStep: single.step ?? true)
     try checkRuns(kernel)
     let assessment = try await withProgress("verifying \(kernel.manifest.name)") {
       try await verify(
@@ -49,7 +51,8 @@ struct VerifyVerb: AsyncParsableCommand {
     var assessments: [Assessment] = []
     for cell in try grid().cells(on: Host.detect()) {
       // With --backward a kernel whose recurrence has a gradient here is verified with it.
-      let kernel = try cell.emit(hasGradient: gradient.backward)
+      let kernel = try cell.emit(
+        hasGradient: gradient.backward, hasStep: single.step ?? true)
       guard cell.canRun else {
         progress("left out, as this machine cannot run it: \(kernel.name)")
         continue

@@ -106,18 +106,9 @@ struct BackwardEmitter {
           + "    __attribute__((weak, alias(\"\(kernel)\(own)\")));\n"
       }.joined())
     return argumentStruct + "\ntypedef struct \(structName) backward_arguments;\n" + prototypes
-      + "\n" + renamed(parts.joined(separator: "\n"))
-  }
-
-  /// What both directions have under one name, under the gradient's own.
-  private func renamed(_ text: String) -> String {
-    var text = text.replacing("const arguments *args", with: "const backward_arguments *args")
-      .replacing("scratch_bytes", with: "backward_scratch_bytes")
-    for name in [
-      "sequences_of", "threads_of", "most_segments", "slots_of", "check_sizes", "check_pointers",
-    ] {
-      text = text.replacing("\(name)(", with: "backward_\(name)(")
-    }
-    return text.replacing(" run(", with: " run_backward(")
+      + "\n"
+      + EntryEmitter.renamed(
+        parts.joined(separator: "\n").replacing(
+          "const arguments *args", with: "const backward_arguments *args"), "backward")
   }
 }

@@ -12,20 +12,23 @@ public enum Emitter {
   /// - Throws: `SluiceError`: `.usage` for a plan with objections, `.internal` for a tile program
   ///   that the verifier refuses.
   ///
-  /// - Parameter backward: the gradient's plan, for a library that has it.
+  /// - Parameters:
+  ///   - backward: the gradient's plan, for a library that has it.
+  ///   - step: the plan of a single token, for a library that has that.
   public static func emit(
-    _ specification: KernelSpecification, _ plan: Plan, backward: Plan? = nil
+    _ specification: KernelSpecification, _ plan: Plan, backward: Plan? = nil, step: Plan? = nil
   ) throws(SluiceError) -> EmittedKernel {
     try emit(
       specification, plan, program: lower(specification, plan), backward: backward,
-      gradient: backward.map { (plan) throws(SluiceError) in try lower(specification, plan) })
+      gradient: backward.map { (plan) throws(SluiceError) in try lower(specification, plan) },
+      step: step, single: step.map { (plan) throws(SluiceError) in try lower(specification, plan) })
   }
 
   /// The tile program of a plan.
   public static func lower(
     _ specification: KernelSpecification, _ plan: Plan
   ) throws(SluiceError) -> TileProgram {
-    guard let schedule = Schedules.named(plan.schedule) ?? Schedules.gradient(plan.schedule) else {
+    guard let schedule = Schedules.ofAnyEntry(plan.schedule) else {
       throw SluiceError(.usage, "There is no schedule '\(plan.schedule)'.")
     }
     if let obstacle = schedule.obstacle(to: specification) {
@@ -42,15 +45,16 @@ public enum Emitter {
   /// Prints a tile program of the specification and plan; verification plants its faults here.
   public static func emit(
     _ specification: KernelSpecification, _ plan: Plan, program: TileProgram,
-    backward: Plan? = nil, gradient: TileProgram? = nil
+    backward: Plan? = nil, gradient: TileProgram? = nil, step: Plan? = nil,
+    single: TileProgram? = nil
   ) throws(SluiceError) -> EmittedKernel {
-    let violations = program.violations + (gradient?.violations ?? [])
+    let violations = program.violations + (gradient?.violations ?? []) + (single?.violations ?? [])
     guard violations.isEmpty else {
       throw SluiceError(
         .internal, "The tile program of '\(specification.recurrence.name)' is illegal.",
         details: violations)
     }
-    let manifest = KernelManifest(specification, plan, backward: backward)
+    let manifest = KernelManifest(specification, plan, backward: backward, step: step)
     let name = KernelName(specification, plan)
     let interface = Interface(manifest: manifest)
     let command = name.command
@@ -79,9 +83,12 @@ public enum Emitter {
     let backwardEmitter = gradient.map {
       BackwardEmitter(specification: specification, manifest: manifest, program: $0)
     }
+    let stepEmitter = single.map {
+      StepEmitter(specification: specification, manifest: manifest, program: $0)
+    }
     var parts = [
       preamble(specification, plan, name: name, command: command),
-      try vocabulary(specification.target, withGradients: gradient != nil),
+      try vocabulary(specification.target, withGradients: gradient != nil, withStep: single != nil),
       section("The interface"), "#define SL_EXPORT __attribute__((visibility(\"default\")))\n",
       interface.argumentStruct, prototypes(name.description),
       section("The workspace"), entry.workspace, section("The kernel"),
@@ -93,12 +100,15 @@ public enum Emitter {
     }
     parts += [section("The entries"), entry.text]
     if let backwardEmitter { parts += [section("The gradient"), backwardEmitter.text()] }
+    if let stepEmitter { parts += [section("One token"), stepEmitter.text()] }
     parts += [entry.tail(manifestJSON: try json(manifest))]
     return EmittedKernel(
       name: name, program: program,
       source: SourceFile(name: "\(name).c", text: parts.joined(separator: "\n")),
       header: SourceFile(
-        name: "\(name).h", text: interface.header(command: command, backward: backwardEmitter)),
+        name: "\(name).h",
+        text: interface.header(
+          command: command, backward: backwardEmitter, step: stepEmitter)),
       manifest: manifest)
   }
 
@@ -130,11 +140,12 @@ public enum Emitter {
 
   /// The words of the machine, pasted: the source stands alone.
   private static func vocabulary(
-    _ target: Target, withGradients: Bool
+    _ target: Target, withGradients: Bool, withStep: Bool
   ) throws(SluiceError) -> String {
     var texts: [String] = []
     let names = [
       target.vocabulary, "common.h", "tiles.h", withGradients ? "gradients.h" : nil,
+      withStep ? "step.h" : nil,
       target.matrixVocabulary,
     ]
     for name in names.compactMap({ $0 }) {

@@ -7,7 +7,7 @@ struct EntryEmitter {
   let manifest: KernelManifest
   let layouts: [ScratchLayout]
   let usesMatrixUnit: Bool
-  /// `forward` or `backward`: what the entry is called.
+  /// `forward`, `backward` or `step`: what the entry is called.
   var entry = "forward"
   /// The pointers of the argument struct: those that calls need, and those that may be NULL.
   var pointers: EntryPointers
@@ -21,6 +21,10 @@ struct EntryEmitter {
 
   /// Whole vectors are read beyond a tile's last row, and never used.
   private static let slack = 256
+
+  /// Bytes of states that are worth one more thread in a step.
+  private static let bytesPerThread = 512 << 10
+  private var isStep: Bool { entry == "step" }
 
   /// More output than the second-level caches of a few cores hold.
   private static let streamedBytes = 4 << 20
@@ -39,7 +43,16 @@ struct EntryEmitter {
     out.line()
     out.line("// Threads that the caller asks for.")
     out.block("static int64_t threads_of(const arguments *args)") {
-      $0.line("return args->threads ? args->threads : \(manifest.plan.threads);")
+      guard isStep else {
+        return $0.line("return args->threads ? args->threads : \(manifest.plan.threads);")
+      }
+      $0.lines([
+        "// A thread that has less to do than this takes longer to wake than to do it.",
+        "const int64_t states = args->batch * args->heads * \(program.key * manifest.stateColumns);",
+        "const int64_t useful = states * (int64_t)sizeof(float) / \(EntryEmitter.bytesPerThread);",
+        "if (args->threads) return args->threads;",
+        "return sl_least(\(manifest.plan.threads), sl_greatest(1, useful));",
+      ])
     }
     if program.streamsOutput {
       out.line()
@@ -156,6 +169,10 @@ struct EntryEmitter {
         "  return 3;",
         "if (args->layout < 0 || args->layout > 1 || args->threads < 0) return 7;",
       ])
+      if isStep {
+        out.lines(["if (args->cu_seqlens) return 4;", "if (args->length != 1) return 3;"])
+        return out.line("return 0;")
+      }
       out.block("if (args->cu_seqlens)") { out in
         out.lines([
           "if (args->batch != 1 || args->sequences < 1) return 4;"
@@ -182,6 +199,7 @@ struct EntryEmitter {
         out.line("if (\(always.map { "!args->\($0)" }.joined(separator: " || "))) return 2;")
       }
       if needsWorkspace { out.line("if (!args->workspace) return 2;") }
+      if isStep { out.line("if (args->batch > 0 && !args->final_state) return 2;") }
       out.line(
         "if ((int64_t)args->workspace_size < \(kernel)_\(sizeEntry)(args)) return 5;")
       let optional = pointers.optional
@@ -225,7 +243,8 @@ struct EntryEmitter {
         out.lines([
           "#ifdef _OPENMP",
           "if (is_team) {",
-          "#pragma omp for schedule(dynamic, 1)",
+          // A head's state stays with the core whose caches hold it.
+          isStep ? "#pragma omp for schedule(static)" : "#pragma omp for schedule(dynamic, 1)",
           "  for (int64_t item = 0; item < \(phase.name)_items; ++item) "
             + "\(phase.name)(args, item, scratch);",
           "} else",
@@ -248,6 +267,14 @@ struct EntryEmitter {
         "if (!problem) problem = check_pointers(args);",
         "if (problem) return problem;",
       ])
+      if isStep {
+        out.lines([
+          "// Without a state of its own to begin from it moves the one that it writes.",
+          "arguments moved = *args;",
+          "if (!moved.initial_state) moved.initial_state = moved.final_state;",
+          "args = &moved;",
+        ])
+      }
       if usesMatrixUnit { out.line("if (!sl_matrix_permitted()) return 8;") }
       out.lines([
         "#ifdef _OPENMP",
@@ -262,6 +289,17 @@ struct EntryEmitter {
         "return 0;",
       ])
     }
+  }
+
+  /// The text of a further entry: what every entry has under one name gets the entry's own.
+  static func renamed(_ text: String, _ entry: String) -> String {
+    var text = text.replacing("scratch_bytes", with: "\(entry)_scratch_bytes")
+    for name in [
+      "sequences_of", "threads_of", "most_segments", "slots_of", "check_sizes", "check_pointers",
+    ] {
+      text = text.replacing("\(name)(", with: "\(entry)_\(name)(")
+    }
+    return text.replacing(" run(", with: " run_\(entry)(")
   }
 
   /// The manifest as a string, and the names for programs that load one library at a time.

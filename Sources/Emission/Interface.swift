@@ -77,9 +77,12 @@ struct Interface {
   }
 
   /// The header for callers.
-  func header(command: String, backward: BackwardEmitter? = nil) -> String {
+  func header(
+    command: String, backward: BackwardEmitter? = nil, step: StepEmitter? = nil
+  ) -> String {
     let guardName = "SLUICE_\(kernel.uppercased())_H"
     let gradient = backward.map { $0.argumentStruct + "\n" + $0.prototypes + "\n" } ?? ""
+    let single = step.map { $0.prototypes + "\n" } ?? ""
     let card = isOnCard ? cardPrototypes : ""
     return """
       // \(kernel).h: do not edit. Made by
@@ -106,7 +109,7 @@ struct Interface {
       // What the library says of itself, as JSON.
       const char *\(kernel)_manifest(void);
 
-      \(gradient)\(card)#ifdef __cplusplus
+      \(gradient)\(single)\(card)#ifdef __cplusplus
       }
       #endif
       #endif

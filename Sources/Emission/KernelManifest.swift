@@ -21,6 +21,8 @@ public struct KernelManifest: Hashable, Codable, Sendable {
   public var plan: Plan
   /// The plan of the gradient; nil where the library has no `backward` entry.
   public var backward: Plan?
+  /// The plan of a single token; nil where the library has no `step` entry.
+  public var step: Plan?
   /// The pointers at the end of the argument struct, in their order.
   public var inputs: [Input]
   /// SHA-256 of the emitted source, hexadecimal; filled in when it is known.
@@ -42,7 +44,9 @@ public struct KernelManifest: Hashable, Codable, Sendable {
 
   public static let currentABI = 1
 
-  public init(_ specification: KernelSpecification, _ plan: Plan, backward: Plan? = nil) {
+  public init(
+    _ specification: KernelSpecification, _ plan: Plan, backward: Plan? = nil, step: Plan? = nil
+  ) {
     abi = KernelManifest.currentABI
     sluice = sluiceVersion
     name = KernelName(specification, plan).description
@@ -56,6 +60,7 @@ public struct KernelManifest: Hashable, Codable, Sendable {
     target = specification.target.name
     self.plan = plan
     self.backward = backward
+    self.step = step
     inputs = specification.recurrence.inputs.map { input in
       let type: ElementType =
         switch input.role {

@@ -45,6 +45,7 @@ extension PhaseEmitter {
     case .decayedPaths(let paths): write(paths)
     case .sumSequences(let sum): write(sum)
     case .recur(let recur): write(recur)
+    case .moveState(let move): write(move)
     case .loadState(let load): write(load)
     case .storeState(let store): write(store)
     case .storeTokens(let store): write(store)
@@ -239,6 +240,43 @@ extension PhaseEmitter {
     return (min(keys, recur.state.rows), width)
   }
 
+  private mutating func write(_ move: MoveState) {
+    let tensor = program.tensor(move.target.tensor)!
+    let outside = out
+    out = CWriter(depth: 0)
+    // Heads of one group read the same state, which one of them moves.
+    out.line("const int moves = \(move.readsPrevious ? "g + 1 == group" : "g == 0");")
+    let (target, source) = (
+      place(move.target, tensor, isThere: true), place(move.source, tensor, isThere: true)
+    )
+    out.line("const sl_moved moved = {")
+    out.lines([
+      "  .o = \(address(move.output)), .t = \(target),",
+      move.readsPrevious
+        ? "  .s = \(source)," : "  .s = moves ? \(source) : \(target),",
+      "  .row = \(tensor.columns),",
+      "  .q = \(address(move.query)), .k = \(address(move.key)), .v = \(address(move.value)),",
+    ])
+    for (name, scale) in [("d", move.rowScale), ("dv", move.columnScale)] where scale != nil {
+      out.line("  .\(name) = \(factor(scale)),")
+    }
+    out.line("};")
+    let keys = String(move.query.columns)
+    if layoutOf(move.output) == .column {
+      out.call("sl_move_column", [keys, flag(move.readsPrevious), "moves", "moved"])
+    } else {
+      out.call(
+        "sl_move_state",
+        [
+          keys, valid(move.target.column, move.output.columns), flag(move.readsPrevious), "moves",
+          "moved",
+        ])
+    }
+    let lines = out.lines
+    out = outside
+    out.block("") { $0.lines(lines) }
+  }
+
   private mutating func write(_ load: LoadState) {
     let tensor = program.tensor(load.source.tensor)!
     let source = place(load.source, tensor)
@@ -372,7 +410,8 @@ extension PhaseEmitter {
     column == .valueTile(times: program.valueTile) ? "value_begin" : c(column)
   }
 
-  private func place(_ slice: StateSlice, _ tensor: Tensor) -> String {
+  /// Where a slice's first row begins; NULL without its tensor, unless it `isThere` always.
+  private func place(_ slice: StateSlice, _ tensor: Tensor, isThere: Bool = false) -> String {
     var offsets: [String] = []
     if let segment = slice.segment {
       offsets.append("\(factor(segment)) * heads * \(tensor.rows * tensor.columns)")
@@ -381,6 +420,6 @@ extension PhaseEmitter {
     let name = "\(slice.tensor)_in"
     guard !offsets.isEmpty else { return name }
     let place = "\(name) + \(offsets.joined(separator: " + "))"
-    return tensor.isOptional ? "\(name) ? \(place) : NULL" : place
+    return tensor.isOptional && !isThere ? "\(name) ? \(place) : NULL" : place
   }
 }

@@ -72,12 +72,14 @@ struct CallRunner: Sendable {
       var threads: Int
       var emptySequences: Int
       var isGradient: Bool
+      var isStep: Bool
 
       init(_ call: KernelCall) {
         shape = call.problem.shape
         threads = call.threads
         emptySequences = call.emptySequences
         isGradient = call.gradient != nil
+        isStep = call.step != nil
       }
     }
     var numbers: [Question: Int] = [:]

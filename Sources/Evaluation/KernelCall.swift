@@ -7,6 +7,8 @@ struct KernelCall: Sendable {
   var problem: DrawnProblem
   /// For a call of the `backward` entry: the adjoints that it brings.
   var gradient: DrawnGradient?
+  /// For a call of the `step` entry, where its states lie.
+  var step: StepStates?
   var threads = 1
   /// 0: [B, T, H, D]; 1: [B, H, T, D].
   var layout = 0
@@ -19,6 +21,11 @@ struct KernelCall: Sendable {
   var expectedCode: Int32 = 0
   /// What a caller does wrong, to the arguments of an otherwise right call.
   var damage: (@Sendable (inout ArgumentBlock) -> Void)?
+}
+
+/// Where a step begins from: the states that it writes, or others.
+enum StepStates: Hashable, Sendable {
+  case inPlace, apart
 }
 
 /// The argument struct of `docs/abi.md` before it becomes bytes.
@@ -102,15 +109,19 @@ extension KernelCall {
       add("cu_seqlens", .input, bytes.count, 48, element: 8, bytes)
     }
     add("workspace", .workspace, block.workspaceSize, 72, element: 64)
-    if let state = problem.initialState {
+    let states = shape.sequences.count * shape.heads * shape.key * manifest.stateColumns
+    if step == .inPlace {
+      let numbers = problem.initialState ?? Array(repeating: 0, count: states)
+      let bytes = ElementType.f32.packed(numbers)
+      add("final_state", .inOut, bytes.count, 96, element: 4, bytes)
+    } else if let state = problem.initialState {
       let bytes = ElementType.f32.packed(state)
       let all = bytes.count / shape.sequences.count * (shape.sequences.count + emptySequences)
       add(
         "initial_state", emptySequences == 0 ? .input : .sparse, all, 88, element: 4, bytes)
     }
-    if problem.wantsFinalState {
-      let rows = shape.sequences.count * shape.heads * shape.key
-      add("final_state", .output, rows * manifest.stateColumns * 4, 96, element: 4)
+    if problem.wantsFinalState, step != .inPlace {
+      add("final_state", .output, states * 4, 96, element: 4)
     }
     add(
       "o", .output, shape.outputCount * manifest.type.size, 104, element: manifest.type.size)
@@ -128,7 +139,8 @@ extension KernelCall {
         element: input.type.size, bytes)
     }
     return RunnerCase(
-      id: id, entry: "\(manifest.name)_forward", arguments: block.bytes(manifest), buffers: buffers)
+      id: id, entry: "\(manifest.name)_\(step == nil ? "forward" : "step")",
+      arguments: block.bytes(manifest), buffers: buffers)
   }
 
   /// One buffer of the call as the block wants it; none where the pointer is missing.
@@ -146,6 +158,7 @@ extension KernelCall {
 
   /// The runner's case that asks how much workspace this call needs.
   func workspaceCase(_ id: UInt32, _ manifest: KernelManifest) -> RunnerCase {
+    let further = gradient != nil ? "_backward" : step != nil ? "_step" : ""
     let block = ArgumentBlock(self, manifest, workspaceSize: 0)
     var buffers: [RunnerCase.Buffer] = []
     if let ends = block.cumulativeLengths {
@@ -154,7 +167,7 @@ extension KernelCall {
         .init(name: "cu_seqlens", kind: .input, size: bytes.count, offset: 48, contents: bytes))
     }
     return RunnerCase(
-      id: id, entry: "\(manifest.name)\(gradient == nil ? "" : "_backward")_workspace_size",
+      id: id, entry: "\(manifest.name)\(further)_workspace_size",
       arguments: block.bytes(manifest),
       buffers: buffers)
   }

@@ -13,6 +13,8 @@ public struct Subject: Sendable {
   public var plan: Plan
   /// The gradient's plan, where the kernel has it.
   public var backward: Plan?
+  /// The plan of a single token, where the kernel has the step.
+  public var step: Plan?
 
   public var recurrence: Recurrence { normalForm.recurrence }
 
@@ -34,6 +36,7 @@ public struct Subject: Sendable {
     gateType = manifest.gateType
     plan = manifest.plan
     backward = manifest.backward
+    step = manifest.step
   }
 
   /// Columns of the state's matrix in memory: V, and one for each further state along the key.

@@ -29,10 +29,13 @@ public struct VerificationGrid: Sendable {
     /// Whether this machine or an emulator runs it.
     public var canRun: Bool
 
-    /// - Parameter hasGradient: whether to add the gradient, where there is one.
-    public func emit(hasGradient: Bool = false) throws -> EmittedKernel {
+    /// - Parameters:
+    ///   - hasGradient: whether to add the gradient, where there is one.
+    ///   - hasStep: whether to add the step of a single token, where there is one.
+    public func emit(hasGradient: Bool = false, hasStep: Bool = false) throws -> EmittedKernel {
       let backward = hasGradient ? try? Planner().gradientPlan(specification) : nil
-      return try Emitter.emit(specification, plan, backward: backward)
+      let step = hasStep ? Schedules.stepPlan(specification) : nil
+      return try Emitter.emit(specification, plan, backward: backward, step: step)
     }
   }
 

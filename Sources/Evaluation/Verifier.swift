@@ -33,6 +33,9 @@ public func verify(
   if manifest.backward != nil {
     try await verifier.run(try GradientTrials(subject: subject, options: options).all)
   }
+  if manifest.step != nil, !options.gradientOnly {
+    try await verifier.run(try StepTrials(subject: subject, options: options).all)
+  }
   if !options.gradientOnly { try await verifier.runFarOffsets(subject, target) }
   verifier.finish()
   return verifier.assessment

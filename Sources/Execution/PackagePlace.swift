@@ -75,7 +75,7 @@ struct PackagePlace {
     }
     let own = [
       KernelPackage.manifestFile, KernelPackage.moduleFile, KernelPackage.autogradFile,
-      KernelPackage.cudaFile, "__pycache__",
+      KernelPackage.cudaFile, KernelPackage.decodeFile, "__pycache__",
     ]
     let foreign = names.filter { name in
       !own.contains(name) && !name.hasPrefix(OpenMPCopy.prefix)

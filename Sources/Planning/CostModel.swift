@@ -25,7 +25,7 @@ public struct CostModel: Ranker {
   public func prediction(
     of plan: Plan, for specification: KernelSpecification, _ workload: Workload
   ) -> Prediction {
-    guard let schedule = Schedules.named(plan.schedule) ?? Schedules.gradient(plan.schedule)
+    guard let schedule = Schedules.ofAnyEntry(plan.schedule)
     else { return Prediction(terms: [:]) }
     return prediction(
       of: schedule.lower(specification, plan), for: specification, workload)

@@ -109,7 +109,11 @@ struct MemoryPrice {
 
   /// Seconds of a state's way to the caller's memory or the workspace, or back.
   func state(_ view: TileView, writes: Bool) -> Double {
-    let bytes = Double(view.rows * view.columns * 4)
+    state(view.rows, view.columns, writes: writes)
+  }
+
+  func state(_ rows: Int, _ columns: Int, writes: Bool) -> Double {
+    let bytes = Double(rows * columns * 4)
     let rate = writes ? figures.thirdWrite : figures.thirdRead
     return bytes / rate + bytes / (4 * Double(target.lanes)) * figures.pass
   }

@@ -110,6 +110,12 @@ struct OperationPrice {
     // Once a head, a few numbers.
     case .sumSequences: break
     case .recur(let recur): price(recur, charge)
+    // A vector of the state comes, is decayed, added to, read out and goes.
+    case .moveState(let move):
+      rows = move.query.columns
+      charge(.recurrence, 4 * Double(rows) * vectors(move.output.columns) * figures.recurrence)
+      charge(.states, memory.state(rows, move.output.columns, writes: false))
+      charge(.states, memory.state(rows, move.output.columns, writes: true))
     case .loadState(let load):
       rows = load.target.rows
       charge(.states, memory.state(load.target, writes: false))

@@ -6,9 +6,11 @@ import TileIR
 struct TokenScan {
   let specification: KernelSpecification
   let plan: Plan
+  /// Whether there is one token only.
+  var isStep = false
 
   private var recurrence: Recurrence { specification.recurrence }
-  private var start: Index { Index("c") }
+  private var start: Index { isStep ? 0 : Index("c") }
 
   var pseudoCode: [String] {
     ["for each token:"]
@@ -26,20 +28,27 @@ struct TokenScan {
     b.add(
       .loadState(
         LoadState(state.all, StateSlice(TensorName.initialState, column: column, columns: V))))
-    b.loop(.chunks("c")) { b in
-      let next = readsPrevious ? b.tile("S_next", K, V, "state after the token") : state
-      var operands: [String: Map.Operand] = [:]
-      let update = matrixMap(recurrence.states[0].update, state, next, &operands, &b)
-      b.note("S = \(recurrence.states[0].update)")
-      b.add(.map(Map(next.all, update, operands)))
-      b.loop(.queryHeads("g")) { b in read(state, next, &b) }
-      if readsPrevious {
-        b.add(.map(Map(state.all, .input(next.name, .scalar), [next.name: .tile(next.all, .none)])))
-      }
+    if isStep {
+      token(state, readsPrevious, &b)
+    } else {
+      b.loop(.chunks("c")) { token(state, readsPrevious, &$0) }
     }
     b.add(
       .storeState(
         StoreState(StateSlice(TensorName.finalState, column: column, columns: V), state.all)))
+  }
+
+  private func token(_ state: Tile, _ readsPrevious: Bool, _ b: inout ProgramBuilder) {
+    let (K, V) = (specification.key, plan.valueTile)
+    let next = readsPrevious ? b.tile("S_next", K, V, "state after the token") : state
+    var operands: [String: Map.Operand] = [:]
+    let update = matrixMap(recurrence.states[0].update, state, next, &operands, &b)
+    b.note("S = \(recurrence.states[0].update)")
+    b.add(.map(Map(next.all, update, operands)))
+    b.loop(.queryHeads("g")) { b in read(state, next, &b) }
+    if readsPrevious {
+      b.add(.map(Map(state.all, .input(next.name, .scalar), [next.name: .tile(next.all, .none)])))
+    }
   }
 
   /// Rewrites an expression over key and value into a map over the state's tile: everything that
@@ -89,7 +98,7 @@ struct TokenScan {
         StoreTokens(
           TokenSlice(
             TensorName.output, start: start, rows: 1, column: .valueTile(times: V), columns: V),
-          output.all)))
+          output.all, streams: !isStep)))
   }
 
   /// Rewrites the output into a map over one row of values; sums over the state are computed first.

@@ -5,6 +5,14 @@ import TileIR
 struct TokenStep {
   let walk: ChunkWalk
   let form: DiagonalForm
+  /// The token.
+  let start: Index
+
+  init(walk: ChunkWalk, form: DiagonalForm, start: Index = Index("c")) {
+    self.walk = walk
+    self.form = form
+    self.start = start
+  }
 
   var pseudoCode: [String] {
     let update = "S = diag(d) S\(walk.hasValueGate ? " diag(c)" : "") + k v^T"
@@ -21,8 +29,8 @@ struct TokenStep {
       let specification = walk.specification
       let key = b.tile("k", 1, specification.key, "key of the token")
       let value = b.tile("v", 1, walk.plan.valueTile, "value of the token")
-      b.map(key.all, form.key, tokens: walk.start, fill: 0)
-      b.map(value.all, form.value, tokens: walk.start, fill: 0)
+      b.map(key.all, form.key, tokens: start, fill: 0)
+      b.map(value.all, form.value, tokens: start, fill: 0)
       if !form.readsPrevious { update(state, key, value, &b) }
       read(state, value, &b)
       if form.readsPrevious { update(state, key, value, &b) }
@@ -53,7 +61,7 @@ struct TokenStep {
   }
 
   /// The token's decay of every key or value.
-  private func factor(
+  func factor(
     _ name: String, _ gate: Expression, _ columns: Int, _ axis: String, _ b: inout ProgramBuilder
   ) -> Factor {
     let decay = b.tile(name, 1, columns, "decay of every \(axis)")
@@ -61,55 +69,66 @@ struct TokenStep {
     let factor = Factor(
       b.tile("\(name)_slope", 1, columns, "\(name), or \(name) - 1 where base is 1").all,
       base: b.tile("\(name)_base", 1, columns, "1 where \(name) is 1/2 or more, else 0").all)
-    b.map(decay.all, gate, complement: taken.all, tokens: walk.start, fill: 1)
+    b.map(decay.all, gate, complement: taken.all, tokens: start, fill: 1)
     b.add(.decayFactor(DecayFactor(factor, decay: decay.all, taken: taken.all)))
     return factor
   }
 
   private func read(_ state: ChunkWalk.State, _ value: Tile, _ b: inout ProgramBuilder) {
     b.loop(.queryHeads("g")) { b in
-      let query = b.tile("q", 1, walk.specification.key, "query of the token, scaled")
+      let query = self.query(&b)
       let output = b.tile("O", 1, walk.plan.valueTile, "output of the token")
       b.note("o = S^T q")
-      b.map(query.all, form.query, tokens: walk.start, fill: 0)
       b.add(.multiply(Multiply(output.all, query.all, state.matrix, accumulates: false)))
-      var bonus: Tile?
-      if let present = form.present {
-        let terms = b.tile("bonus_terms", 1, walk.specification.key, "summands of the bonus")
-        let weight = b.tile("bonus", 1, 1, layout: .column, "weight of the token's own value")
-        b.map(terms.all, present, tokens: walk.start, fill: 0)
-        b.add(.reduce(Reduce(sumOf: terms.all, to: weight.all)))
-        b.add(.multiply(Multiply(output.all, weight.all, value.all, accumulates: true)))
-        bonus = weight
+      var sum: Tile?
+      if let z = state.normalizer {
+        let scores = b.tile("n", 1, 1, layout: .column, "sum of the scores")
+        b.add(.multiply(Multiply(scores.all, query.all, z, accumulates: false)))
+        sum = scores
       }
-      if let normalizer = form.normalizer {
-        divide(output, by: normalizer, query, state, bonus, &b)
-      }
-      if let skip = form.skip {
-        let added = b.tile("skip", 1, walk.plan.valueTile, "what goes past the state")
-        b.map(added.all, skip, tokens: walk.start, fill: 0)
-        walk.add(output.all, output.all, added.all, &b)
-      }
-      walk.finish(output, from: walk.start, &b)
-      b.add(
-        .storeTokens(
-          StoreTokens(
-            TokenSlice(
-              TensorName.output, start: walk.start, rows: 1,
-              column: .valueTile(times: walk.plan.valueTile), columns: walk.plan.valueTile),
-            output.all)))
+      finish(output, value, sum: sum, &b)
     }
   }
 
-  private func divide(
-    _ output: Tile, by normalizer: Expression, _ query: Tile, _ state: ChunkWalk.State,
-    _ bonus: Tile?, _ b: inout ProgramBuilder
+  func query(_ b: inout ProgramBuilder) -> Tile {
+    let query = b.tile("q", 1, walk.specification.key, "query of the token, scaled")
+    b.map(query.all, form.query, tokens: start, fill: 0)
+    return query
+  }
+
+  /// What follows `o = S^T q`: bonus, normalizer, what goes past the state, the epilogue, the store.
+  ///
+  /// - Parameter sum: `q z`, with a normalizer.
+  func finish(
+    _ output: Tile, _ value: Tile, sum: Tile?, streams: Bool = true, _ b: inout ProgramBuilder
   ) {
-    let sum = b.tile("n", 1, 1, layout: .column, "sum of the scores")
-    b.add(.multiply(Multiply(sum.all, query.all, state.normalizer!, accumulates: false)))
-    if let bonus {
-      walk.add(sum.all, sum.all, bonus.all, &b)
+    if let present = form.present {
+      let terms = b.tile("bonus_terms", 1, walk.specification.key, "summands of the bonus")
+      let weight = b.tile("bonus", 1, 1, layout: .column, "weight of the token's own value")
+      b.map(terms.all, present, tokens: start, fill: 0)
+      b.add(.reduce(Reduce(sumOf: terms.all, to: weight.all)))
+      b.add(.multiply(Multiply(output.all, weight.all, value.all, accumulates: true)))
+      if let sum { walk.add(sum.all, sum.all, weight.all, &b) }
     }
+    if let normalizer = form.normalizer, let sum { divide(output, by: normalizer, sum, &b) }
+    if let skip = form.skip {
+      let added = b.tile("skip", 1, walk.plan.valueTile, "what goes past the state")
+      b.map(added.all, skip, tokens: start, fill: 0)
+      walk.add(output.all, output.all, added.all, &b)
+    }
+    walk.finish(output, from: start, &b)
+    b.add(
+      .storeTokens(
+        StoreTokens(
+          TokenSlice(
+            TensorName.output, start: start, rows: 1,
+            column: .valueTile(times: walk.plan.valueTile), columns: walk.plan.valueTile),
+          output.all, streams: streams)))
+  }
+
+  private func divide(
+    _ output: Tile, by normalizer: Expression, _ sum: Tile, _ b: inout ProgramBuilder
+  ) {
     b.add(
       .map(
         Map(

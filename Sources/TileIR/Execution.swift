@@ -33,6 +33,7 @@ extension Worker {
     case .decayedPaths(let paths): execute(paths)
     case .sumSequences(let sum): execute(sum)
     case .recur(let recur): execute(recur)
+    case .moveState(let move): execute(move)
     case .loadState(let load):
       let target = window(load.target)
       let source = machine.tensors[load.source.tensor]

@@ -17,6 +17,7 @@ public enum Operation: Hashable, Codable, Sendable {
   case decayFactor(DecayFactor)
   case fold(Fold)
   case recur(Recur)
+  case moveState(MoveState)
   case loadState(LoadState)
   case storeState(StoreState)
   case storeTokens(StoreTokens)

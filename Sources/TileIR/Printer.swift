@@ -141,6 +141,14 @@ extension Operation: CustomStringConvertible {
         + "\(recur.readsPrevious ? " before" : "")"
         + (recur.ahead.isEmpty
           ? "" : " ahead " + recur.ahead.map(\.description).joined(separator: ", "))
+    case .moveState(let move):
+      let scales = [
+        move.rowScale.map { " rows * \($0.text)" },
+        move.columnScale.map { " columns * \($0.text)" },
+      ].compactMap { $0 }.joined(separator: ",")
+      return "\(move.output), \(move.target) = \(move.source) moved by "
+        + "\(move.query), \(move.key), \(move.value)\(scales.isEmpty ? "" : " under\(scales)")"
+        + "\(move.readsPrevious ? " before" : "")"
     case .loadState(let load): return "\(load.target) = \(load.source)"
     case .storeState(let store): return "\(store.target) = \(store.source)"
     case .storeTokens(let store):

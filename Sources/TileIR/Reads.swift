@@ -25,6 +25,9 @@ extension Operation {
       [recur.state, recur.query, recur.key, recur.value]
         + [recur.decay, recur.decays].compactMap { $0 } + (recur.valueDecay?.views ?? [])
         + (recur.endScale?.views ?? [])
+    case .moveState(let move):
+      [move.query, move.key, move.value] + (move.rowScale?.views ?? [])
+        + (move.columnScale?.views ?? [])
     case .loadState, .sumSequences: []
     case .storeState(let store): [store.source]
     case .storeTokens(let store): [store.source]

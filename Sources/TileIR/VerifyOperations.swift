@@ -82,6 +82,7 @@ extension Verifier {
     case .decayedPaths(let paths): check(paths)
     case .sumSequences(let sum): check(sum)
     case .recur(let recur): check(recur)
+    case .moveState(let move): check(move)
     case .loadState(let load):
       check(load.target)
       check(load.source, load.target, writes: false)
@@ -239,6 +240,32 @@ extension Verifier {
     recur.ahead.forEach { check($0) }
   }
 
+  private mutating func check(_ move: MoveState) {
+    let (keys, columns) = (move.query.columns, move.output.columns)
+    check(move.output)
+    require(move.output, is: (1, columns), "the output")
+    require(move.query, is: (1, keys), "the query")
+    require(move.key, is: (1, keys), "the key")
+    require(move.value, is: (1, columns), "the value")
+    for view in move.rowScale?.views ?? [] {
+      require(view, is: (1, view.columns == 1 ? 1 : keys), "the decay of the keys")
+    }
+    for view in move.columnScale?.views ?? [] {
+      require(view, is: (1, columns), "the decay of the values")
+    }
+    for view in [move.output, move.query, move.key, move.value]
+      + (move.rowScale?.views ?? []) + (move.columnScale?.views ?? [])
+    {
+      requirePlain(view)
+      requireWholeRows(view)
+    }
+    require(
+      layout(move.value) == layout(move.output),
+      "\(move.value) and \(move.output) lie differently.")
+    check(move.source, rows: keys, columns: columns, writes: false)
+    check(move.target, rows: keys, columns: columns, writes: true)
+  }
+
   private mutating func check(_ product: Multiply) {
     let (rows, columns) = (product.target.rows, product.target.columns)
     let depth = product.right.rows
@@ -289,6 +316,11 @@ extension Verifier {
   }
 
   private mutating func check(_ slice: StateSlice, _ view: TileView, writes: Bool) {
+    check(slice, rows: view.rows, columns: view.columns, writes: writes)
+    requirePlain(view)
+  }
+
+  private mutating func check(_ slice: StateSlice, rows: Int, columns: Int, writes: Bool) {
     requireHead(slice.tensor)
     guard let tensor = program.tensor(slice.tensor) else {
       found.append("The tensor '\(slice.tensor)' is not declared.")
@@ -301,9 +333,8 @@ extension Verifier {
       (tensor.kind == .segment) == (slice.segment != nil),
       "\(slice): a segment belongs to the workspace, and only there.")
     require(
-      view.rows == tensor.rows && view.columns == slice.columns,
-      "\(slice) and \(view) differ in shape.")
-    requirePlain(view)
+      rows == tensor.rows && columns == slice.columns,
+      "\(slice) and its \(rows) x \(columns) tile differ in shape.")
     if let segment = slice.segment { _ = bounds(segment) }
   }
 }

@@ -10,7 +10,11 @@ is the one that the manifest describes. ``help(forward)`` lists the inputs with 
 
     o, final_state = gla.forward(q, k, v, g, output_final_state=True)
 
-``forward`` may be called from several threads at once: it holds no lock, and Python's is released.
+``step`` decodes: one token, the states moved in place:
+
+    o = gla.step(q, k, v, g, state)
+
+``forward`` and ``step`` may be called from several threads at once: each holds no lock, and Python's is released.
 
 A package that was built with its gradient has ``backward`` too, and ``autograd.py`` beside this file
 makes both a PyTorch operator:
@@ -37,7 +41,7 @@ from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tu
 
 import numpy as np
 
-__all__ = ["backward", "forward", "manifest"]
+__all__ = ["backward", "forward", "manifest", "step"]
 
 _ABI = 1
 _FOLDER = Path(__file__).resolve().parent
@@ -218,7 +222,7 @@ class _Kernel:
 
     # What fixes how much memory is read and written: the library's own word must agree on it.
     _SEALED = (
-        "abi", "name", "key", "value", "stateColumns", "type", "gateType", "inputs", "backward",
+        "abi", "name", "key", "value", "stateColumns", "type", "gateType", "inputs", "backward", "step",
     )
 
     def __init__(self, folder: Path) -> None:
@@ -255,6 +259,10 @@ class _Kernel:
             if manifest.get("backward") is not None:
                 self._backward = library[f"{self.name}_backward"]
                 self._backward_workspace_size = library[f"{self.name}_backward_workspace_size"]
+            self._step = self._step_workspace_size = None
+            if manifest.get("step") is not None:
+                self._step = library[f"{self.name}_step"]
+                self._step_workspace_size = library[f"{self.name}_step_workspace_size"]
         except (OSError, AttributeError) as error:
             raise ImportError(f"Cannot load {path}: {error}.") from None
         pointers = [(f"input_{known.name}", ctypes.c_void_p) for known in self.inputs]
@@ -271,10 +279,12 @@ class _Kernel:
             (ctypes.Structure,),
             {"_fields_": self._FIELDS[:-3] + ends + pointers + adjoints},
         )
-        for entry in (self._forward, self._backward):
+        for entry in (self._forward, self._backward, self._step):
             if entry is not None:
                 entry.argtypes, entry.restype = [ctypes.c_void_p], ctypes.c_int32
-        for entry in (self._workspace_size, self._backward_workspace_size):
+        for entry in (
+            self._workspace_size, self._backward_workspace_size, self._step_workspace_size
+        ):
             if entry is not None:
                 entry.argtypes, entry.restype = [ctypes.c_void_p], ctypes.c_int64
         describe.argtypes = []
@@ -304,7 +314,21 @@ class _Kernel:
         """The same for the gradient."""
         self._run(self._backward, self._backward_workspace_size, arguments)
 
-    def _run(self, entry: Any, workspace_size: Any, arguments: Any) -> None:
+    @property
+    def has_step(self) -> bool:
+        return self._step is not None
+
+    def run_step(self, arguments: Any) -> np.ndarray:
+        """Calls the library for one token; gives the workspace, which outlives the call."""
+        return self._run(self._step, self._step_workspace_size, arguments)
+
+    def step_again(self, address: int) -> None:
+        """The same call with arguments that have their workspace."""
+        code = self._step(address)
+        if code != 0:
+            self._fail(code)
+
+    def _run(self, entry: Any, workspace_size: Any, arguments: Any) -> np.ndarray:
         address = ctypes.addressof(arguments)
         size = workspace_size(address)
         if size < 0:
@@ -315,6 +339,7 @@ class _Kernel:
         code = entry(address)
         if code != 0:
             self._fail(code)
+        return workspace
 
     def _fail(self, code: int) -> NoReturn:
         meaning = _CODES.get(code, "the library does not say why")
@@ -573,6 +598,123 @@ def backward(
     return {**adjoints, "initial_state": d_initial}
 
 
+# ---- step ----
+
+
+class _LastStep(threading.local):
+    """A thread's last step: calls of the same shapes take its arguments with other addresses."""
+
+    arguments: Any = None
+    shapes: Tuple[Any, ...] = ()
+    workspace: Optional[np.ndarray] = None
+    o_shape: Tuple[int, ...] = ()
+    o_type: Optional[np.dtype] = None
+
+    def run(self, tensors: Sequence[Any], out: Optional[np.ndarray]) -> Optional[np.ndarray]:
+        """The output, or None when something is not as in the last call."""
+        arguments = self.arguments
+        addresses = []
+        for tensor, (shape, dtype) in zip(tensors, self.shapes):
+            if type(tensor) is not np.ndarray or tensor.shape != shape or tensor.dtype != dtype:
+                return None
+            flags = tensor.flags
+            if not (flags.c_contiguous and flags.aligned):
+                return None
+            addresses.append(tensor.__array_interface__["data"][0])
+        if not tensors[-1].flags.writeable:
+            return None
+        o = np.empty(self.o_shape, self.o_type) if out is None else out
+        for name, address in zip(_STEP_FIELDS, addresses):
+            setattr(arguments, name, address)
+        arguments.o = o.__array_interface__["data"][0]
+        _kernel.step_again(ctypes.addressof(arguments))
+        return o
+
+
+_last_step = _LastStep()
+
+
+def step(
+    *args: np.ndarray,
+    scale: Optional[float] = None,
+    threads: Optional[int] = None,
+    out: Optional[np.ndarray] = None,
+    **tensors: np.ndarray,
+) -> np.ndarray:
+    """Computes one token of every sequence, and moves their states in place.
+
+    Args:
+        *args, **tensors: the inputs of ``forward`` for T = 1, in its order or by name, then ``state``.
+            The axis T may be left out of all of them: q is [B, 1, query heads, K] or
+            [B, query heads, K]. Inputs that are not dense are copied.
+        state: [B, heads, K, V] float32 (V + 1 with a normalizer), dense and writeable: the states
+            before the token, and after the call those after it. Zeros begin a sequence.
+        scale: factor on the output; None is the recurrence's own.
+        threads: how many threads compute; None is a number that the bytes of the states are worth.
+        out: the array to write o to; None makes a new one.
+
+    Returns:
+        o, of q's axes with V values in the last.
+
+    Raises:
+        RuntimeError: the package was built without the step.
+        TypeError, ValueError: as ``forward`` does; the state is not writeable or not dense.
+    """
+    last = _last_step
+    if last.arguments is not None and len(args) == len(last.shapes) and scale is None:
+        if threads is None and out is None and not tensors:
+            o = last.run(args, None)
+            if o is not None:
+                return o
+    return _step(args, tensors, scale, threads, out)
+
+
+def _step(
+    args: Sequence[Any], named: Dict[str, Any], scale: Any, threads: Any, out: Any
+) -> np.ndarray:
+    """The same with every argument checked."""
+    if not _kernel.has_step:
+        raise RuntimeError(
+            f"{_kernel.name} has no step: build the package without '--no-step'."
+        )
+    names = [entry.name for entry in _kernel.inputs] + ["state"]
+    given = {**dict(zip(names, args)), **named}
+    if len(args) > len(names) or given.keys() != set(names) or set(names[: len(args)]) & set(named):
+        raise TypeError(f"step({', '.join(names)}): each tensor is needed, once.")
+    query = next(entry.name for entry in _kernel.inputs if entry.role == "query")
+    is_short = isinstance(given[query], np.ndarray) and given[query].ndim == 3
+    whole = dict(given)
+    if is_short:
+        for entry in _kernel.inputs:
+            array = given[entry.name]
+            if entry.role != "parameter" and isinstance(array, np.ndarray) and array.ndim > 0:
+                whole[entry.name] = array[:, np.newaxis]
+    call = _Call({**whole, "scale": scale, "threads": threads, "cu_seqlens": None, "initial_state": None})
+    if call.sizes["T"] != 1:
+        raise ValueError(f"step takes one token, T = 1, and T is {call.sizes['T']}.")
+    state = _check_type("state", given["state"], "f32")
+    _check_shape("state", state, call.state_shape)
+    flags = state.flags
+    if not (flags.c_contiguous and flags.aligned and flags.writeable):
+        raise ValueError("state must be writeable, aligned and in C order: it is moved in place.")
+    read = list(call.tensors.values())
+    if any(np.may_share_memory(state, other) for other in read):
+        raise ValueError("state shares memory with an input.")
+    shape = (call.o_shape[0], *call.o_shape[2:]) if is_short else call.o_shape
+    if out is None:
+        o = np.empty(shape, call.tensors[query].dtype)
+    else:
+        o = _check_out(out, _kernel.element, shape, [*read, state])
+    arguments = call.arguments(_kernel.Arguments, final_state=state, o=o)
+    workspace = _kernel.run_step(arguments)
+    if scale is None and threads is None:
+        last = _last_step
+        last.arguments, last.workspace = arguments, workspace
+        last.shapes = tuple((given[name].shape, given[name].dtype) for name in names)
+        last.o_shape, last.o_type = shape, o.dtype
+    return o
+
+
 # The arguments that every kernel has, after its inputs: annotation, default and meaning.
 _OPTIONS: Dict[str, Tuple[Any, Any, str]] = {
     "scale": (Optional[float], None, "factor on the output; None is {scale}"),
@@ -648,6 +790,7 @@ def forward(*args: Any, **kwargs: Any) -> Tuple[np.ndarray, Optional[np.ndarray]
 
 _kernel = _Kernel(_FOLDER)
 _SIGNATURE = _signature(_kernel)
+_STEP_FIELDS = [f"input_{entry.name}" for entry in _kernel.inputs] + ["final_state"]
 _POSITIONAL = [name for name in _SIGNATURE.parameters if name != "out"]
 _DEFAULTS = {name: default for name, (_, default, _) in _OPTIONS.items()}
 forward.__doc__ = _documentation(_kernel)
