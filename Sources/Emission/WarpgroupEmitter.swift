@@ -369,6 +369,11 @@ struct WarpgroupEmitter {
       lines.append("      args);")
     }
     let given = (tensors.map { "&\($0)_tensor" } + ["(void *)args"]).joined(separator: ", ")
+    lines.append("// Tokens and walks are counted in 32 bits.")
+    let walksInAll =
+      "sequences_of(args) * args->query_heads * \((segments ?? 1) * program.valueTiles)"
+    lines.append(
+      "if (!problem && (args->length > 0x7fffffc0 || \(walksInAll) > 0x7fffffff)) problem = 3;")
     lines.append("// States are written sixteen bytes at a time.")
     lines.append("if (!problem && (uintptr_t)args->final_state % 16) problem = 6;")
     lines.append("void *given[] = {\(given)};")
