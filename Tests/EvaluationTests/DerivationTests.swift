@@ -63,9 +63,13 @@ struct DerivationTests {
       }
   }
 
-  @Test("Odd plans mean what the recurrence says", arguments: Recurrence.variants.map(\.name))
+  @Test(
+    "Odd plans mean what the recurrence says",
+    arguments: (Recurrence.variants + MappedRecurrences.all).map(\.name))
   func oddPlans(_ name: String) throws {
-    let specification = try Self.specification(try .named(name), key: 9, value: 7)
+    let recurrence = try Recurrence.named(
+      name, among: Recurrence.variants + MappedRecurrences.all)
+    let specification = try Self.specification(recurrence, key: 9, value: 7)
     var count = 0
     for plan in Self.oddPlans(key: 9, value: 7) {
       let schedule = try #require(Schedules.named(plan.schedule))
