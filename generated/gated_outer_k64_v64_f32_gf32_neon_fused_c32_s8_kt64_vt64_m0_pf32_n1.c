@@ -1469,9 +1469,9 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   float *const k = (float *)(scratch + 16384);  // 32 x 64: keys of the chunk
   float *const v = (float *)(scratch + 24576);  // 32 x 64: values of the chunk
   float *const d = (float *)(scratch + 32768);  // 32 x 64: decays of the chunk
-  float *const kF = (float *)(scratch + 40960);  // 32 x 64: keys decayed to the end of their sub-block
-  float *const T = (float *)(scratch + 49152);  // 4 x 64: product of the decays of each sub-block
-  float *const m = (float *)(scratch + 50176);  // 32 x 64: what they take away, 1 - d
+  float *const m = (float *)(scratch + 40960);  // 32 x 64: what they take away, 1 - d
+  float *const kF = (float *)(scratch + 49152);  // 32 x 64: keys decayed to the end of their sub-block
+  float *const T = (float *)(scratch + 57344);  // 4 x 64: product of the decays of each sub-block
   float *const E = (float *)(scratch + 58368);  // 32 x 64: running products from a sub-block's start
   float *const kT = (float *)(scratch + 66560);  // 64 x 32: the same keys, transposed: the right operand of the scores
   float *const dv = (float *)(scratch + 74752);  // 32 x 64: decays of the value gate

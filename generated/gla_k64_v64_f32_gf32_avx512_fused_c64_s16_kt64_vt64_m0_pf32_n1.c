@@ -1555,9 +1555,9 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   float *const k = (float *)(scratch + 16384);  // 64 x 64: keys of the chunk
   float *const v = (float *)(scratch + 32768);  // 64 x 64: values of the chunk
   float *const d = (float *)(scratch + 49152);  // 64 x 64: decays of the chunk
-  float *const kF = (float *)(scratch + 65536);  // 64 x 64: keys decayed to the end of their sub-block
-  float *const T = (float *)(scratch + 81920);  // 4 x 64: product of the decays of each sub-block
-  float *const m = (float *)(scratch + 86016);  // 64 x 64: what they take away, 1 - d
+  float *const m = (float *)(scratch + 65536);  // 64 x 64: what they take away, 1 - d
+  float *const kF = (float *)(scratch + 81920);  // 64 x 64: keys decayed to the end of their sub-block
+  float *const T = (float *)(scratch + 98304);  // 4 x 64: product of the decays of each sub-block
   float *const E = (float *)(scratch + 102400);  // 64 x 64: running products from a sub-block's start
   float *const kT = (float *)(scratch + 118784);  // 64 x 64: the same keys, transposed: the right operand of the scores
   float *const q = (float *)(scratch + 135168);  // 64 x 64: queries of the chunk, scaled

@@ -54,6 +54,7 @@ public enum Templates {
     case "probe.c": PackageResources.probe_c
     case "calibrate.c": PackageResources.calibrate_c
     case "package.py": PackageResources.package_py
+    case "cuda.py": PackageResources.cuda_py
     case "autograd.py": PackageResources.autograd_py
     case "decode.py": PackageResources.decode_py
     default: nil

@@ -1,10 +1,12 @@
 """Times a gla package for a card beside fla, FlashAttention-2 and cuDNN attention, in one process.
 
-    sluice build gla --target sm_90a --dtype bf16 -o out/gla
-    python3 Benchmarks/gpu/run.py out/gla
+    sluice build gla --target sm_90a --dtype bf16 --batch 8 --heads 16 -o out/gla
+    sluice build gla --target sm_90a --dtype bf16 --heads 16 --length 16384 -o out/gla_long
+    python3 Benchmarks/gpu/run.py out/gla out/gla_long
 
-Needs PyTorch with CUDA, and flash-linear-attention for its column. The package's answers are held to
-the recurrence in double first. Times are medians of calls that the card's events bracket, on three
+Of several packages, each made for another length, OURS is the fastest one at a shape. Needs PyTorch
+with CUDA, and flash-linear-attention for its column. The packages' answers are held to the recurrence
+in double first. Times are medians of calls that the card's events bracket, on three
 sets of inputs in turns, with the queue filled before; every side gets its turn at every shape. The
 attention columns are SDPA, causal, on the same q, k and v: another function at the same shapes.
 FLOOR is each input read once and each output written once at the rate of a large copy here.
@@ -22,6 +24,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 SHAPES = [(32, 512, 16), (16, 1024, 16), (8, 2048, 16), (4, 4096, 16), (1, 16384, 16), (1, 8192, 64)]
+GATES = ("mild", "strong", "resets", "forget")
 K = V = 128
 SCALE = K**-0.5
 
@@ -48,15 +51,22 @@ class Kernel:
         self.entry.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self.message = library[f"{self.name}_message"]
         self.message.restype = ctypes.c_char_p
+        self.workspace_size = library[f"{self.name}_workspace_size"]
+        self.workspace_size.restype = ctypes.c_int64
 
     def arguments(self, q, k, v, g, o, initial, final):
         batch, length, heads, _ = q.shape
         address = lambda tensor: None if tensor is None else tensor.data_ptr()
         pointers = [address(tensor) for tensor in (initial, final, o, q, k, v, g)]
-        return Arguments(
+        arguments = Arguments(
             self.abi, ctypes.sizeof(Arguments), batch, length, heads, k.shape[2], 0, None, 0, 0,
             SCALE, 0, None, 0, *pointers,
         )
+        arguments.workspace_size = self.workspace_size(ctypes.byref(arguments))
+        workspace = torch.empty(arguments.workspace_size, dtype=torch.uint8, device="cuda")
+        arguments.workspace = workspace.data_ptr()
+        arguments.kept = workspace  # as long as the arguments
+        return arguments
 
     def __call__(self, arguments):
         stream = torch.cuda.current_stream().cuda_stream
@@ -70,10 +80,13 @@ def draw(batch, length, heads, seed, gates="mild"):
     normal = lambda width: torch.randn(batch, length, heads, width, device="cuda", generator=generator)
     q, k, v = normal(K).bfloat16(), normal(K).bfloat16(), normal(V).bfloat16()
     g = F.logsigmoid(normal(K)) / 16
+    uniform = lambda width: torch.rand(batch, length, heads, width, device="cuda", generator=generator)
     if gates == "strong":
-        g = -5 * torch.sigmoid(normal(K))
+        g = -5 * uniform(K)
     if gates == "resets":
-        g[:, 7::64] = -math.inf
+        g[uniform(K) < 0.05] = -1e4
+    if gates == "forget":
+        g[uniform(1)[..., 0] < 0.4] = -math.inf
     return q, k, v, g
 
 
@@ -92,8 +105,8 @@ def error(found, wanted):
 
 def check(kernel):
     """Raises unless output and final state are within bf16's bounds on drawn problems."""
-    for gates in ("mild", "strong", "resets"):
-        for length in (257, 517):
+    for gates in GATES:
+        for length in (1, 15, 64, 257, 517):
             tensors = draw(2, length, 8, length, gates)
             initial = torch.randn(2, 8, K, V, device="cuda")
             o, final = torch.full_like(tensors[2], math.nan), torch.full_like(initial, math.nan)
@@ -125,9 +138,17 @@ def copy_rate():
     return 2 * source.numel() / median(lambda _: target.copy_(source), 1, 10)  # bytes a millisecond
 
 
-def main(folder):
-    kernel = Kernel(folder)
-    check(kernel)
+def time(kernel, sets, final):
+    outputs = [torch.empty_like(tensors[2]) for tensors in sets]
+    calls = [kernel.arguments(*t, o, None, final) for t, o in zip(sets, outputs)]
+    return median(lambda i: kernel(calls[i]), len(sets))
+
+
+def main(folders):
+    kernels = [Kernel(folder) for folder in folders]
+    for kernel in kernels:
+        print(kernel.name)
+        check(kernel)
     try:
         from fla.ops.gla import chunk_gla
     except ImportError:
@@ -137,12 +158,10 @@ def main(folder):
     print("B   T      H   OURS ms  FLOOR  TIME/FLOOR  FLA     FA2     CUDNN")
     for batch, length, heads in SHAPES:
         sets = [draw(batch, length, heads, seed) for seed in range(3)]
-        outputs = [torch.empty_like(tensors[2]) for tensors in sets]
         final = torch.empty(batch, heads, K, V, device="cuda")
-        calls = [kernel.arguments(*t, o, None, final) for t, o in zip(sets, outputs)]
-        ours = median(lambda i: kernel(calls[i]), 3)
+        ours = min(time(kernel, sets, final) for kernel in kernels)
         heads_first = [[x.transpose(1, 2) for x in tensors[:3]] for tensors in sets]
-        moved = sum(x.numel() * x.element_size() for x in (*sets[0], outputs[0], final))
+        moved = sum(x.numel() * x.element_size() for x in (*sets[0], sets[0][2], final))
         peers = []
         if chunk_gla is None:
             peers.append("absent ")
@@ -156,7 +175,10 @@ def main(folder):
         floor = moved / rate
         print(f"{batch:<4}{length:<7}{heads:<4}{ours:.4f}   {floor:.4f} {ours / floor:.2f}"
               f"        {' '.join(peers)}", flush=True)
+    print("\nB 8, T 2048, H 16, by gates: " + ", ".join(
+        f"{gates} {time(kernels[0], [draw(8, 2048, 16, seed, gates) for seed in range(3)], None):.4f}"
+        for gates in GATES))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

@@ -29,7 +29,7 @@ struct DeviceEmitter {
     parts.append("#define SL_ANYWHERE SL_WORD\n")
     parts += [counts, segmentPlaces]
     if let warpgroup {
-      parts += [warpgroup.maps, try template("anchored.cuh"), warpgroup.function]
+      parts += [warpgroup.maps, try template("anchored.cuh"), warpgroup.functions]
     }
     for phase in warpgroup == nil ? program.phases : [] {
       var emitter = PhaseEmitter(program: program, phase: phase, target: target, kernel: kernel)
@@ -121,7 +121,8 @@ struct DeviceEmitter {
     out.line("static const char *const kernel_names[] = \(list(names));")
     out.line(
       "static const int kernel_memory[] = "
-        + "\(list(program.phases.map { String(warpgroup?.sharedBytes ?? $0.sharedBytes) }));")
+        + "\(list((warpgroup?.sharedBytes ?? program.phases.map(\.sharedBytes)).map(String.init)));"
+    )
     out.line(
       "static const int kernel_threads[] = "
         + "\(list(program.phases.map { _ in String(threads) }));")

@@ -7,6 +7,11 @@ extension PhaseEmitter {
     switch operation {
     case .map(let map): if target.device == nil { write(map) } else { writeDevice(map) }
     case .scan(let scan): write(scan)
+    case .mantissas(let product):
+      out.call(
+        "sl_running_mantissas",
+        size(product.decays) + operand(product.mantissas) + operand(product.powers)
+          + operand(product.decays))
     case .reduce(let reduce): write(reduce)
     case .decayTotal(let total): write(total)
     case .decayFactor(let factor):
@@ -37,11 +42,7 @@ extension PhaseEmitter {
         "sl_decayed_values",
         size(values.target) + [flag(values.readsPrevious)] + operand(values.target)
           + operand(values.scores) + operand(values.value) + operand(values.decay))
-    case .decayedAdjoints(let adjoints):
-      out.call(
-        "sl_decayed_adjoints",
-        size(adjoints.target) + [flag(adjoints.readsPrevious)] + operand(adjoints.target)
-          + operand(adjoints.scores) + operand(adjoints.value) + operand(adjoints.decay))
+    case .decayedPaths(let paths): write(paths)
     case .sumSequences(let sum): write(sum)
     case .recur(let recur): write(recur)
     case .moveState(let move): write(move)
@@ -304,6 +305,21 @@ extension PhaseEmitter {
         size(store.source) + [target, String(tensor.columns)] + operand(store.source)
           + [valid(store.target.column, store.target.columns)])
     }
+  }
+
+  private mutating func write(_ paths: DecayedPaths) {
+    guard let vectors = paths.vectors else {
+      out.call(
+        "sl_decayed_paths_column",
+        [String(paths.target.rows), flag(paths.readsPrevious), address(paths.target)]
+          + operand(paths.scores) + [address(paths.read), address(paths.decay)])
+      return
+    }
+    out.call(
+      "sl_decayed_paths",
+      size(paths.target) + [flag(paths.readsPrevious)] + operand(paths.target)
+        + operand(vectors.written) + operand(paths.read) + operand(paths.scores)
+        + operand(vectors.reader) + operand(vectors.writer) + operand(paths.decay))
   }
 
   private mutating func write(_ sum: SumSequences) {

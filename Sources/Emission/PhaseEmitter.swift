@@ -120,6 +120,7 @@ struct PhaseEmitter {
   /// A condition as C.
   private func test(_ condition: Condition) -> String {
     func word(_ name: String, _ bound: Condition.Bound) -> String {
+      let name = typeOf(bound.view) == .bf16 ? "\(name)_bf16" : name
       let arguments = size(bound.view) + operand(bound.view) + [PhaseEmitter.limit(bound.limit)]
       return "\(name)(\(arguments.joined(separator: ", ")))"
     }

@@ -28,8 +28,7 @@ struct WarpgroupEmitter {
         }
       }
     }
-    guard program.phases.count == 1 else { return nil }
-    visit(program.phases[0].body)
+    visit(program.phases.last?.body ?? [])
     guard let recur, let query = maps[recur.query.tile], let key = maps[recur.key.tile],
       let values = maps[recur.value.tile], let value = WarpgroupEmitter.tensor(of: values)
     else { return nil }
@@ -51,18 +50,16 @@ struct WarpgroupEmitter {
 
   /// Whether each key has a decay of its own, which is copied with the other operands.
   private var gate: String? { decay.flatMap(WarpgroupEmitter.tensor) }
-  private var gateBytes: Int { gate == nil ? 1024 : 64 * 128 * 4 }
 
-  /// What `anchored.cuh` takes of a block's shared memory: two stages of q, k, v and gates; U and o;
-  /// sums, factors and barriers.
-  var sharedBytes: Int {
-    2 * (3 * 16384 + gateBytes) + 3 * 16384 + 4096 + 4096 + 8192 + 1024 + 16 + 64
-  }
+  /// What `anchored.cuh` takes of a block's shared memory: three stages of q, k and v, a chunk's
+  /// gates, U, the exact form's scores, sums, factors, cursors and barriers.
+  static let sharedBytes =
+    3 * 3 * 16384 + 32768 + 2 * 16384 + 8192 + 4096 + 1024 + 2 * 3 * 512 + 4 * 32 + 16
+    + 88
 
   var settings: String {
     """
     #define SL_THREADS \(Self.threads)
-    #define SL_GATES_BYTES \(gateBytes)
     #define SL_GATES_COPIED \(gate == nil ? 0 : 1)
 
     """
@@ -129,60 +126,44 @@ struct WarpgroupEmitter {
     return out.lines.dropLast().joined(separator: "\n") + "\n};\n"
   }
 
-  /// One decay a token: 16 lanes compute a quarter's logarithms, for either half of the keys apart, as
-  /// different warps read them.
+  private static let logarithms =
+    "SL_MEMBER void logarithms(\n      float (&decay)[16][2], uint32_t gates, int64_t token, "
+    + "int first, int key, int rows) const"
+
+  /// One decay a token: 16 lanes compute a quarter's logarithms.
   private func scalarGate(_ out: inout CWriter) {
     out.block("SL_MEMBER float log_decay(int64_t token) const") {
       if decay == nil || scalars.tokens.isEmpty { $0.line("(void)token;") }
       $0.longLine("return \(decay.map { text(logDecay, $0) } ?? "0.0f");")
     }
-    out.block("SL_MEMBER uint32_t place_of(uint32_t gates, int row, int key) const") {
-      $0.line("return gates + 4 * (uint32_t)(row + (key & 64));")
-    }
-    out.block(
-      "SL_MEMBER void settle(uint32_t gates, int64_t token, int first, int key, int rows) const"
-    ) { out in
-      out.line("const int row = first + SL_LANE;")
-      out.line("if (SL_LANE < 16)")
-      out.line(
-        "  sl_store_word(place_of(gates, row, key), "
-          + "row < rows ? SL_BITS(log_decay(token + row)) : 0u);")
-      out.line("sl_meet_warp();")
-    }
-    out.block(
-      "SL_MEMBER void decays(float (&d)[2], uint32_t gates, int row, int key) const"
-    ) { out in
-      out.line("d[0] = d[1] = sl_load_float(place_of(gates, row, key));")
-    }
-    out.block("SL_MEMBER float decay(uint32_t gates, int row, int key) const") {
-      $0.line("return sl_load_float(place_of(gates, row, key));")
+    out.line("// Base-2 logarithms of `rows` tokens of a quarter, 0 past them.")
+    out.block(Self.logarithms) { out in
+      out.line("(void)gates, (void)key;")
+      out.line("const int lane = SL_LANE;")
+      out.line("float own = 0.0f;")
+      out.line("if (lane < 16 && lane < rows)")
+      out.line("  own = 0x1.715476p0f * log_decay(token + first + lane);")
+      out.line("#pragma unroll")
+      out.line("for (int n = 0; n < 16; ++n) decay[n][0] = decay[n][1] = sl_of_lane(own, n);")
     }
   }
 
   /// A decay for each key: a thread has two keys of a quarter's tokens.
   private func keyGate(_ out: inout CWriter) {
-    let isPlain = if case .input = logDecay { true } else { false }
     out.block("SL_MEMBER float log_decay(float x) const") {
       $0.longLine("return \(text(logDecay, decay!));")
     }
-    out.block(
-      "SL_MEMBER void settle(uint32_t gates, int64_t token, int first, int key, int rows) const"
-    ) { out in
+    out.line("// Base-2 logarithms of `rows` tokens of a quarter, 0 past them.")
+    out.block(Self.logarithms) { out in
       out.line("(void)token;")
-      if isPlain { out.line("if (rows == 64) return;  // They are logarithms as they come.") }
-      out.block("for (int row = first; row < first + 16; ++row)") { out in
-        out.line("const uint32_t at = gates + 512 * row + 4 * key;")
-        out.line("const float low = log_decay(sl_load_float(at));")
-        out.line("const float high = log_decay(sl_load_float(at + 4));")
-        out.line("sl_store_word(at, row < rows ? SL_BITS(low) : 0u);")
-        out.line("sl_store_word(at + 4, row < rows ? SL_BITS(high) : 0u);")
+      out.line("#pragma unroll")
+      out.block("for (int n = 0; n < 16; ++n)") { out in
+        out.line("float x[2];")
+        out.line("sl_load_floats(x, gates + 512 * (first + n) + 4 * key);")
+        out.line("#pragma unroll")
+        out.line("for (int e = 0; e < 2; ++e)")
+        out.line("  decay[n][e] = n < rows ? 0x1.715476p0f * log_decay(x[e]) : 0.0f;")
       }
-    }
-    out.block(
-      "SL_MEMBER void decays(float (&d)[2], uint32_t gates, int row, int key) const"
-    ) { $0.line("sl_load_floats(d, gates + 512 * row + 4 * key);") }
-    out.block("SL_MEMBER float decay(uint32_t gates, int row, int key) const") {
-      $0.line("return sl_load_float(gates + 512 * row + 4 * key);")
     }
   }
 
@@ -193,73 +174,183 @@ struct WarpgroupEmitter {
       + (gate.map { [$0] } ?? []) + [TensorName.output]
   }
 
-  var function: String {
-    var out = CWriter()
-    let phase = program.phases[0]
-    let state = program.key * program.value
-    out.line("// \(phase.name): one block's share.")
+  private var group: String { "args->query_heads / args->heads" }
+  private var state: Int { program.key * program.value }
+
+  /// Segments of a sequence; nil where one block walks all of it.
+  private var segments: Int? {
+    if case .fixed(let count) = program.segmentation { count } else { nil }
+  }
+
+  /// The kernels and what they are told of their walks.
+  var functions: String {
+    program.phases.map { phase in
+      switch phase.name {
+      case "combine": combine(phase)
+      case "summarize": walks(phase, reads: false)
+      default: walks(phase, reads: true)
+      }
+    }.joined(separator: "\n")
+  }
+
+  private func open(_ phase: TileProgram.Phase, _ parameters: [String], _ out: inout CWriter) {
     out.line("//")
     for line in phase.pseudoCode { out.line("//   " + line) }
-    let parameters = tensors.map { "SL_CONSTANT_ARGUMENT sl_tensor \($0)_tensor" }
-    out.block(
-      "SL_KERNEL SL_BOUNDS void \(kernel)_\(phase.name)("
-        + (parameters + ["SL_CONSTANT_ARGUMENT arguments given)"]).joined(separator: ",\n    ")
-    ) { out in
+    out.line("SL_KERNEL SL_BOUNDS void \(kernel)_\(phase.name)(")
+    out.line(
+      "    "
+        + (parameters + ["SL_CONSTANT_ARGUMENT arguments given) {"]).joined(separator: ",\n    "))
+  }
+
+  /// A phase whose blocks go through chunks: `reads` where it reads out, and else it sums up segments.
+  private func walks(_ phase: TileProgram.Phase, reads: Bool) -> String {
+    var out = CWriter()
+    let (tiles, heads) = (program.valueTiles, reads ? "args->query_heads" : "args->heads")
+    let name = "walks_of_\(phase.name)"
+    out.line(
+      "// The walks of \(phase.name), one a sequence,\(segments == nil ? "" : " segment,") head and value tile."
+    )
+    out.block("struct \(name)") { out in
+      out.line("const arguments *args;")
+      out.line("int state_row, o_token;")
+      out.block("SL_MEMBER int count() const") {
+        $0.line("return (int)sequences_of(args) * \(segments ?? 1) * (int)\(heads) * \(tiles);")
+      }
+      out.block("SL_MEMBER maps_of maps(const sl_place &place) const") { out in
+        out.line("maps_of maps;")
+        out.line("maps.scale = args->scale;")
+        for name in scalars.parameters { out.line("maps.\(name) = args->\(name)[place.head];") }
+        for tensor in scalars.tokens {
+          let name = tensor.name
+          out.line("maps.\(name)_step = args->layout ? 1 : args->heads;")
+          out.line(
+            "maps.\(name) = args->\(name) + place.batch * args->length * args->heads "
+              + "+ place.head * (args->layout ? args->length : 1);")
+        }
+        if scalars.parameters.isEmpty && scalars.tokens.isEmpty { out.line("(void)place;") }
+        out.line("return maps;")
+      }
+      out.block("SL_MEMBER sl_place at(int walk) const") { place(&$0, tiles, heads, reads) }
+    }
+    var lines = out.lines
+    lines[lines.count - 1] = "};"
+    var function = CWriter()
+    function.line()
+    function.line("// \(phase.name): every block takes its share of the walks.")
+    open(phase, tensors.map { "SL_CONSTANT_ARGUMENT sl_tensor \($0)_tensor" }, &function)
+    function.line("  const arguments *const args = &given;")
+    function.line("  const sl_tensors tensors = {")
+    for name in tensors.prefix(3) { function.line("    &\(name)_tensor,") }
+    function.line("    \(gate.map { "&\($0)_tensor" } ?? "NULL"),")
+    function.line("    &\(TensorName.output)_tensor,")
+    function.line("  };")
+    function.line("  const \(name) walks = {")
+    function.line("    args, \(program.value),")
+    function.line(
+      "    args->layout ? \(program.value) : (int)args->query_heads * \(program.value),")
+    function.line("  };")
+    function.line("  sl_anchored<\(reads)>(walks, tensors);")
+    function.line("}")
+    return (lines + function.lines).joined(separator: "\n") + "\n"
+  }
+
+  /// Where a walk lies.
+  private func place(_ out: inout CWriter, _ tiles: Int, _ heads: String, _ reads: Bool) {
+    out.line("const int heads = (int)\(heads), rest = walk / \(tiles);")
+    out.line("const int value = 128 * (walk % \(tiles)), own_head = rest % heads;")
+    if segments != nil {
+      out.line(
+        "const int own = rest / heads, sequence = own / \(segments!), segment = own % \(segments!);"
+      )
+    } else {
+      out.line("const int sequence = rest / heads;")
+    }
+    out.lines([
+      "const int first_token = args->cu_seqlens ? (int)args->cu_seqlens[sequence] : 0;",
+      "const int end = (int)(args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length);",
+      "sl_place place;",
+      "place.batch = args->cu_seqlens ? 0 : sequence;",
+      reads ? "place.head = own_head / (int)(\(group));" : "place.head = own_head;",
+      "place.query_head = own_head;",
+      "place.value = value;",
+      "place.begin = first_token;",
+      "place.length = end - first_token;",
+    ])
+    if let segments {
       out.lines([
-        "const arguments *const args = &given;", "SL_SHARED scratch[];",
-        "const uint32_t shared = sl_address(scratch);", "const int64_t item = SL_BLOCK;",
-        "const int64_t group = args->query_heads / args->heads;",
-        "const int value_begin = 128 * (int)(item % \(program.valueTiles));",
-        "const int64_t query_head = item / \(program.valueTiles) % args->query_heads;",
-        "const int64_t head = query_head / group;",
-        "const int64_t sequence = item / \(program.valueTiles) / args->query_heads;",
-        "const int64_t batch_row = args->cu_seqlens ? 0 : sequence;",
+        "const int each = 64 * (((end - first_token + 63) / 64 + \(segments - 1)) / \(segments));",
+        "place.begin += segment * each;",
+        "place.length = (int)sl_least(each, sl_greatest(end - place.begin, 0));",
+      ])
+    }
+    out.line("place.chunks = (place.length + 63) / 64;")
+    if segments != nil {
+      out.lines([
+        "const int64_t slot = (int64_t)own * args->heads + place.head;",
+        "float *const state = \(TensorName.segmentState)_of(args) + slot * \(state) + value;",
+        "place.initial = \(reads ? "state" : "NULL");",
+        "place.final = \(reads ? "NULL" : "state");",
+        reads || decay == nil
+          ? "place.decay = NULL;"
+          : "place.decay = value ? NULL : \(TensorName.segmentDecay)_of(args) + slot * \(program.key);",
+      ])
+    } else {
+      out.lines([
+        "const int64_t state = (sequence * args->heads + place.head) * \(state) + value;",
+        "place.initial = args->initial_state ? args->initial_state + state : NULL;",
+        "// Every query head of a group walks the state; the first one keeps it.",
+        "const bool keeps = args->final_state && own_head % (\(group)) == 0;",
+        "place.final = keeps ? args->final_state + state : NULL;",
+        "place.decay = NULL;",
+      ])
+    }
+    if reads {
+      out.lines([
+        "const int64_t token_step = args->layout ? 1 : args->query_heads;",
+        "place.o = args->o + ((place.batch * args->query_heads) * args->length",
+        "    + place.begin * token_step + own_head * (args->layout ? args->length : 1)) * \(program.value)",
+        "    + value;",
+      ])
+    } else {
+      out.line("place.o = NULL;")
+    }
+    out.line("return place;")
+  }
+
+  /// One number of the state a thread.
+  private func combine(_ phase: TileProgram.Phase) -> String {
+    let count = segments ?? 1
+    var out = CWriter()
+    out.line("// \(phase.name): one number of a state for each thread.")
+    open(phase, [], &out)
+    out.lines(
+      [
+        "const arguments *const args = &given;",
+        "const int64_t number = SL_BLOCK * SL_THREADS + SL_THREAD, own = number % \(state);",
+        "const int64_t sequence = number / \(state) / args->heads;",
+        "const int64_t head = number / \(state) % args->heads;",
         "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
         "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
-        "const sl_place place = {",
-        "    (int)head, (int)query_head, value_begin, (int)batch_row, (int)((end - begin + 63) / 64),",
-        "    begin, end - begin};",
-      ])
-      out.block("const sl_sources sources =") { out in
-        for name in tensors.prefix(3) { out.line("&\(name)_tensor,") }
-        out.line(gate.map { "&\($0)_tensor," } ?? "NULL,")
-      }
-      out.line(";")
-      out.line("maps_of maps;")
-      out.line("maps.scale = args->scale;")
-      for name in scalars.parameters { out.line("maps.\(name) = args->\(name)[head];") }
-      for tensor in scalars.tokens {
-        let name = tensor.name
-        out.line("maps.\(name)_step = args->layout ? 1 : args->heads;")
-        out.line(
-          "maps.\(name) = args->\(name) + batch_row * args->length * args->heads "
-            + "+ head * (args->layout ? args->length : 1);")
-      }
-      out.line("sl_anchored_begin(shared, place, sources);")
-      out.block("if (SL_WARP < 8)") {
-        $0.lines(["sl_give_registers(80);", "sl_anchored_prepare(shared, place, maps);"])
-      }
-      out.block("} else") { out in
-        out.lines([
-          "sl_take_registers(176);",
-          "const int64_t state = (sequence * args->heads + head) * \(state) + value_begin;",
-          "const int64_t o_token = args->layout ? \(program.value) : args->query_heads * \(program.value);",
-          "const int64_t o_head = args->layout ? args->length * \(program.value) : \(program.value);",
-          "uint16_t *const o = args->o + batch_row * args->length * args->query_heads * \(program.value)",
-          "    + begin * o_token + query_head * o_head + value_begin;",
-          "// Every query head of a group walks the state; the first one keeps it.",
-          "sl_anchored_multiply(",
-          "    shared, place, maps, sources, &\(TensorName.output)_tensor, o, o_token,",
-          "    args->initial_state ? args->initial_state + state : NULL,",
-          "    args->final_state && query_head % group == 0 ? args->final_state + state : NULL,",
-          "    \(program.value), SL_WARP / 4 - 2);",
-        ])
-      }
-    }
-    return out.text.replacing("  }\n  ;\n", with: "  };\n")
+        "const int64_t chunks = (end - begin + 63) / 64, each = (chunks + \(count - 1)) / \(count);",
+        "const int64_t slot = sequence * \(count) * args->heads + head;",
+        "const int64_t state = (sequence * args->heads + head) * \(state) + own;",
+        "sl_anchored_combine<\(count)>(",
+        "    \(TensorName.segmentState)_of(args) + slot * \(state) + own,",
+        decay == nil
+          ? "    NULL,"
+          : "    \(TensorName.segmentDecay)_of(args) + slot * \(program.key) + own / \(program.value),",
+        "    each ? (int)((chunks + each - 1) / each) : 0, args->heads * \(state),",
+        "    args->heads * \(program.key), args->initial_state ? args->initial_state + state : NULL,",
+        "    args->final_state ? args->final_state + state : NULL);",
+      ].map { "  " + $0 })
+    out.line("}")
+    return out.text
   }
 
   // MARK: The processor's side
+
+  /// Shared memory of each phase's blocks.
+  var sharedBytes: [Int] { program.phases.map { $0.name == "combine" ? 0 : Self.sharedBytes } }
 
   /// Describes the tensors and launches, inside `forward_on`.
   var launch: [String] {
@@ -278,11 +369,20 @@ struct WarpgroupEmitter {
       lines.append("      args);")
     }
     let given = (tensors.map { "&\($0)_tensor" } + ["(void *)args"]).joined(separator: ", ")
+    lines.append("// States are written sixteen bytes at a time.")
+    lines.append("if (!problem && (uintptr_t)args->final_state % 16) problem = 6;")
     lines.append("void *given[] = {\(given)};")
-    lines.append("if (!problem)")
-    lines.append(
-      "  problem = launch(0, sequences_of(args) * args->query_heads * \(program.valueTiles), given, stream);"
-    )
+    let walks = "sequences_of(args) * \(segments ?? 1) * \(program.valueTiles)"
+    for (index, phase) in program.phases.enumerated() {
+      let (blocks, from) =
+        switch phase.name {
+        case "combine":
+          ("sequences_of(args) * args->heads * \(state / Self.threads)", tensors.count)
+        case "summarize": ("resident(\(walks) * args->heads)", 0)
+        default: ("resident(\(walks) * args->query_heads)", 0)
+        }
+      lines.append("if (!problem) problem = launch(\(index), \(blocks), given + \(from), stream);")
+    }
     return lines
   }
 }

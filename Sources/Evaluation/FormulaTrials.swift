@@ -49,7 +49,8 @@ extension LawTrials {
   func withoutGates() throws -> Trial? {
     let subject = subject
     guard let form = subject.normalForm.diagonal, !form.readsPrevious, form.skip == nil,
-      form.normalizer == nil, form.key == .input("k", .key), form.value == .input("v", .value),
+      form.normalizer == nil, form.epilogue == nil,
+      form.key == .input("k", .key), form.value == .input("v", .value),
       form.query == (.input(Symbol.scale, .scalar) * .input("q", .key))
         || form.query == (.input("q", .key) * .input(Symbol.scale, .scalar))
     else { return nil }

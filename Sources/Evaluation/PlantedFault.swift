@@ -17,6 +17,8 @@ public struct PlantedFault: Sendable {
   /// The variant and plan that it is planted into.
   public var recurrence: String
   public var plan: Plan
+  /// The gradient's plan, where the fault is in the gradient: its trials alone must find it.
+  public var backward: Plan?
   public var key = 20
   public var value = 24
   /// The checks that must find it, where others cannot; nil where any may.
@@ -35,7 +37,7 @@ public struct PlantedFault: Sendable {
 
   /// The same kernel without the fault.
   public func control(for target: Target) throws -> EmittedKernel {
-    try Emitter.emit(try specification(for: target), plan)
+    try Emitter.emit(try specification(for: target), plan, backward: backward)
   }
 
   private func specification(for target: Target) throws -> KernelSpecification {
@@ -45,7 +47,8 @@ public struct PlantedFault: Sendable {
   }
 
   /// Every fault.
-  public static let all: [PlantedFault] = sourceFaults + planFaults + tileFaults
+  public static let all: [PlantedFault] =
+    sourceFaults + planFaults + tileFaults + gradientFaults
 
   static func missing(_ name: String) -> SluiceError {
     SluiceError(.internal, "The fault '\(name)' does not apply: what it changes is not there.")

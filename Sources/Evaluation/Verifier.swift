@@ -25,19 +25,18 @@ public func verify(
   verifier.assessment = Assessment(
     kernel: manifest.name, target: manifest.target, seed: options.seed, effort: options.effort,
     checks: [], leftOut: [], calls: 0)
-  let accuracy = AccuracyTrials(subject: subject, options: options)
-  try await verifier.run(
-    try options.inputs.map { accuracy.trial(try DrawnProblem(file: $0, for: manifest, subject)) })
-  try await verifier.run(try accuracy.all)
-  try await verifier.run(try LawTrials(subject, options).all)
-  try await verifier.run(try ABITrials(subject: subject, options: options).all)
+  if options.gradientOnly {
+    verifier.assessment.leftOut.append("The forward entry: the gradient alone was asked for.")
+  } else {
+    try await verifier.runForward(subject)
+  }
   if manifest.backward != nil {
     try await verifier.run(try GradientTrials(subject: subject, options: options).all)
   }
-  if manifest.step != nil {
+  if manifest.step != nil, !options.gradientOnly {
     try await verifier.run(try StepTrials(subject: subject, options: options).all)
   }
-  try await verifier.runFarOffsets(subject, target)
+  if !options.gradientOnly { try await verifier.runFarOffsets(subject, target) }
   verifier.finish()
   return verifier.assessment
 }
@@ -58,6 +57,18 @@ struct Verifier {
   init(runner: CallRunner, options: VerifyOptions) {
     self.runner = runner
     self.options = options
+  }
+
+  /// Given inputs, drawn problems, laws and bad arguments of the forward entry.
+  mutating func runForward(_ subject: Subject) async throws {
+    let accuracy = AccuracyTrials(subject: subject, options: options)
+    try await run(
+      try options.inputs.map {
+        accuracy.trial(try DrawnProblem(file: $0, for: runner.manifest, subject))
+      })
+    try await run(try accuracy.all)
+    try await run(try LawTrials(subject, options).all)
+    try await run(try ABITrials(subject: subject, options: options).all)
   }
 
   /// Runs trials in their order, many in one process, and leaves out what would cost too much.

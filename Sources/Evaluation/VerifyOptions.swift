@@ -24,6 +24,8 @@ public struct VerifyOptions: Sendable {
   public var farOffsets: Bool
   /// Whether to end with the first group of trials in which something failed.
   public var stopsEarly = false
+  /// Whether to try the gradient alone, and leave out what concerns the forward entry.
+  public var gradientOnly = false
   /// Safetensors files whose numbers are tried before the drawn ones.
   public var inputs: [String] = []
   public var sanitizers: Set<BuildJob.Sanitizer>

@@ -35,6 +35,9 @@ public struct CostModel: Ranker {
   public func prediction(
     of program: TileProgram, for specification: KernelSpecification, _ workload: Workload
   ) -> Prediction {
+    if let warpgroups = WarpgroupCost(program, workload) {
+      return Prediction(terms: [.recurrence: warpgroups.seconds])
+    }
     let figures = calibration ?? .assumed(for: specification.target)
     let walk = WalkCounts(program, workload)
     var total = Charges()

@@ -57,6 +57,12 @@ struct OperationPrice {
       rows = scan.target.rows
       charge(.maps, columnwise(scan.target, figures.scan))
       charge(.caches, memory.cache(scan.source) + memory.cache(scan.target, writes: true))
+    case .mantissas(let product):
+      rows = product.decays.rows
+      charge(.maps, 2 * columnwise(product.decays, figures.scan))
+      for view in [product.mantissas, product.powers] {
+        charge(.caches, memory.cache(view, writes: true))
+      }
     case .reduce(let reduce):
       rows = reduce.source.rows
       charge(.maps, columnwise(reduce.source, figures.scan))
@@ -96,9 +102,11 @@ struct OperationPrice {
     case .decayedValues(let values):
       rows = values.target.rows
       charge(.scores, pairs(rows) * vectors(values.target.columns) * figures.scores)
-    case .decayedAdjoints(let adjoints):
-      rows = adjoints.target.rows
-      charge(.scores, pairs(rows) * vectors(adjoints.target.columns) * figures.scores)
+    case .decayedPaths(let paths):
+      rows = paths.target.rows
+      // Twice the loads and multiplications of a score; single columns wait for each other.
+      let steps = paths.vectors == nil ? 8 * figures.multiplyAdd : 2 * figures.scores
+      charge(.scores, pairs(rows) * vectors(paths.target.columns) * steps)
     // Once a head, a few numbers.
     case .sumSequences: break
     case .recur(let recur): price(recur, charge)
@@ -163,9 +171,7 @@ struct OperationPrice {
     // slope and a base.
     let decays = recur.decay != nil && recur.decays == nil ? 1.0 : 0
     let steps = 2 + decays + (recur.valueDecay == nil ? 0 : 2)
-    // On an H200 the walk by products of warpgroups takes a hundredth of one by tiles.
-    let share = target.device == nil ? 1 : 0.01
-    let seconds = share * steps * tokens * entries * figures.recurrence
+    let seconds = steps * tokens * entries * figures.recurrence
     charge(.recurrence, seconds)
     // The state's pieces come and go while others are worked on: half of their way is hidden.
     charge(

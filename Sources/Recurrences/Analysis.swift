@@ -97,7 +97,7 @@ struct Analysis {
     var form = DiagonalForm(
       query: .constant(1), key: keys.expression, value: values.expression,
       keyGate: gate(otherGates), valueGate: gate(valueGates), readsPrevious: false)
-    try readOut(matrix, keys: keys, values: values, into: &form)
+    try readOutAndEpilogue(matrix, keys: keys, values: values, into: &form)
     return form
   }
 

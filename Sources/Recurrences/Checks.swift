@@ -12,7 +12,7 @@ extension Recurrence {
         "The name '\(recurrence.name)' must be lower-case letters, digits and hyphens, and begin "
           + "with a letter.")
     }
-    let own = [Symbol.scale, Symbol.normalizer]
+    let own = [Symbol.scale, Symbol.normalizer, Symbol.output]
     var seen = Set(own)
     for input in recurrence.inputs {
       if own.contains(input.name) {

@@ -76,6 +76,21 @@ public indirect enum Expression: Hashable, Codable, Sendable {
     }
   }
 
+  /// The tree with every occurrence of a part replaced.
+  public func replacing(_ part: Expression, by replacement: Expression) -> Expression {
+    self == part ? replacement : mapChildren { $0.replacing(part, by: replacement) }
+  }
+
+  /// The tree with sums over an axis that their operand lacks as products with the axis's size.
+  public func sized(key: Int, value: Int) -> Expression {
+    let node = mapChildren { $0.sized(key: key, value: value) }
+    guard case .sum(let axis, let operand) = node, operand.axes.isDisjoint(with: axis) else {
+      return node
+    }
+    let size = (axis.contains(.key) ? key : 1) * (axis.contains(.value) ? value : 1)
+    return (operand * .constant(Double(size))).simplified
+  }
+
   /// The tree with every occurrence of an input replaced.
   public func substituting(_ name: String, by replacement: Expression) -> Expression {
     if case .input(name, _) = self { return replacement }
@@ -117,4 +132,6 @@ public enum Symbol {
   public static let scale = "scale"
   /// In a normalizer's map: the sum of the scores, `q^T z`.
   public static let normalizer = "normalizer"
+  /// In an epilogue: the output before it.
+  public static let output = "output"
 }

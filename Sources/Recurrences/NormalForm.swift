@@ -39,6 +39,9 @@ public struct DiagonalForm: Hashable, Codable, Sendable {
   public var skip: Expression?
   /// Divides the output: a scalar map of `Symbol.normalizer`, the sum of the token's scores.
   public var normalizer: Expression?
+  /// What becomes of the output at last: a map of `Symbol.output` with axes `.value`, which may sum
+  /// over the values (a norm) and read inputs of the token (a gate).
+  public var epilogue: Expression?
 }
 
 /// A decay in [0, 1] by which a part of the state shrinks each token.
@@ -99,6 +102,7 @@ extension NormalForm: CustomStringConvertible {
     if let present = form.present { lines.append("  present    sum(key: \(present))") }
     if let skip = form.skip { lines.append("  skip       \(skip)") }
     if let normalizer = form.normalizer { lines.append("  divided by \(normalizer)") }
+    if let epilogue = form.epilogue { lines.append("  at last    \(epilogue)") }
     return lines.joined(separator: "\n")
   }
 }

@@ -1,14 +1,42 @@
 extension Analysis {
-  /// Reads the output: `[scalars *] sum(key: q * S)`, a bonus, a skip, a normalizer.
-  func readOut(
+  /// Reads the output as it stands; where that is no read-out, as a map of the largest part of it
+  /// that is one, and that alone reads the state.
+  func readOutAndEpilogue(
     _ matrix: Recurrence.StateVariable, keys: Product, values: Product,
+    into form: inout DiagonalForm
+  ) throws(Obstacle) {
+    let obstacle: Obstacle
+    do {
+      return try readOut(recurrence.output, matrix, keys: keys, values: values, into: &form)
+    } catch { obstacle = error }
+    var parts: [Expression] = recurrence.output.children
+    while !parts.isEmpty {
+      let part = parts.removeFirst()
+      parts += part.children
+      guard part.readsState, part.axes == .value else { continue }
+      let epilogue = recurrence.output.replacing(part, by: .input(Symbol.output, .value))
+      guard !epilogue.readsState else { continue }
+      var inner = form
+      do {
+        try readOut(part, matrix, keys: keys, values: values, into: &inner)
+      } catch { continue }
+      form = inner
+      form.epilogue = epilogue
+      return
+    }
+    throw obstacle
+  }
+
+  /// Reads an output: `[scalars *] sum(key: q * S)`, a bonus, a skip, a normalizer.
+  private func readOut(
+    _ output: Expression, _ matrix: Recurrence.StateVariable, keys: Product, values: Product,
     into form: inout DiagonalForm
   ) throws(Obstacle) {
     var query: Product?
     var denominator: Expression?
     var skips: [Product] = []
     var presents: [Expression] = []
-    for term in recurrence.output.sumOfProducts(where: { $0.readsState }) {
+    for term in output.sumOfProducts(where: { $0.readsState }) {
       let (inverses, factors) = term.split { $0.inverseOfState != nil }
       let (sums, scalars) = factors.split { $0.sumsOverState }
       guard let only = sums.factors.first, sums.factors.count == 1,

@@ -94,6 +94,12 @@ extension Recurrence {
     ) -> KeyVector {
       declare(name, .query, domain, summary)
     }
+    /// What gates the output: a row a token and query head, along the value axis.
+    public mutating func outputGate(
+      _ name: String = "og", domain: Interval = .all, _ summary: String = "gate of the output"
+    ) -> ValueVector {
+      declare(name, .query, domain, summary)
+    }
     /// Where a token writes: a row a token and head.
     public mutating func key(
       _ name: String = "k", domain: Interval = .all, _ summary: String = "where a token writes"

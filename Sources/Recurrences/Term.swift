@@ -110,6 +110,28 @@ public func dot(_ left: KeyVector, _ right: KeyVector) -> Scalar {
 public func sum(_ vector: KeyVector) -> Scalar { Scalar(.sum(.key, vector.expression)) }
 public func sum(_ vector: ValueVector) -> Scalar { Scalar(.sum(.value, vector.expression)) }
 
+/// The mean of a vector's entries.
+public func mean(_ vector: KeyVector) -> Scalar {
+  sum(vector) / Scalar(.sum(.key, .constant(1)))
+}
+public func mean(_ vector: ValueVector) -> Scalar {
+  sum(vector) / Scalar(.sum(.value, .constant(1)))
+}
+/// The vector over the root of the mean of its squares: RMS norm without its weight.
+public func rmsNorm(_ vector: ValueVector, epsilon: Scalar = 1e-5) -> ValueVector {
+  vector / sqrt(mean(vector * vector) + epsilon)
+}
+/// The vector over its length, with a floor under the sum of squares.
+public func l2Norm(_ vector: KeyVector, epsilon: Scalar = 1e-6) -> KeyVector {
+  vector / sqrt(sum(vector * vector) + epsilon)
+}
+/// The softmax over the key axis, of entries whose exponentials f32 can hold.
+public func softmax(_ vector: KeyVector) -> KeyVector { exp(vector) / sum(exp(vector)) }
+/// The feature map `elu(x) + 1`, which is positive.
+public func eluPlusOne(_ vector: KeyVector) -> KeyVector { relu(vector) + exp(min(vector, 0)) }
+/// `x sigmoid(x)`, also called SiLU.
+public func swish<A>(_ operand: Term<A>) -> Term<A> { operand * sigmoid(operand) }
+
 public func exp<A>(_ operand: Term<A>) -> Term<A> { Term(.unary(.exp, operand.expression)) }
 public func log<A>(_ operand: Term<A>) -> Term<A> { Term(.unary(.log, operand.expression)) }
 public func sigmoid<A>(_ operand: Term<A>) -> Term<A> { Term(.unary(.sigmoid, operand.expression)) }

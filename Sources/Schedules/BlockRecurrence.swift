@@ -101,6 +101,7 @@ struct BlockRecurrence {
       b.map(added.all, skip, tokens: walk.start, fill: 0)
       walk.add(output.all, output.all, added.all, &b)
     }
+    walk.finish(output, from: walk.start, &b)
     b.add(.storeTokens(StoreTokens(rows, output.all, streams: false)))
   }
 

@@ -13,17 +13,7 @@ public struct ChunkGradient: Schedule {
     guard let form = specification.normalForm.diagonal else {
       return ChunkWalk.obstacle(to: specification)
     }
-    if form.normalizer != nil { return "It has no gradient of a normalizer yet." }
-    for gate in [form.keyGate, form.valueGate].compactMap({ $0 }) where gate.logDecay == nil {
-      return "It needs the logarithm of a decay, and \(gate.decay) is given as the decay itself."
-    }
-    let maps =
-      [form.query, form.key, form.value, form.present, form.skip, form.keyGate?.decay]
-      + [form.valueGate?.decay]
-    for map in maps.compactMap({ $0 }) where map.containsSum {
-      return "It has no gradient of a map with a sum over an axis yet: \(map)."
-    }
-    return nil
+    return form.normalizer.flatMap(GradientNormalizer.obstacle)
   }
 
   public func candidates(for specification: KernelSpecification) -> [Plan] {
@@ -93,13 +83,16 @@ public struct ChunkGradient: Schedule {
         TensorName.adjoint(of: TensorName.output), .queryTokens, type: specification.type,
         columns: value),
       Tensor(
-        TensorName.adjoint(of: TensorName.finalState), .initialState, rows: key, columns: value,
-        isOptional: true),
+        TensorName.adjoint(of: TensorName.finalState), .initialState, rows: key,
+        columns: specification.stateColumns, isOptional: true),
       Tensor(
-        TensorName.adjoint(of: TensorName.initialState), .finalState, rows: key, columns: value,
-        isOptional: true),
+        TensorName.adjoint(of: TensorName.initialState), .finalState, rows: key,
+        columns: specification.stateColumns, isOptional: true),
       Tensor(TensorName.chunkState, .segment, rows: value, columns: key),
     ]
+    if specification.normalForm.diagonal?.normalizer != nil {
+      tensors.append(Tensor(TensorName.chunkNormalizer, .segment, columns: key))
+    }
     for input in inputs {
       var adjoint = input
       adjoint.name = TensorName.adjoint(of: input.name)
@@ -110,15 +103,6 @@ public struct ChunkGradient: Schedule {
       tensors.append(adjoint)
     }
     return tensors
-  }
-}
-
-extension Expression {
-  /// Whether any part sums over an axis.
-  fileprivate var containsSum: Bool {
-    contains {
-      if case .sum = $0 { true } else { false }
-    }
   }
 }
 

@@ -61,7 +61,8 @@ extension ChunkWalk {
   /// A map that sums over the value axis needs every value in one worker.
   static func readsAllValues(_ specification: KernelSpecification) -> Bool {
     guard let form = specification.normalForm.diagonal else { return false }
-    let maps = [form.query, form.key, form.value, form.skip, form.present].compactMap { $0 }
+    let maps = [form.query, form.key, form.value, form.skip, form.present, form.epilogue].compactMap
+    { $0 }
     return maps.contains { map in
       map.contains {
         if case .sum(let axis, _) = $0 { axis == .value } else { false }

@@ -25,6 +25,7 @@ extension ChunkWalk {
         outputs(output, read, scores, operands, stateOperand, &b)
         if form.normalizer != nil { normalize(output, read, scores, state, &b) }
         addSkip(output, &b)
+        finish(output, from: start + rows, &b)
         b.add(
           .storeTokens(
             StoreTokens(
@@ -196,6 +197,13 @@ extension ChunkWalk {
           [
             output.name: .tile(output.all, .none), sums.name: .tile(sums.all, .overColumns),
           ])))
+  }
+
+  /// The epilogue, in place.
+  func finish(_ output: Tile, from token: Index, _ b: inout ProgramBuilder) {
+    guard let epilogue = form.epilogue else { return }
+    b.note("O = \(epilogue)")
+    b.map(output.all, epilogue, tokens: token, fill: 0, tiles: [Symbol.output: output.all])
   }
 
   /// O += skip.

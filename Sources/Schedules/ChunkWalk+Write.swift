@@ -52,13 +52,21 @@ extension ChunkWalk {
   private func prepareKeyGate(
     _ operands: inout ChunkOperands, _ b: inout ProgramBuilder, forScores: Bool
   ) {
+    let decay = b.tile("d", chunk, specification.key, "decays of the chunk")
+    b.note("decays as factors in [0, 1]")
+    let taken = b.tile("m", chunk, specification.key, "what they take away, 1 - d")
+    b.map(decay.all, form.keyGate!.decay, complement: taken.all, tokens: start, fill: 1)
+    operands.taken = taken
+    self.decay(&operands, by: decay, &b, forScores: forScores)
+  }
+
+  /// Decays keys, a factor each, to the ends of their sub-blocks, and forms what queries need.
+  func decay(
+    _ operands: inout ChunkOperands, by decay: Tile, _ b: inout ProgramBuilder, forScores: Bool
+  ) {
     let K = specification.key
-    let decay = b.tile("d", chunk, K, "decays of the chunk")
     let keyOut = b.tile("kF", chunk, K, "keys decayed to the end of their sub-block")
     let totals = b.tile("T", blocks, K, "product of the decays of each sub-block")
-    b.note("decays as factors in [0, 1]")
-    let taken = b.tile("m", chunk, K, "what they take away, 1 - d")
-    b.map(decay.all, form.keyGate!.decay, complement: taken.all, tokens: start, fill: 1)
     let row = Index("r", times: block)
     let entering =
       forScores ? b.tile("E", chunk, K, "running products from a sub-block's start") : nil
@@ -74,7 +82,6 @@ extension ChunkWalk {
     }
     scale(keyOut.all, keyOut.all, by: operands.key.all, &b)
     operands.decay = decay
-    operands.taken = taken
     operands.entering = entering
     operands.totals = totals
     operands.keyOut = keyOut
@@ -218,11 +225,12 @@ extension ChunkWalk {
     return Factor(repeated(slope), base: repeated(base))
   }
 
-  /// Decays sub-blocks from their own end to the chunk's, last to first.
+  /// Decays sub-blocks from their own end to the chunk's, last to first. Returns the product of all.
+  @discardableResult
   func carryToEnd(
     _ tile: Tile, _ totals: Tile, running: String, _ b: inout ProgramBuilder
-  ) {
-    if blocks == 1 { return }
+  ) -> TileView {
+    if blocks == 1 { return totals.all }
     let w = b.tile(running, 1, totals.columns, "decay from a sub-block's end to the chunk's")
     convert(w.all, totals.rows(Index(blocks - 1), 1), &b)
     b.range("s", 0, Index(blocks - 1), descending: true) { b in
@@ -230,6 +238,7 @@ extension ChunkWalk {
       scale(rows, rows, by: w.all, .overRows, &b)
       scale(w.all, w.all, by: totals.rows(Index("s"), 1), &b)
     }
+    return w.all
   }
 
   /// Runs `write` for each key tile of the state.

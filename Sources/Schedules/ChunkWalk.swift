@@ -48,12 +48,12 @@ struct ChunkWalk {
     var ones: Tile?
   }
 
-  func declareState(_ b: inout ProgramBuilder) -> State {
+  func declareState(_ b: inout ProgramBuilder, place: Tile.Place = .scratch) -> State {
     let key = specification.key
     let rows = key * plan.headTile
     let own: Index = plan.headTile == 1 ? 0 : Index(ChunkWalk.ownHead, times: key)
     let matrix = b.tile(
-      "S", rows, plan.valueTile,
+      "S", rows, plan.valueTile, place: place,
       plan.headTile == 1 ? "state of one head" : "states of \(plan.headTile) heads")
     guard form.normalizer != nil else { return State(matrix: matrix.rows(own, key)) }
     return State(

@@ -8,8 +8,9 @@ import TileIR
 ///     d reader_i = D(1..i) (state read by the other side) + sum_{j<i} M_ij D(j+1..i) writer_j
 ///     d writer_j = D(j+1..C) (adjoint read likewise)      + sum_{i>j} M_ij D(j+1..i) reader_i
 ///
-/// Decays stay factors in [0, 1] (docs/numerics.md): both sums go from sub-block to sub-block, each
-/// step one product behind one decay of columns.
+/// Decays stay factors in [0, 1] (docs/numerics.md). Under a gate of the axis the sums run pair by
+/// pair, as the adjoint of the decay itself does, which no product of matrices gives without terms
+/// that cancel; under a scalar gate they are two products, and pairs of tokens are single numbers.
 struct GradientSide {
   let walk: ChunkWalk
   let isKey: Bool
@@ -58,10 +59,6 @@ struct GradientSide {
   }
   private func totals(_ b: inout ProgramBuilder) -> Tile {
     b.tile("T" + mark, blocks, size, "product of the decays of each sub-block")
-  }
-  /// The writer decayed to the end of its sub-block.
-  private func writerEnd(_ b: inout ProgramBuilder) -> Tile {
-    rowsTile(writerName + "F", "\(writerName) decayed to the end of its sub-block", &b)
   }
   /// The writer decayed to the end of the chunk.
   func writerFull(_ b: inout ProgramBuilder) -> Tile {
@@ -112,10 +109,7 @@ struct GradientSide {
       b.add(.scan(Scan(entering(&b).rows(row, block), here, backward: false, exclusive: before)))
     }
     walk.scale(full.all, writer.all, by: leaving.all, &b)
-    if forScores {
-      walk.convert(writerEnd(&b).all, full.all, &b)
-      transpose(full, &b)
-    }
+    if forScores { transpose(full, &b) }
     walk.carryToEnd(full, totals(&b), running: "w" + mark, &b)
   }
 
@@ -141,9 +135,9 @@ struct GradientSide {
 
   // MARK: One query head
 
-  /// Scores of reader and writer under this side's decays, strictly below the diagonal where
-  /// `weights` are not zero, and the reader under the decay since the chunk's start.
-  func scores(into scores: Tile, weights: Tile, _ b: inout ProgramBuilder) {
+  /// Scores of reader and writer under this side's decays but a scalar gate's, of use strictly below
+  /// the diagonal, and the reader under the decay since the chunk's start.
+  func scores(into scores: Tile, _ b: inout ProgramBuilder) {
     let (reader, full) = (reader(&b), readerFull(&b))
     if hasVectorGate {
       let start = readerStart(&b)
@@ -176,70 +170,97 @@ struct GradientSide {
         walk.scale(full.all, reader.all, by: entering(&b).all, .overColumns, &b)
       }
     }
-    b.add(.weigh(Weigh(scores.all, by: weights.all)))
   }
 
-  /// From `target` = what the other side read of the state: the reader's adjoint.
-  func readerAdjoint(_ target: Tile, _ scores: Tile, _ b: inout ProgramBuilder) {
-    guard hasVectorGate else {
-      if hasScalarGate {
-        walk.scale(target.all, target.all, by: entering(&b).all, .overColumns, &b)
-      }
-      b.add(.multiply(Multiply(target.all, scores.all, writer(&b).all, accumulates: true)))
-      return
-    }
-    let row = Index("r", times: block)
-    b.range("r", 0, Index(blocks)) { b in
-      let here = target.rows(row, block)
-      b.range("s", 0, Index("r")) { b in
-        let column = Index("s", times: block)
-        b.add(
-          .multiply(
-            Multiply(
-              here, scores.part(row, block, column, block),
-              writerEnd(&b).rows(column, block), accumulates: true,
-              columnScale: Factor(totals(&b).rows(Index("s"), 1)))))
-      }
+  /// The adjoints that one query head gives.
+  ///
+  /// - Parameters:
+  ///   - read: what the other side's readers read of the state; ends as the adjoint of the reader.
+  ///   - written: gets what this head adds to the writer's adjoint.
+  ///   - scores: of the other side, strictly below the diagonal.
+  ///   - pairs: the products of both sides' scores without a scalar gate's decays.
+  func addAdjoints(
+    read: Tile, written: Tile, scores: Tile, pairs: Tile?, _ b: inout ProgramBuilder
+  ) {
+    if hasVectorGate {
       b.add(
-        .decayedValues(
-          DecayedValues(
-            here, scores: scores.part(row, block, row, block), value: writer(&b).rows(row, block),
-            decay: decay(&b).rows(row, block), readsPrevious: before)))
-    }
-  }
-
-  /// Adds to the writer's adjoint what this query head read of it.
-  func addWriterAdjoint(_ target: Tile, _ scores: Tile, _ b: inout ProgramBuilder) {
-    let reader = reader(&b)
-    guard hasVectorGate else {
-      b.add(
-        .multiply(
-          Multiply(
-            target.all, scores.all, reader.all, leftIsTransposed: true, accumulates: true)))
-      return
-    }
-    let own = b.tile(
-      "read\(mark)", block, size, "what one head read of a sub-block's \(writerName)")
-    let column = Index("s", times: block)
-    b.range("s", 0, Index(blocks)) { b in
-      walk.fill(own.all, 0, &b)
-      b.range("r", Index("s", plus: 1), Index(blocks), descending: true) { b in
-        let row = Index("r", times: block)
-        b.add(
-          .multiply(
-            Multiply(
-              own.all, scores.part(row, block, column, block),
-              readerStart(&b).rows(row, block), leftIsTransposed: true, accumulates: true,
-              columnScale: Factor(totals(&b).rows(Index("r"), 1)))))
-      }
-      b.add(
-        .decayedAdjoints(
-          DecayedAdjoints(
-            own.all, scores: scores.part(column, block, column, block),
-            value: reader.rows(column, block), decay: decay(&b).rows(column, block),
+        .decayedPaths(
+          DecayedPaths(
+            passing(&b).all, scores: scores.all, read: read.all, decay: decay(&b).all,
+            vectors: DecayedPaths.Vectors(
+              reader: reader(&b).all, writer: writer(&b).all, written: written.all),
             readsPrevious: before)))
-      let here = target.rows(column, block)
-      walk.add(here, here, own.all, &b)
+      return
     }
+    if hasScalarGate, let pairs {
+      let number = overAxis(reader(&b), times: read, "read_sum", &b)
+      b.add(
+        .decayedPaths(
+          DecayedPaths(
+            passing(&b).all, scores: pairs.all, read: number.all, decay: decay(&b).all,
+            vectors: nil, readsPrevious: before)))
+      walk.scale(read.all, read.all, by: entering(&b).all, .overColumns, &b)
+    }
+    b.add(.multiply(Multiply(read.all, scores.all, writer(&b).all, accumulates: true)))
+    b.add(
+      .multiply(
+        Multiply(
+          written.all, scores.all, reader(&b).all, leftIsTransposed: true, accumulates: true)))
+  }
+
+  // MARK: The decay's adjoint
+
+  /// The adjoint of each decay: what passes it but itself.
+  func passing(_ b: inout ProgramBuilder) -> Tile {
+    sideTile("past", chunk, "adjoint of the decays: what passes all but the own", &b)
+  }
+
+  /// Begins the decays' adjoint with what passes to the chunk's end:
+  ///
+  ///     w_1 = carried;  past_t = w_t d_{t+1} ... d_C;  w_{t+1} = d_t w_t + (writer * read)_t
+  ///
+  /// - Parameters:
+  ///   - carried: the sum of S * dS along the other axis, S before the chunk and dS after it.
+  ///   - read: what each writer read of dS, under no decay.
+  func beginPassing(carried: Tile, read: Tile, _ b: inout ProgramBuilder) {
+    let (past, decay) = (passing(&b), decay(&b))
+    var after = leaving(&b)
+    if hasVectorGate {
+      after = sideTile("after", chunk, "products of the decays after a token", &b)
+      b.add(.scan(Scan(after.all, decay.all, backward: true, exclusive: true)))
+    }
+    let left: Tile
+    if hasScalarGate {
+      left = overAxis(writer(&b), times: read, "left_sum", &b)
+    } else {
+      left = rowsTile("left" + mark, "what each token left for later chunks, undecayed", &b)
+      walk.scale(left.all, writer(&b).all, by: read.all, &b)
+    }
+    let w = sideTile("passes", 1, "what comes from before the token and goes past the chunk", &b)
+    walk.convert(w.all, carried.all, &b)
+    b.range("t", 0, Index(chunk)) { b in
+      let t = Index("t")
+      walk.scale(past.rows(t, 1), after.rows(t, 1), by: w.all, &b)
+      b.add(
+        .map(
+          Map(
+            w.all,
+            .input(w.name, .scalar) * .input(decay.name, .scalar) + .input(left.name, .scalar),
+            [
+              w.name: .tile(w.all, .none), decay.name: .tile(decay.rows(t, 1), .none),
+              left.name: .tile(left.rows(t, 1), .none),
+            ])))
+    }
+  }
+
+  /// The sum of `left * right` over this side's axis: one number a token.
+  private func overAxis(
+    _ left: Tile, times right: Tile, _ name: String, _ b: inout ProgramBuilder
+  ) -> Tile {
+    let terms = rowsTile("\(isKey ? "key" : "value")_terms", "terms of a sum over the axis", &b)
+    let sums = b.tile(name + mark, chunk, 1, layout: .column, "one sum a token")
+    walk.scale(terms.all, left.all, by: right.all, &b)
+    b.add(.reduce(Reduce(sumOf: terms.all, to: sums.all)))
+    return sums
   }
 }

@@ -13,14 +13,12 @@ import TileIR
 ///         P = (q k^T) under decays, dP = (dO v^T) under decays, both strictly below the diagonal
 ///         dq = D(1..i) (dO S) + dP k;   dk += dP^T q;   dv += P^T dO;   dS += dO^T q
 ///         and the present token:  x = dO.v, w = q.k:  dq += x k, dk += x q, dv += w dO
-///       da_t = sum of S * dS + sum_{u<t} (k dk - q dq)_u      before the present token's part
 ///
-/// The last line counts, of all paths from a write to a read, those that begin before t and end at t
-/// or later; what it subtracts is what it added of the others. All of its terms have passed a decay, so
-/// strong decay leaves no large terms that cancel, no sum runs over more than a chunk, and nothing
-/// is divided by a decay. A gate of -inf, whose decay is 0, has the adjoint 0. A read-out before the
-/// write passes no decay on its way from the token before, nor from S to the chunk's first token: these
-/// paths are kept apart (`near`, and the first row), as the present token's are.
+/// The adjoint of a decay is the sum over all paths from a write (or S) before it to a read (or dS)
+/// at it or later, each with all its decays but this one. It is built of just these terms: none is
+/// added to be taken away again, none is divided by a decay. So it is right beside resets, for
+/// decays given as such, and through maps whose slope is steep where the decay is tiny; a gate of
+/// -inf, whose decay is 0, has the adjoint 0.
 struct GradientWalk {
   let specification: KernelSpecification
   let walk: ChunkWalk
@@ -35,6 +33,7 @@ struct GradientWalk {
   }
 
   var form: DiagonalForm { walk.form }
+  var normalizer: GradientNormalizer? { GradientNormalizer(self) }
   var chunk: Int { walk.chunk }
   private var K: Int { specification.key }
   private var V: Int { specification.value }
@@ -50,11 +49,8 @@ struct GradientWalk {
       "    dq = D(1..i) (dO S) + dP k;  dk += dP^T q;  dv += P^T dO;  dS += dO^T q",
     ]
     if !form.readsPrevious { lines.append("    dq += (dO.v) k;  dk += (dO.v) q;  dv += (q.k) dO") }
-    for side in [key, value] where side.hasGate {
-      lines.append(
-        side.isKey
-          ? "  da_t = sum_v S dS + sum_{u<t} (k dk - q dq)_u"
-          : "  dc_t = sum_k S dS + sum_{u<t} (v dv - o dO)_u")
+    if key.hasGate || value.hasGate {
+      lines.append("  past_t = what passes t's decay from writes to reads, without that decay")
     }
     return lines + ["  adjoints of the inputs by the chain rule through their maps"]
   }
@@ -70,61 +66,44 @@ struct GradientWalk {
   private func matrix(_ b: inout ProgramBuilder) -> Tile {
     b.tile("matrix", K, V, "a state as it lies in memory")
   }
+  /// The output's adjoint as the caller gives it, before an epilogue's share is taken.
+  private func given(_ b: inout ProgramBuilder) -> Tile {
+    form.epilogue == nil
+      ? value.reader(&b) : value.rowsTile("dO_given", "the output's adjoint as it came", &b)
+  }
+  /// The adjoint of what goes past the state, which no normalizer divides.
+  func skipAdjoint(_ b: inout ProgramBuilder) -> Tile {
+    normalizer == nil || form.skip == nil
+      ? value.reader(&b) : value.rowsTile("dO_skip", "the output's adjoint, not divided", &b)
+  }
   private func mask(_ b: inout ProgramBuilder) -> Tile {
     b.tile("below", chunk, chunk, "ones strictly below the diagonal")
   }
-  /// Ones on the first subdiagonal, and ones below it.
-  private func near(_ b: inout ProgramBuilder) -> Tile {
-    b.tile("near", chunk, chunk, "ones from each token to the next")
-  }
-  private func far(_ b: inout ProgramBuilder) -> Tile {
-    b.tile("far", chunk, chunk, "ones from each token to those after the next")
-  }
-  /// What the chunk's first token read of the state, before any of its decays.
-  private func firstRead(_ b: inout ProgramBuilder) -> Tile {
-    b.tile("dS_first", V, K, "adjoint of the state, of what the chunk's first token read")
-  }
-  /// Whether gates need paths without a decay kept apart.
-  private var splitsPaths: Bool { form.readsPrevious && (key.hasGate || value.hasGate) }
-
-  private func maskWithDiagonal(_ b: inout ProgramBuilder) -> Tile {
-    b.tile("upto", chunk, chunk, "ones up to the diagonal")
-  }
-
   // MARK: The program
 
   func write(_ b: inout ProgramBuilder) {
     let state = state(&b)
     b.note("forward: the states before chunks")
     load(state, from: TensorName.initialState, &b)
+    normalizer?.load(from: TensorName.initialState, &b)
     b.loop(.chunks("c")) { b in
       b.add(.storeState(StoreState(chunkState, state.all)))
       key.prepare(&b, forScores: false)
       value.prepare(&b, forScores: false)
+      let (rows, columns) = (value.chunkDecay(&b), key.chunkDecay(&b))
       b.add(
         .multiply(
           Multiply(
             state.all, value.writerFull(&b).all, key.writerFull(&b).all, leftIsTransposed: true,
-            accumulates: true, rowScale: value.chunkDecay(&b), columnScale: key.chunkDecay(&b))))
+            accumulates: true, rowScale: rows, columnScale: columns)))
+      normalizer?.carry(decay: columns, &b)
     }
     b.note("back: the adjoints")
     load(stateAdjoint(&b), from: TensorName.adjoint(of: TensorName.finalState), &b)
+    normalizer?.loadAdjoint(from: TensorName.adjoint(of: TensorName.finalState), &b)
     let terms = GradientTerms(walk: self)
     terms.begin(&b)
-    b.add(
-      .decayMatrix(DecayMatrix(mask(&b).all, decay: nil, readsPrevious: true)))
-    if splitsPaths {
-      b.add(.decayMatrix(DecayMatrix(maskWithDiagonal(&b).all, decay: nil, readsPrevious: false)))
-      // How many tokens lie between two: none where one follows the other.
-      let (mask, far, near) = (mask(&b), far(&b), near(&b))
-      b.add(.multiply(Multiply(far.all, mask.all, mask.all, accumulates: false)))
-      b.add(
-        .map(
-          Map(
-            far.all, .binary(.minimum, .input("far", .scalar), .constant(1)),
-            ["far": .tile(far.all, .none)])))
-      terms.subtract(near, mask, far, &b)
-    }
+    b.add(.decayMatrix(DecayMatrix(mask(&b).all, decay: nil, readsPrevious: true)))
     b.loop(.chunksBackward("c")) { b in back(terms, &b) }
     let matrix = matrix(&b)
     b.add(.transpose(Transpose(matrix.all, stateAdjoint(&b).all)))
@@ -132,6 +111,7 @@ struct GradientWalk {
       .storeState(
         StoreState(
           StateSlice(TensorName.adjoint(of: TensorName.initialState), columns: V), matrix.all)))
+    normalizer?.storeAdjoint(to: TensorName.adjoint(of: TensorName.initialState), &b)
     terms.end(&b)
   }
 
@@ -151,16 +131,19 @@ struct GradientWalk {
     key.prepare(&b, forScores: true)
     value.prepare(&b, forScores: true)
     b.add(.loadState(LoadState(state.all, chunkState)))
-    b.note("what later chunks read of this one's keys and values")
+    b.note("what later chunks read of this one's keys and values, and what passes its decays")
     let (dK, dV) = (terms.keyAdjoint(&b), terms.valueAdjoint(&b))
     b.add(
       .multiply(Multiply(dK.all, value.writerFull(&b).all, adjoint.all, accumulates: false)))
-    key.leave(dK, &b)
     readColumns(of: adjoint, key.writerFull(&b), into: dV, &b)
-    value.leave(dV, &b)
-    let weights = weights(&b)
-    b.note("dS = dS diag(decay of the chunk)")
+    normalizer?.beginChunk(keyAdjoint: dK, &b)
     let (rows, columns) = (value.chunkDecay(&b), key.chunkDecay(&b))
+    for (side, read) in [(key, dK), (value, dV)] where side.hasGate {
+      let carried = carried(side, other: side.isKey ? rows : columns, &b)
+      side.beginPassing(carried: carried, read: read, &b)
+      side.leave(read, &b)
+    }
+    b.note("dS = dS diag(decay of the chunk)")
     if rows != nil || columns != nil {
       b.add(
         .multiply(
@@ -168,16 +151,15 @@ struct GradientWalk {
             adjoint.all, value.writerFull(&b).all, key.writerFull(&b).all, leftIsTransposed: true,
             accumulates: true, rowScale: rows, columnScale: columns, depth: 0)))
     }
+    normalizer?.decayAdjoint(columns, &b)
+    let decays = scalarDecays(&b)
     terms.beginChunk(&b)
-    if splitsPaths { walk.fill(firstRead(&b).all, 0, &b) }
-    b.loop(.queryHeads("g")) { b in head(terms, weights, &b) }
-    for side in [key, value] where side.hasGate { gate(side, terms, &b) }
-    if splitsPaths { walk.add(adjoint.all, adjoint.all, firstRead(&b).all, &b) }
+    b.loop(.queryHeads("g")) { b in head(terms, decays, &b) }
     terms.store(&b)
   }
 
   /// `target = (state rows^T)^T`: what rows along the key read of the state, row by row.
-  private func readColumns(
+  func readColumns(
     of state: Tile, _ rows: Tile, into target: Tile, _ b: inout ProgramBuilder
   ) {
     let turned = b.tile("turned", K, chunk, "rows along the key, transposed")
@@ -187,18 +169,17 @@ struct GradientWalk {
     b.add(.transpose(Transpose(target.all, read.all)))
   }
 
-  /// The weights of both score matrices: decays of a scalar gate, or ones.
-  private func weights(_ b: inout ProgramBuilder) -> Tile {
-    guard key.hasScalarGate else { return mask(&b) }
-    let weights = b.tile("W", chunk, chunk, "decays from token j to token i")
+  /// The decays of a scalar gate between any two tokens.
+  private func scalarDecays(_ b: inout ProgramBuilder) -> Tile? {
+    guard key.hasScalarGate else { return nil }
+    let decays = b.tile("W", chunk, chunk, "decays from token j to token i")
     b.add(
       .decayMatrix(
-        DecayMatrix(weights.all, decay: key.decay(&b).all, readsPrevious: form.readsPrevious)))
-    b.add(.weigh(Weigh(weights.all, by: mask(&b).all)))
-    return weights
+        DecayMatrix(decays.all, decay: key.decay(&b).all, readsPrevious: form.readsPrevious)))
+    return decays
   }
 
-  private func head(_ terms: GradientTerms, _ weights: Tile, _ b: inout ProgramBuilder) {
+  private func head(_ terms: GradientTerms, _ decays: Tile?, _ b: inout ProgramBuilder) {
     let (q, dO) = (key.reader(&b), value.reader(&b))
     b.map(q.all, form.query, tokens: walk.start, fill: 0)
     let output = TokenSlice(
@@ -206,124 +187,119 @@ struct GradientWalk {
     b.add(
       .map(
         Map(
-          dO.all, .input("dO", .scalar), ["dO": .tokens(output)],
+          given(&b).all, .input("dO", .scalar), ["dO": .tokens(output)],
           tail: Map.Tail(start: walk.start, fill: 0))))
+    let own = terms.presentWeight(&b)
     b.note("P = q k^T and dP = dO v^T under decays")
     let P = b.tile("P", chunk, chunk, "scores")
     let dP = b.tile("dP", chunk, chunk, "adjoint of the scores")
-    key.scores(into: P, weights: weights, &b)
-    value.scores(into: dP, weights: weights, &b)
-    let (nearP, nearDP) = splitsPaths ? (split(P, &b), split(dP, &b)) : (nil, nil)
+    let pairs = decays.map { _ in
+      b.tile("P_dP", chunk, chunk, "both scores of a pair, without their decay")
+    }
+    /// A scalar gate's decays come last, as its adjoint is formed of the products without them.
+    func weigh(_ scores: Tile, _ keep: (Tile, inout ProgramBuilder) -> Void) {
+      b.add(.weigh(Weigh(scores.all, by: mask(&b).all)))
+      guard let decays, let pairs else { return }
+      keep(pairs, &b)
+      b.add(.weigh(Weigh(scores.all, by: decays.all)))
+    }
+    key.scores(into: P, &b)
+    weigh(P) { walk.convert($0.all, P.all, &$1) }
+    let epilogue = beforeEpilogue(terms, P, own, &b)
+    value.scores(into: dP, &b)
+    normalizer?.addScores(to: dP, &b)
+    weigh(dP) { walk.scale($0.all, $0.all, by: dP.all, &$1) }
     b.note("dq = D (dO S) + dP k, dk += dP^T q, dv += P^T dO, dS += dO^T q")
     let dQ = terms.queryAdjoint(&b)
     b.add(
       .multiply(
         Multiply(dQ.all, value.readerFull(&b).all, state(&b).all, accumulates: false)))
-    key.readerAdjoint(dQ, dP, &b)
-    if key.hasGate { addRead(key, q, dQ, terms, &b) }
-    key.addWriterAdjoint(terms.keyAdjoint(&b), dP, &b)
-    value.addWriterAdjoint(terms.valueAdjoint(&b), P, &b)
-    if let nearP, let nearDP {
-      b.note("what each token read of the one before it, under no decay")
-      b.add(
-        .multiply(Multiply(dQ.all, nearDP.all, key.writer(&b).all, accumulates: true)))
-      for (target, scores, rows) in [
-        (terms.presentKeyAdjoint(&b), nearDP, q), (terms.presentValueAdjoint(&b), nearP, dO),
-      ] {
-        b.add(
-          .multiply(
-            Multiply(
-              target.all, scores.all, rows.all, leftIsTransposed: true, accumulates: true)))
-      }
-    }
+    normalizer?.addRead(to: dQ, &b)
+    key.addAdjoints(read: dQ, written: terms.keyAdjoint(&b), scores: dP, pairs: pairs, &b)
     if value.hasGate {
-      let output = b.tile("O", chunk, V, "outputs, without the present token's part")
+      let output = b.tile("O", chunk, V, "what was read of the state")
       readColumns(of: state(&b), key.readerFull(&b), into: output, &b)
-      value.readerAdjoint(output, P, &b)
-      addRead(value, dO, output, terms, &b)
-    }
-    let first = splitsPaths ? 1 : 0
-    func addOuter(_ target: Tile, from row: Int, _ rows: Int, _ b: inout ProgramBuilder) {
+      value.addAdjoints(read: output, written: terms.valueAdjoint(&b), scores: P, pairs: nil, &b)
+    } else {
       b.add(
         .multiply(
           Multiply(
-            target.all, value.readerFull(&b).rows(Index(row), rows),
-            key.readerFull(&b).rows(Index(row), rows), leftIsTransposed: true, accumulates: true)))
-    }
-    addOuter(stateAdjoint(&b), from: first, chunk - first, &b)
-    if splitsPaths { addOuter(firstRead(&b), from: 0, 1, &b) }
-    terms.addPresent(&b)
-    terms.addHead(&b)
-  }
-
-  /// Takes what reads the token just before out of `scores`, into a tile of its own.
-  private func split(_ scores: Tile, _ b: inout ProgramBuilder) -> Tile {
-    let own = b.tile(
-      "\(scores.name)_near", chunk, chunk, "of \(scores.name), from each token to the next")
-    walk.convert(own.all, scores.all, &b)
-    b.add(.weigh(Weigh(own.all, by: near(&b).all)))
-    b.add(.weigh(Weigh(scores.all, by: far(&b).all)))
-    return own
-  }
-
-  /// Adds what one head read under the decays of a side.
-  private func addRead(
-    _ side: GradientSide, _ reader: Tile, _ adjoint: Tile, _ terms: GradientTerms,
-    _ b: inout ProgramBuilder
-  ) {
-    let read = read(side, &b)
-    terms.addProduct(to: read, reader, adjoint, &b)
-    if splitsPaths { walk.fill(read.rows(0, 1), 0, &b) }
-  }
-
-  // MARK: Gates
-
-  /// What all heads read under a gate: q dq, or o dO.
-  func read(_ side: GradientSide, _ b: inout ProgramBuilder) -> Tile {
-    side.rowsTile(
-      side.isKey ? "q_dq" : "o_dO", "what was read under the decays, summed over heads", &b)
-  }
-
-  /// The adjoint of the gate's log decay.
-  private func gate(_ side: GradientSide, _ terms: GradientTerms, _ b: inout ProgramBuilder) {
-    b.note("the gate: S dS + sum_{u<t} (written - read)_u")
-    let isScalar = side.hasScalarGate
-    let written = side.rowsTile(
-      side.isKey ? "k_dk" : "v_dv", "what was written under the decays", &b)
-    let own = side.isKey ? terms.keyAdjoint(&b) : terms.valueAdjoint(&b)
-    walk.scale(written.all, side.writer(&b).all, by: own.all, &b)
-    let read = read(side, &b)
-    if !form.readsPrevious { terms.subtract(written, written, read, &b) }
-    let log = terms.logAdjoint(side, &b)
-    func summed(_ tile: Tile) -> Tile {
-      guard isScalar else { return tile }
-      let sums = b.tile("\(tile.name)_sum", chunk, 1, layout: .column, "the same, over the keys")
-      b.add(.reduce(Reduce(sumOf: tile.all, to: sums.all)))
-      return sums
+            terms.valueAdjoint(&b).all, P.all, dO.all, leftIsTransposed: true,
+            accumulates: true)))
     }
     b.add(
       .multiply(
-        Multiply(log.all, mask(&b).all, summed(written).all, accumulates: false)))
-    if form.readsPrevious {
-      // The token's own decay comes after its read-out.
-      terms.negate(read, &b)
-      b.add(
-        .multiply(
-          Multiply(log.all, maskWithDiagonal(&b).all, summed(read).all, accumulates: true)))
-    }
-    let carried = carried(side, &b)
-    b.add(
-      .map(
-        Map(
-          log.all, .input(log.name, .scalar) + .input(carried.name, .scalar),
-          [log.name: .tile(log.all, .none), carried.name: .tile(carried.all, .overRows)])))
-    terms.forget(log, where: side.decay(&b), &b)
+        Multiply(
+          stateAdjoint(&b).all, value.readerFull(&b).all, key.readerFull(&b).all,
+          leftIsTransposed: true, accumulates: true)))
+    normalizer?.addStateAdjoint(&b)
+    if let own { terms.addPresent(own, &b) }
+    terms.addHead(epilogue, &b)
   }
 
-  /// The sum of S * dS over the other axis (over both for a scalar gate): one row, or one number.
-  private func carried(_ side: GradientSide, _ b: inout ProgramBuilder) -> Tile {
+  /// Goes back from the output's adjoint through the epilogue, the skip and the normalizer, all of
+  /// which need the outputs again; what the epilogue reads besides remains as terms.
+  private func beforeEpilogue(
+    _ terms: GradientTerms, _ P: Tile, _ own: Tile?, _ b: inout ProgramBuilder
+  ) -> [GradientTerms.Term] {
+    guard normalizer != nil || form.epilogue != nil else { return [] }
+    let u = outputs(P, own, &b)
+    normalizer?.findDivisor(scores: P, own: own, &b)
+    var rest: [GradientTerms.Term] = []
+    if form.epilogue != nil {
+      let output = value.rowsTile("O_whole", "outputs before the epilogue", &b)
+      walk.convert(output.all, u.all, &b)
+      normalizer?.divide(output, &b)
+      if let skip = form.skip {
+        let added = value.rowsTile("skip", "what goes past the state", &b)
+        b.map(added.all, skip, tokens: walk.start, fill: 0)
+        walk.add(output.all, output.all, added.all, &b)
+      }
+      rest = terms.epilogue(given(&b), output, to: value.reader(&b), &b)
+    }
+    if let normalizer {
+      let dO = value.reader(&b)
+      if form.skip != nil { walk.convert(skipAdjoint(&b).all, dO.all, &b) }
+      normalizer.divide(dO, &b)
+      normalizer.findSumAdjoint(outputs: u, &b)
+    }
+    return rest
+  }
+
+  /// The outputs again, as they are read out: S^T q + P v, and the present token's own part.
+  private func outputs(_ P: Tile, _ own: Tile?, _ b: inout ProgramBuilder) -> Tile {
+    b.note("the outputs again: S^T q + P v")
+    let u = value.rowsTile("u", "outputs as they are read out", &b)
+    let v = value.writer(&b)
+    readColumns(of: state(&b), key.readerFull(&b), into: u, &b)
+    if value.hasGate {
+      b.add(
+        .decayedValues(
+          DecayedValues(
+            u.all, scores: P.all, value: v.all, decay: value.decay(&b).all,
+            readsPrevious: form.readsPrevious)))
+    } else {
+      b.add(.multiply(Multiply(u.all, P.all, v.all, accumulates: true)))
+    }
+    if let own { GradientTerms(walk: self).addScaled(u, v, by: own, &b) }
+    return u
+  }
+
+  /// The sum of S * dS over the other axis (over both for a scalar gate), under what the chunk leaves
+  /// along that axis: one row, or one number.
+  private func carried(
+    _ side: GradientSide, other decay: Factor?, _ b: inout ProgramBuilder
+  ) -> Tile {
     let product = b.tile("S_dS", V, K, "the state times its adjoint")
     walk.scale(product.all, state(&b).all, by: stateAdjoint(&b).all, &b)
+    if let decay {
+      let how = side.isKey ? Map.Operand.Repeat.rowAsColumn : .overRows
+      var operands = [product.name: Map.Operand.tile(product.all, .none)]
+      for view in decay.views { operands[view.tile] = .tile(view, how) }
+      let own = Expression.input(product.name, .scalar)
+      let terms = decay.views.map { own * .input($0.tile, .scalar) }
+      b.add(.map(Map(product.all, .total(terms), operands)))
+    }
     let row = b.tile(
       side.isKey ? "carried" : "carried_v", 1, side.size, "its sum over the other axis")
     guard side.isKey else {
@@ -332,6 +308,7 @@ struct GradientWalk {
       return row
     }
     b.add(.reduce(Reduce(sumOf: product.all, to: row.all)))
+    normalizer?.addCarried(to: row, &b)
     guard side.hasScalarGate else { return row }
     let number = b.tile("carried_sum", 1, 1, layout: .column, "the same over the keys too")
     b.add(.reduce(Reduce(sumOf: row.all, to: number.all)))

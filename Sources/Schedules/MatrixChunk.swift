@@ -11,29 +11,31 @@ struct MatrixChunk {
   private var K: Int { walk.specification.key }
   private var V: Int { walk.plan.valueTile }
 
-  /// A matrix in two bf16 numbers an entry, a close one and the nearest to what that leaves; `rest`
-  /// is the nearest to what both leave, where scores are wanted as exact as f32 has them.
-  private struct Split {
+  /// A matrix in two bf16 numbers an entry, a close one and the nearest to what that leaves.
+  ///
+  /// Queries, keys and scores are split; only the state is rounded once where queries read it. Keys
+  /// rounded once would leave the final state at its bound: under one decay for many keys, or keys
+  /// that resemble each other, all roundings go the same way.
+  struct Split {
     var high: Tile
     var low: Tile
-    var rest: Tile?
-    var parts: [Tile] { [high, low] + (rest.map { [$0] } ?? []) }
+    var parts: [Tile] { [high, low] }
   }
 
   /// Values as the right operand of P v and k^T v; `low` is what rounding left of values that a map
   /// made, and nil where they are bf16 already.
-  private struct Values {
+  struct Values {
     var high: Tile
     var low: Tile?
   }
 
   /// What the chunk's tokens bring to all query heads.
-  private struct Operands {
+  struct Operands {
     /// The right operands of the scores, K x C.
     var keys: Split
     var values: Values
     /// What queries are multiplied with before they read the state and, in the folded form, the keys.
-    var reading: Tile?
+    var reading: TileView?
     /// What scores are weighed with.
     var weights: Tile
   }
@@ -112,14 +114,13 @@ struct MatrixChunk {
     b.map(
       folded.all, form.key / .input(running.name, .scalar), tokens: walk.start, fill: 0,
       tiles: [running.name: running.all])
-    let split = split(folded, chunk, hasRest: true, &b)
+    let parts = split(folded, chunk, &b)
     let total = running.rows(Index(chunk - 1), 1)
     let outside = b.body
     b.body = []
-    let keys = transposed(split, &b)
-    let operands = Operands(
-      keys: keys, values: values, reading: reading, weights: mask(&b))
-    readOut(operands, &b)
+    let keys = transposed(parts, &b)
+    readOut(
+      Operands(keys: keys, values: values, reading: reading.all, weights: mask(&b)), &b)
     b.note("S = diag(decay of the chunk) (S + (k / G)^T v)")
     carry(leaving(keys, &b), values, rowScale: nil, &b)
     walk.scale(state.matrix, state.matrix, by: total, .rowAsColumn, &b)
@@ -130,20 +131,38 @@ struct MatrixChunk {
     let slow = b.body
     let condition = Condition(
       above: [Condition.Bound(total, Fold.smallestDecay)],
-      magnitudeBelow: [Condition.Bound(folded.all, Fold.largestKey)])
+      magnitudeBelow: [Condition.Bound(parts.high.all, Fold.largestKey)])
     b.body = outside + [.when(condition, fast, otherwise: slow)]
   }
 
-  /// The same chunk with sub-blocks and exact diagonal pieces, as chunk-fused has it; what is
-  /// rounded to bf16 is what the folded form rounds, so that earlier outputs do not show which of
-  /// the two forms a later token decides on.
+  /// The same chunk with sub-blocks and exact diagonal pieces, as chunk-fused has it.
+  ///
+  /// Which form a chunk takes may hang on a later token, so earlier outputs must not show it. G is
+  /// taken apart, `G_i = M_i 2^(e_i)` with M in [1, 2). The mantissas go to queries and keys, which
+  /// are rounded to what the parts of q G and k / G hold; what is left for the decays are powers of
+  /// two, and to multiply by those rounds nothing.
   private func writeExact(_ values: Values, _ b: inout ProgramBuilder) {
-    let operands = walk.prepare(&b, forScores: true)
+    let mantissas = b.tile(
+      "M", chunk + 1, K, "G without its powers of two, from before the chunk on")
+    let powers = b.tile("d", chunk, K, "those powers of two, from each token to the next")
+    let key = b.tile("kM", chunk, K, "k / M, as bf16 parts hold it")
+    b.note("G = M times powers of two; the powers are the decays from here on")
+    b.map(powers.all, form.keyGate!.decay, tokens: walk.start, fill: 1)
+    b.add(.mantissas(Mantissas(mantissas.all, powers: powers.all, of: powers.all)))
+    b.map(
+      key.all, form.key / .input(mantissas.name, .scalar), tokens: walk.start, fill: 0,
+      tiles: [mantissas.name: mantissas.rows(1, chunk)])
+    round(key, &b)
+    var operands = ChunkOperands(
+      key: key, keyOut: key, value: values.high, valueOut: values.high)
+    walk.decay(&operands, by: powers, &b, forScores: true)
+    let reading = mantissas.rows(form.readsPrevious ? 0 : 1, chunk)
     b.loop(.queryHeads("g")) { b in
-      let query = b.tile("q", chunk, K, "queries of the chunk, scaled")
+      let query = b.tile("qM", chunk, K, "q M, as bf16 parts hold it")
       let scores = b.tile("P", chunk, chunk, "scores of the chunk's tokens on each other")
       let decayed = walk.operandQuery(&b)
-      b.map(query.all, form.query, tokens: walk.start, fill: 0)
+      b.map(query.all, form.query, times: (reading, false), tokens: walk.start, fill: 0)
+      round(query, &b)
       let present = form.present.map { walk.presentWeights($0, &b) }
       walk.scale(decayed.all, query.all, by: operands.entering!.all, &b)
       walk.fill(scores.all, 0, &b)
@@ -155,15 +174,15 @@ struct MatrixChunk {
       for row in stride(from: 0, to: chunk, by: Self.panel) {
         let seen = scores.part(Index(row), Self.panel, 0, row + Self.panel)
         outputs(
-          row, [read.high, read.low].map { $0.rows(Index(row), Self.panel) },
-          splitScores(seen, &b), values, &b)
+          row, read.parts.map { $0.rows(Index(row), Self.panel) }, splitScores(seen, &b), values, &b
+        )
       }
     }
-    b.note("S = diag(decay of the chunk) S + (k F)^T v")
-    walk.carryToEnd(operands.keyOut, operands.totals!, running: "w", &b)
-    carry(
-      leaving(transposed(split(operands.keyOut, chunk, &b), &b), &b), values,
-      rowScale: walk.chunkDecay("T_chunk", operands.decay!, operands.taken!, K, &b), &b)
+    b.note("S = diag(M) (the chunk's power of two S + (k F)^T v)")
+    let total = walk.carryToEnd(operands.keyOut, operands.totals!, running: "w", &b)
+    walk.scale(state.matrix, state.matrix, by: total, .rowAsColumn, &b)
+    carry(leaving(transposed(split(operands.keyOut, chunk, &b), &b), &b), values, rowScale: nil, &b)
+    walk.scale(state.matrix, state.matrix, by: mantissas.rows(Index(chunk), 1), .rowAsColumn, &b)
     copyState(&b)
   }
 
@@ -173,7 +192,11 @@ struct MatrixChunk {
     let key = b.tile("k", chunk, K, "keys of the chunk")
     b.map(key.all, form.key, tokens: walk.start, fill: 0)
     guard let gate = form.keyGate else {
-      carryAndRead(key, key, values, weights: mask(&b), reading: nil, rowScale: nil, &b)
+      let keys = transposed(split(key, chunk, &b), &b)
+      readOut(Operands(keys: keys, values: values, reading: nil, weights: mask(&b)), &b)
+      b.note("S = S + k^T v")
+      carry(leaving(keys, &b), values, rowScale: nil, &b)
+      copyState(&b)
       return
     }
     func column(_ name: String, _ meaning: String) -> Tile {
@@ -194,28 +217,21 @@ struct MatrixChunk {
     b.add(
       .decayMatrix(
         DecayMatrix(weights.all, decay: decay.all, readsPrevious: form.readsPrevious)))
-    carryAndRead(
-      key, keyOut, values, weights: weights, reading: entering,
-      rowScale: walk.chunkDecay("T_chunk", decay, taken, K, &b), &b)
-  }
-
-  private func carryAndRead(
-    _ key: Tile, _ keyOut: Tile, _ values: Values, weights: Tile, reading: Tile?,
-    rowScale: Factor?, _ b: inout ProgramBuilder
-  ) {
-    var keys = transposed(split(key, chunk, &b), &b)
-    readOut(Operands(keys: keys, values: values, reading: reading, weights: weights), &b)
+    let keys = transposed(split(key, chunk, &b), &b)
+    readOut(
+      Operands(keys: keys, values: values, reading: entering.all, weights: weights), &b)
     b.note("S = decay of the chunk * S + k^T v")
-    if keyOut != key { keys = transposed(split(keyOut, chunk, &b), &b) }
-    carry(leaving(keys, &b), values, rowScale: rowScale, &b)
+    carry(
+      self.leaving(transposed(split(keyOut, chunk, &b), &b), &b), values,
+      rowScale: walk.chunkDecay("T_chunk", decay, taken, K, &b), &b)
     copyState(&b)
   }
 
   private func carry(
     _ keys: Split, _ values: Values, rowScale: Factor?, _ b: inout ProgramBuilder
   ) {
-    var products = [(keys.high, values.high), (keys.low, values.high)]
-    if let low = values.low { products.append((keys.high, low)) }
+    let products =
+      keys.parts.map { ($0, values.high) } + (values.low.map { [(keys.high, $0)] } ?? [])
     for (place, (left, right)) in products.enumerated() {
       b.add(
         .multiply(
@@ -232,40 +248,41 @@ struct MatrixChunk {
     b.tile("W", chunk, chunk, "ones where token i sees token j")
   }
 
-  private func split(
-    _ source: Tile, _ rows: Int, hasRest: Bool = false, _ b: inout ProgramBuilder
-  ) -> Split {
+  private func split(_ source: Tile, _ rows: Int, _ b: inout ProgramBuilder) -> Split {
     let high = b.tile(source.name + "_high", rows, K, type: .bf16, "the same in bf16")
     let low = b.tile(source.name + "_low", rows, K, type: .bf16, "what that leaves, in bf16")
     walk.convert(high.all, source.all, &b)
     walk.subtract(low.all, source.all, [high.all], &b)
-    guard hasRest else { return Split(high: high, low: low) }
-    let rest = b.tile(source.name + "_rest", rows, K, type: .bf16, "what both leave, in bf16")
-    walk.subtract(rest.all, source.all, [high.all, low.all], &b)
-    return Split(high: high, low: low, rest: rest)
+    return Split(high: high, low: low)
   }
 
-  /// Keys as the right operand of the scores.
+  /// What the parts of a chunk's rows hold, sixteen bits, in place of the rows.
+  private func round(_ source: Tile, _ b: inout ProgramBuilder) {
+    let parts = split(source, chunk, &b)
+    walk.add(source.all, parts.high.all, parts.low.all, &b)
+  }
+
+  /// Keys as the right operands of the scores.
   private func transposed(_ keys: Split, _ b: inout ProgramBuilder) -> Split {
-    func turned(_ name: String, _ source: Tile) -> Tile {
+    func turned(_ source: Tile) -> Tile {
       let target = b.tile(
-        name, K, chunk, type: .bf16, layout: .pairs, "keys as the right operand of the scores")
+        source.name + "_pairs", K, chunk, type: .bf16, layout: .pairs,
+        "keys as the right operand of the scores")
       b.add(.transpose(Transpose(target.all, source.all)))
       return target
     }
-    return Split(
-      high: turned("kT_high", keys.high), low: turned("kT_low", keys.low),
-      rest: keys.rest.map { turned("kT_rest", $0) })
+    return Split(high: turned(keys.high), low: turned(keys.low))
   }
 
-  /// Transposed keys as the left operand of k^T v.
+  /// Transposed keys as the left operands of k^T v.
   private func leaving(_ keys: Split, _ b: inout ProgramBuilder) -> Split {
-    func rows(_ name: String, _ pairs: Tile) -> Tile {
-      let target = b.tile(name, K, chunk, type: .bf16, "keys as the left operand of k^T v")
+    func rows(_ pairs: Tile) -> Tile {
+      let target = b.tile(
+        pairs.name + "_out", K, chunk, type: .bf16, "keys as the left operand of k^T v")
       walk.convert(target.all, pairs.all, &b)
       return target
     }
-    return Split(high: rows("k_out_high", keys.high), low: rows("k_out_low", keys.low))
+    return Split(high: rows(keys.high), low: rows(keys.low))
   }
 
   // MARK: The read-out
@@ -279,7 +296,7 @@ struct MatrixChunk {
     b.loop(.queryHeads("g")) { b in
       for row in stride(from: 0, to: chunk, by: Self.panel) {
         let (read, scores) = scores(operands, row, &b)
-        outputs(row, [read.high.all, read.low.all], scores, operands.values, &b)
+        outputs(row, read.parts.map(\.all), scores, operands.values, &b)
       }
     }
   }
@@ -319,24 +336,27 @@ struct MatrixChunk {
     let query = b.tile("q_panel", rows, K, "queries of a panel, scaled")
     let start = walk.start + row
     let reading = operands.reading
+    func part(of reading: TileView) -> TileView {
+      var part = reading
+      part.row = reading.row + row
+      part.rows = rows
+      return part
+    }
     if isFolded, let reading {
       b.map(
-        query.all, form.query, times: (reading.rows(Index(row), rows), false), tokens: start,
-        fill: 0)
+        query.all, form.query, times: (part(of: reading), false), tokens: start, fill: 0)
     } else {
       b.map(query.all, form.query, tokens: start, fill: 0)
     }
-    let split = split(query, rows, hasRest: isFolded, &b)
+    let split = split(query, rows, &b)
     let tile = b.tile("P_panel", rows, chunk, "scores of a panel's tokens")
     let scores = tile.part(0, rows, 0, row + rows)
-    func seen(_ keys: Tile) -> TileView { keys.part(0, K, 0, row + rows) }
-    b.note("P = q k^T, the operands in parts: all products but the smallest")
-    let (lefts, rights) = (split.parts, operands.keys.parts)
-    let products = lefts.indices.flatMap { left in
-      rights.prefix(lefts.count - left).map { (lefts[left], $0) }
-    }
+    b.note("P = q k^T, the operands in two parts")
+    let products = split.parts.flatMap { left in operands.keys.parts.map { (left, $0) } }
     for (place, (left, right)) in products.enumerated() {
-      b.add(.multiply(Multiply(scores, left.all, seen(right), accumulates: place > 0)))
+      b.add(
+        .multiply(
+          Multiply(scores, left.all, right.part(0, K, 0, row + rows), accumulates: place > 0)))
     }
     // What stands in columns that the panel does not see is weighed with zero.
     b.add(.weigh(Weigh(tile.all, by: operands.weights.rows(Index(row), rows))))
@@ -352,7 +372,7 @@ struct MatrixChunk {
     let left = splitScores(scores, &b)
     guard !isFolded, let reading else { return (split, left) }
     let decayed = b.tile("qE_panel", rows, K, "queries under the decay since the chunk's start")
-    walk.scale(decayed.all, query.all, by: reading.rows(Index(row), rows), .overColumns, &b)
+    walk.scale(decayed.all, query.all, by: part(of: reading), .overColumns, &b)
     return (self.split(decayed, rows, &b), left)
   }
 
@@ -378,6 +398,7 @@ struct MatrixChunk {
       b.map(added.all, skip, tokens: start, fill: 0)
       walk.add(output.all, output.all, added.all, &b)
     }
+    walk.finish(output, from: start, &b)
     b.add(
       .storeTokens(
         StoreTokens(

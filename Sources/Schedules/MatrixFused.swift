@@ -10,8 +10,7 @@ import TileIR
 /// fails it is walked as chunk-fused does, exactly.
 ///
 /// Which of the two forms a chunk takes may hang on a later token, so they must agree better than
-/// bf16 does: the operands of the scores are split in two bf16 numbers each, which together hold
-/// sixteen bits, and three of their four products are summed.
+/// bf16 does: both multiply the same numbers, of sixteen bits, under decays that are exact.
 public struct MatrixFused: Schedule {
   public let name = "matrix-fused"
   public let summary = "state on chip for the whole sequence, chunks by products of a matrix unit"

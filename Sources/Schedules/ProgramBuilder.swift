@@ -67,13 +67,16 @@ struct ProgramBuilder {
     tokens start: Index, fill: Double, tiles: [String: TileView] = [:]
   ) {
     let rows = target.rows
-    var lowered = hoistingSums(expression, rows: rows, tokens: start)
+    let sized = expression.sized(key: specification.key, value: specification.value)
+    var lowered = hoistingSums(sized, rows: rows, tokens: start, tiles)
     if let (tile, isColumn) = factor {
       lowered.expression = lowered.expression * .input(tile.tile, .scalar)
       lowered.operands[tile.tile] = .tile(tile, isColumn ? .overColumns : .none)
     }
     var operands = lowered.operands
-    for (name, tile) in tiles { operands[name] = .tile(tile, .none) }
+    for (name, tile) in tiles where lowered.expression.inputNames.contains(name) {
+      operands[name] = .tile(tile, .none)
+    }
     for name in lowered.expression.inputNames where operands[name] == nil {
       operands[name] = operand(name, tokens: start, rows: rows)
     }
@@ -103,7 +106,7 @@ struct ProgramBuilder {
 
   /// A map is elementwise; sums inside it are computed first, one number a row.
   private mutating func hoistingSums(
-    _ expression: Expression, rows: Int, tokens start: Index
+    _ expression: Expression, rows: Int, tokens start: Index, _ tiles: [String: TileView]
   ) -> (expression: Expression, operands: [String: Map.Operand]) {
     var operands: [String: Map.Operand] = [:]
     func walk(_ node: Expression, _ builder: inout ProgramBuilder) -> Expression {
@@ -115,7 +118,7 @@ struct ProgramBuilder {
       let width = axis == .key ? builder.specification.key : builder.specification.value
       let terms = builder.tile("terms\(number)", rows, width, "terms of a sum over a row")
       let sums = builder.tile("sum\(number)", rows, 1, layout: .column, "one sum a row")
-      builder.map(terms.all, operand, tokens: start, fill: 0)
+      builder.map(terms.all, operand, tokens: start, fill: 0, tiles: tiles)
       builder.add(.reduce(Reduce(sumOf: terms.all, to: sums.all)))
       operands["sum\(number)"] = .tile(sums.all, .overColumns)
       return .input("sum\(number)", .scalar)

@@ -36,6 +36,17 @@ public struct Segmented: Schedule {
     let walk = ChunkWalk(specification, plan)
     let segmentation: TileProgram.Segmentation =
       if case .segments(let count) = plan.materialization { .fixed(count) } else { .perChunk }
+    return walk.program(
+      segmentation: segmentation, extraTensors: Segmented.tensors(walk),
+      phases: [
+        summarize(walk, specification, plan), combine(walk, specification, plan),
+        read(walk, specification, plan),
+      ])
+  }
+
+  /// What lies in the workspace between the phases.
+  static func tensors(_ walk: ChunkWalk) -> [Tensor] {
+    let specification = walk.specification
     var tensors = [
       Tensor(
         TensorName.segmentState, .segment, rows: specification.key,
@@ -49,12 +60,7 @@ public struct Segmented: Schedule {
       tensors.append(
         Tensor(TensorName.segmentValueDecay, .segment, rows: 1, columns: specification.value))
     }
-    return walk.program(
-      segmentation: segmentation, extraTensors: tensors,
-      phases: [
-        summarize(walk, specification, plan), combine(walk, specification, plan),
-        read(walk, specification, plan),
-      ])
+    return tensors
   }
 
   private var ownSegment: Index { Index(GridAxis.segment.variable) }
@@ -70,11 +76,12 @@ public struct Segmented: Schedule {
     return totals
   }
 
-  private func summarize(
-    _ walk: ChunkWalk, _ specification: KernelSpecification, _ plan: Plan
+  func summarize(
+    _ walk: ChunkWalk, _ specification: KernelSpecification, _ plan: Plan,
+    statePlace: Tile.Place = .scratch
   ) -> TileProgram.Phase {
     var b = ProgramBuilder(specification, valueTile: plan.valueTile)
-    let state = walk.declareState(&b)
+    let state = walk.declareState(&b, place: statePlace)
     let totals = totals(walk, &b)
     walk.fill(state.matrix, 0, &b)
     if let z = state.normalizer { walk.fill(z, 0, &b) }
@@ -112,7 +119,7 @@ public struct Segmented: Schedule {
       grid: [.sequence, .head, .valueTile, .segment], tiles: b.tiles, body: b.body)
   }
 
-  private func combine(
+  func combine(
     _ walk: ChunkWalk, _ specification: KernelSpecification, _ plan: Plan
   ) -> TileProgram.Phase {
     var b = ProgramBuilder(specification, valueTile: plan.valueTile)

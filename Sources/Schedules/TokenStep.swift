@@ -116,6 +116,7 @@ struct TokenStep {
       b.map(added.all, skip, tokens: start, fill: 0)
       walk.add(output.all, output.all, added.all, &b)
     }
+    walk.finish(output, from: start, &b)
     b.add(
       .storeTokens(
         StoreTokens(

@@ -32,7 +32,7 @@ public struct WarpgroupFused: Schedule {
     }
     if form.valueGate != nil { return "It takes no gate along the value axis." }
     if form.readsPrevious { return "It reads out after the write." }
-    if form.normalizer != nil || form.skip != nil {
+    if form.normalizer != nil || form.skip != nil || form.epilogue != nil {
       return "It takes no normalizer and nothing beside the state's read-out."
     }
     return mapObstacle(form, specification)
@@ -67,11 +67,12 @@ public struct WarpgroupFused: Schedule {
 
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
-    return [
+    let ways: [Materialization] = [.none, .segments(2), .segments(4), .segments(8), .segments(16)]
+    return ways.map { segments in
       Plan(
         schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: Self.tile, valueTile: Self.tile,
-        products: .bf16)
-    ]
+        materialization: segments, products: .bf16)
+    }
   }
 
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
@@ -84,8 +85,10 @@ public struct WarpgroupFused: Schedule {
       found.append("\(name) has key-tile and value-tile 128.")
     }
     if plan.headTile != 1 { found.append("a card's block walks one head; head-tile must be 1.") }
-    if plan.materialization != .none {
-      found.append("\(name) keeps the state on chip; materialization must be none.")
+    switch plan.materialization {
+    case .none: break
+    case .segments(let count) where (1...32).contains(count): break
+    default: found.append("\(name) has from 1 to 32 segments, or none.")
     }
     if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
@@ -99,7 +102,11 @@ public struct WarpgroupFused: Schedule {
     let (K, V) = (specification.key, plan.valueTile)
     var b = ProgramBuilder(specification, valueTile: V)
     let state = b.tile("S", K, V, place: .registers, "state of one head")
-    walk.load(ChunkWalk.State(matrix: state.all), from: TensorName.initialState, &b)
+    let isSegmented = plan.materialization != .none
+    walk.load(
+      ChunkWalk.State(matrix: state.all),
+      from: isSegmented ? TensorName.segmentState : TensorName.initialState,
+      segment: isSegmented ? Index(GridAxis.segment.variable) : nil, &b)
     b.loop(.chunks("c")) { b in
       let key = b.tile("k", plan.chunk, K, "keys of the chunk")
       let value = b.tile("v", plan.chunk, V, "values of the chunk")
@@ -131,19 +138,28 @@ public struct WarpgroupFused: Schedule {
                 column: .valueTile(times: V), columns: V), output.all)))
       }
     }
-    walk.store(ChunkWalk.State(matrix: state.all), to: TensorName.finalState, &b)
+    if !isSegmented {
+      walk.store(ChunkWalk.State(matrix: state.all), to: TensorName.finalState, &b)
+    }
+    let phase = TileProgram.Phase(
+      name: "walk",
+      pseudoCode: [
+        "for each chunk of 64 tokens, about its middle, with a_i the log decay from there to i:",
+        "  q~_i = q_i 2^{a_i};  k~_i = k_i 2^{-a_i};  U = the state as it is at the middle",
+        "  o = q~ U + tril(q~ k~^T) v;  U += k~^T v",
+        "by factors in [0, 1] alone where a half decays by more than 2^-62",
+      ],
+      grid: [.sequence, .head, .valueTile] + (isSegmented ? [.segment] : []), tiles: b.tiles,
+      body: b.body)
+    guard case .segments(let count) = plan.materialization else {
+      return walk.program(segmentation: .none, extraTensors: [], phases: [phase])
+    }
+    let segmented = Segmented()
     return walk.program(
-      segmentation: .none, extraTensors: [],
+      segmentation: .fixed(count), extraTensors: Segmented.tensors(walk),
       phases: [
-        TileProgram.Phase(
-          name: "walk",
-          pseudoCode: [
-            "for each chunk of 64 tokens, about its middle, with a_i the log decay from there to i:",
-            "  q~_i = q_i 2^{a_i};  k~_i = k_i 2^{-a_i};  U = the state as it is at the middle",
-            "  o = q~ U + tril(q~ k~^T) v;  U += k~^T v",
-            "in quarters where a half decays by more than 2^-62, token by token where a quarter does",
-          ],
-          grid: [.sequence, .head, .valueTile], tiles: b.tiles, body: b.body)
+        segmented.summarize(walk, specification, plan, statePlace: .registers),
+        segmented.combine(walk, specification, plan), phase,
       ])
   }
 }

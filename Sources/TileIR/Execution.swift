@@ -6,6 +6,7 @@ extension Worker {
     switch operation {
     case .map(let map): execute(map)
     case .scan(let scan): execute(scan)
+    case .mantissas(let product): execute(product)
     case .reduce(let reduce): execute(reduce)
     case .decayTotal(let total): execute(total)
     case .decayFactor(let factor): execute(factor)
@@ -29,7 +30,7 @@ extension Worker {
       }
     case .decayedScores(let scores): execute(scores)
     case .decayedValues(let values): execute(values)
-    case .decayedAdjoints(let adjoints): execute(adjoints)
+    case .decayedPaths(let paths): execute(paths)
     case .sumSequences(let sum): execute(sum)
     case .recur(let recur): execute(recur)
     case .moveState(let move): execute(move)
@@ -128,6 +129,22 @@ extension Worker {
         let next = product * get(source, row, column)
         set(target, row, column, scan.exclusive ? product : next)
         product = next
+      }
+    }
+  }
+
+  private mutating func execute(_ product: Mantissas) {
+    let (mantissas, powers) = (window(product.mantissas), window(product.powers))
+    let decays = window(product.decays)
+    for column in 0..<product.decays.columns {
+      var mantissa = 1.0
+      set(mantissas, 0, column, mantissa)
+      for row in 0..<product.decays.rows {
+        let next = mantissa * get(decays, row, column)
+        let power = next < 0x1p-126 ? 0 : next.binade
+        mantissa = power == 0 ? 1 : next / power
+        set(powers, row, column, power)
+        set(mantissas, row + 1, column, mantissa)
       }
     }
   }

@@ -1,25 +1,55 @@
 import Recurrences
 
-/// The exact diagonal piece of an adjoint, from the last token back: the mirror image of
-/// `DecayedValues`, without the token itself. Each row j of the target goes through
-/// `x = decay[i] * (x + scores[i][j] * value[i])` for i = last ... j + 1 in turn
-/// (`x = decay[i] * x + scores[i][j] * value[i]` when the read-out excludes the present token).
-public struct DecayedAdjoints: Hashable, Codable, Sendable {
+/// Everything that passes the decays of a chunk, from writers (and the state before the chunk, of which
+/// reader i reads `read[i]`) to readers, in one walk over all pairs. For each token t in turn and each
+/// i from t on (from t + 1 on when the read-out excludes the present token), with G the product of
+/// decay[u], t < u <= i (t < u < i then):
+///
+///     target[t] += reader[i] G read[i]              the adjoint of the decay: all but itself
+///     written[t] += scores[i][t] reader[i] G        i > t: the adjoint of the writer
+///     read[i] = decay[t] read[i] + scores[i][t] writer[t]
+///
+/// so that `read` ends as the adjoint of the reader. Scores count below the diagonal only. No term of
+/// the decay's adjoint is ever taken away again, and none holds the decay itself: it is right where
+/// the decay is tiny, or zero. Without `reader`, `writer` and `written` all are single columns, and
+/// readers and writers are one: pairs of tokens under a scalar decay.
+public struct DecayedPaths: Hashable, Codable, Sendable {
   public var target: TileView
   public var scores: TileView
-  public var value: TileView
+  public var read: TileView
   public var decay: TileView
+  public var vectors: Vectors?
   public var readsPrevious: Bool
 
+  /// What paths along an axis begin and end with.
+  public struct Vectors: Hashable, Codable, Sendable {
+    public var reader: TileView
+    public var writer: TileView
+    public var written: TileView
+
+    public init(reader: TileView, writer: TileView, written: TileView) {
+      self.reader = reader
+      self.writer = writer
+      self.written = written
+    }
+
+    var views: [TileView] { [reader, writer, written] }
+  }
+
   public init(
-    _ target: TileView, scores: TileView, value: TileView, decay: TileView, readsPrevious: Bool
+    _ target: TileView, scores: TileView, read: TileView, decay: TileView, vectors: Vectors?,
+    readsPrevious: Bool
   ) {
     self.target = target
     self.scores = scores
-    self.value = value
+    self.read = read
     self.decay = decay
+    self.vectors = vectors
     self.readsPrevious = readsPrevious
   }
+
+  /// The views whose numbers it reads.
+  public var reads: [TileView] { [target, scores, read, decay] + (vectors?.views ?? []) }
 }
 
 /// `target[head] = source[0][head] + source[1][head] + ...` over the sequences in their order: what
@@ -37,19 +67,27 @@ public struct SumSequences: Hashable, Codable, Sendable {
 }
 
 extension Worker {
-  mutating func execute(_ adjoints: DecayedAdjoints) {
-    let (target, scores) = (window(adjoints.target), window(adjoints.scores))
-    let (value, decay) = (window(adjoints.value), window(adjoints.decay))
-    let last = adjoints.target.rows - 1
-    for row in 0...last {
-      for column in 0..<adjoints.target.columns {
-        var total = get(target, row, column)
-        for step in stride(from: last, to: row, by: -1) {
-          let term = get(scores, step, row) * get(value, step, column)
-          let kept = get(decay, step, column)
-          total = adjoints.readsPrevious ? kept * total + term : kept * (total + term)
+  mutating func execute(_ paths: DecayedPaths) {
+    let (target, scores) = (window(paths.target), window(paths.scores))
+    let (read, decay) = (window(paths.read), window(paths.decay))
+    let vectors = paths.vectors.map { (window($0.reader), window($0.writer), window($0.written)) }
+    let rows = paths.target.rows
+    for column in 0..<paths.target.columns {
+      for token in 0..<rows {
+        let own = get(decay, token, column)
+        let writer = vectors.map { get($0.1, token, column) } ?? 1
+        var (passing, written, product) = (get(target, token, column), 0.0, 1.0)
+        for row in (paths.readsPrevious ? token + 1 : token)..<max(token + 1, rows) {
+          if row > token, !paths.readsPrevious { product *= get(decay, row, column) }
+          let reading = product * (vectors.map { get($0.0, row, column) } ?? 1)
+          let score = row > token ? get(scores, row, token) : 0
+          passing += reading * get(read, row, column)
+          written += score * reading
+          set(read, row, column, own * get(read, row, column) + score * writer)
+          if paths.readsPrevious { product *= get(decay, row, column) }
         }
-        set(target, row, column, total)
+        set(target, token, column, passing)
+        if let vectors { set(vectors.2, token, column, get(vectors.2, token, column) + written) }
       }
     }
   }
@@ -70,17 +108,15 @@ extension Worker {
 }
 
 extension Verifier {
-  mutating func check(_ adjoints: DecayedAdjoints) {
-    let (rows, columns) = (adjoints.target.rows, adjoints.target.columns)
-    check(adjoints.target)
-    require(adjoints.scores, is: (rows, rows), "the scores")
-    require(adjoints.value, is: (rows, columns), "the value")
-    require(adjoints.decay, is: (rows, columns), "the decay")
-    requirePlain(adjoints.scores)
-    for view in [adjoints.target, adjoints.value, adjoints.decay] {
-      requirePlain(view)
-      requireWholeRows(view)
-    }
+  mutating func check(_ paths: DecayedPaths) {
+    let (rows, columns) = (paths.target.rows, paths.target.columns)
+    check(paths.target)
+    require(paths.scores, is: (rows, rows), "the scores")
+    let others = [paths.read, paths.decay] + (paths.vectors?.views ?? [])
+    for view in others { require(view, is: (rows, columns), "each of the rows") }
+    require(paths.vectors != nil || columns == 1, "Pairs of tokens have one column.")
+    for view in others + [paths.target, paths.scores] { requirePlain(view) }
+    for view in others + [paths.target] { requireWholeRows(view) }
   }
 
   mutating func check(_ sum: SumSequences) {

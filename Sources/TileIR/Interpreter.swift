@@ -58,6 +58,8 @@ public enum TensorName {
   public static let segmentValueDecay = "segment_value_decay"
   /// The states before each chunk, transposed, that a gradient reads again.
   public static let chunkState = "chunk_state"
+  /// The same of a normalizer's state.
+  public static let chunkNormalizer = "chunk_normalizer"
 
   /// The adjoint of a tensor: of the output and the final state it is read, of the others written.
   public static func adjoint(of tensor: String) -> String { "d_\(tensor)" }

@@ -4,6 +4,7 @@ import Recurrences
 public enum Operation: Hashable, Codable, Sendable {
   case map(Map)
   case scan(Scan)
+  case mantissas(Mantissas)
   case reduce(Reduce)
   case transpose(Transpose)
   case multiply(Multiply)
@@ -11,7 +12,7 @@ public enum Operation: Hashable, Codable, Sendable {
   case weigh(Weigh)
   case decayedScores(DecayedScores)
   case decayedValues(DecayedValues)
-  case decayedAdjoints(DecayedAdjoints)
+  case decayedPaths(DecayedPaths)
   case decayTotal(DecayTotal)
   case decayFactor(DecayFactor)
   case fold(Fold)
@@ -90,6 +91,25 @@ public struct Scan: Hashable, Codable, Sendable {
     self.source = source
     self.backward = backward
     self.exclusive = exclusive
+  }
+}
+
+/// Running products of decays down the rows of each column, each as a number of [1, 2) and the powers
+/// of two before it: `mantissas[0] = 1`, `mantissas[i + 1] * powers[i] = mantissas[i] * decays[i]`.
+///
+/// A product below 2^-126 counts as zero: the power is 0, and the next mantissa 1. So nothing
+/// underflows but what a power takes away, and multiplying by powers rounds nothing.
+public struct Mantissas: Hashable, Codable, Sendable {
+  /// A row more than the decays.
+  public var mantissas: TileView
+  /// May be the decays themselves.
+  public var powers: TileView
+  public var decays: TileView
+
+  public init(_ mantissas: TileView, powers: TileView, of decays: TileView) {
+    self.mantissas = mantissas
+    self.powers = powers
+    self.decays = decays
   }
 }
 

@@ -92,6 +92,8 @@ extension Operation: CustomStringConvertible {
     case .scan(let scan):
       return "\(scan.target) = running product \(scan.backward ? "backward" : "forward")"
         + "\(scan.exclusive ? " exclusive" : "") of \(scan.source)"
+    case .mantissas(let product):
+      return "\(product.mantissas), \(product.powers) = running mantissas of \(product.decays)"
     case .reduce(let reduce):
       return "\(reduce.target) = sum of \(reduce.source)"
     case .decayTotal(let total):
@@ -124,9 +126,10 @@ extension Operation: CustomStringConvertible {
     case .decayedValues(let values):
       return "\(values.target) <- values \(values.scores) . \(values.value) under \(values.decay)"
         + "\(values.readsPrevious ? " before" : "")"
-    case .decayedAdjoints(let adjoints):
-      return "\(adjoints.target) <- adjoints \(adjoints.scores)^T . \(adjoints.value) under "
-        + "\(adjoints.decay)\(adjoints.readsPrevious ? " before" : "")"
+    case .decayedPaths(let paths):
+      let ends = paths.vectors.map { " from \($0.writer) to \($0.reader), adding \($0.written)" }
+      return "\(paths.target), \(paths.read) <- paths \(paths.scores)\(ends ?? "") under "
+        + "\(paths.decay)\(paths.readsPrevious ? " before" : "")"
     case .sumSequences(let sum): return "\(sum.target) = sum over sequences of \(sum.source)"
     case .recur(let recur):
       let decays = [

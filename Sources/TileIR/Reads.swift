@@ -7,6 +7,7 @@ extension Operation {
         if case .tile(let view, _) = $0 { view } else { nil }
       }
     case .scan(let scan): [scan.source]
+    case .mantissas(let product): [product.decays]
     case .reduce(let reduce): [reduce.source]
     case .transpose(let transpose): [transpose.source]
     case .multiply(let product):
@@ -16,8 +17,7 @@ extension Operation {
     case .weigh(let weigh): [weigh.target, weigh.weights]
     case .decayedScores(let scores): [scores.query, scores.key, scores.decay]
     case .decayedValues(let values): [values.target, values.scores, values.value, values.decay]
-    case .decayedAdjoints(let adjoints):
-      [adjoints.target, adjoints.scores, adjoints.value, adjoints.decay]
+    case .decayedPaths(let paths): paths.reads
     case .decayTotal(let total): [total.decay] + (total.taken.map { [$0] } ?? [])
     case .decayFactor(let factor): [factor.decay, factor.taken]
     case .fold(let fold): [fold.key, fold.decay, fold.taken]

@@ -66,9 +66,10 @@ struct Verifier {
       case .note: break
       case .firstValueTile(let inner): check(inner)
       case .when(let condition, let inner, let otherwise):
-        for bound in condition.above + condition.magnitudeBelow {
-          check(bound.view)
-          requirePlain(bound.view)
+        for bound in condition.above + condition.magnitudeBelow { check(bound.view) }
+        for bound in condition.above { requirePlain(bound.view) }
+        for bound in condition.magnitudeBelow {
+          require(layout(bound.view) != .pairs, "\(bound.view) must be row by row here.")
         }
         check(inner)
         check(otherwise)

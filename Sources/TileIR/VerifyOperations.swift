@@ -12,6 +12,15 @@ extension Verifier {
         requirePlain($0)
         requireWholeRows($0)
       }
+    case .mantissas(let product):
+      let (rows, columns) = (product.decays.rows, product.decays.columns)
+      require(product.mantissas, is: (rows + 1, columns), "the mantissas")
+      require(product.powers, is: (rows, columns), "the powers")
+      check(product.decays)
+      [product.mantissas, product.powers, product.decays].forEach {
+        requirePlain($0)
+        requireWholeRows($0)
+      }
     case .reduce(let reduce):
       [reduce.target, reduce.source].forEach {
         check($0)
@@ -70,7 +79,7 @@ extension Verifier {
         requirePlain($0)
         requireWholeRows($0)
       }
-    case .decayedAdjoints(let adjoints): check(adjoints)
+    case .decayedPaths(let paths): check(paths)
     case .sumSequences(let sum): check(sum)
     case .recur(let recur): check(recur)
     case .moveState(let move): check(move)

@@ -43,7 +43,7 @@ final class KernelFixture: Sendable {
   func assess(
     _ source: SourceFile, _ manifest: KernelManifest, for target: Target, openMP: Bool = true,
     seed: UInt64, effort: VerifyOptions.Effort = .quick, limit: Duration = .seconds(60),
-    farOffsets: Bool = false, stopsEarly: Bool = false
+    farOffsets: Bool = false, stopsEarly: Bool = false, gradientOnly: Bool = false
   ) async throws -> Assessment {
     let own = try Files.makeUniqueFolder(in: folder, prefix: "kernel-")
     defer { Files.remove(own) }
@@ -55,6 +55,7 @@ final class KernelFixture: Sendable {
       effort: effort, seed: seed, limit: limit, farOffsets: farOffsets, builder: builder,
       cache: cache)
     options.stopsEarly = stopsEarly
+    options.gradientOnly = gradientOnly
     return try await verify(
       library: library, manifest: manifest, target: target, options: options)
   }

@@ -10,7 +10,8 @@ struct PlantedFaultTests {
 
   @Test("There are enough, each once")
   func count() {
-    #expect(PlantedFault.all.count >= 25)
+    #expect(PlantedFault.all.count { $0.backward == nil } >= 25)
+    #expect(PlantedFault.all.count { $0.backward != nil } >= 15)
     #expect(Set(PlantedFault.all.map(\.name)).count == PlantedFault.all.count)
     for layer in PlantedFault.Layer.allCases {
       #expect(PlantedFault.all.contains { $0.layer == layer })
@@ -24,10 +25,11 @@ struct PlantedFaultTests {
     var seen: Set<String> = []
     for fault in PlantedFault.all.sorted(by: { $0.needsFarOffsets && !$1.needsFarOffsets }) {
       let control = try fault.control(for: .generic)
-      guard seen.insert(control.manifest.name).inserted else { continue }
+      let isGradient = fault.backward != nil
+      guard seen.insert("\(control.manifest.name) \(isGradient)").inserted else { continue }
       let assessment = try await fixture.assess(
         control.source, control.manifest, for: .generic, seed: Self.seed,
-        farOffsets: fault.needsFarOffsets)
+        farOffsets: fault.needsFarOffsets, gradientOnly: isGradient)
       #expect(assessment.passed, "seed \(Self.seed): \(assessment)")
     }
   }
@@ -41,7 +43,7 @@ struct PlantedFaultTests {
     let assessment = try await fixture.assess(
       kernel.source, kernel.manifest, for: .generic, seed: Self.seed,
       limit: .seconds(fault.needsFarOffsets ? 60 : 3), farOffsets: fault.needsFarOffsets,
-      stopsEarly: fault.caughtBy == nil)
+      stopsEarly: fault.caughtBy == nil, gradientOnly: fault.backward != nil)
     let found = assessment.failures.first { check in
       fault.caughtBy == nil || check.group == fault.caughtBy
     }

@@ -7,12 +7,17 @@ import Testing
 
 /// The tile programs of walks by products of warpgroups mean what their recurrences say.
 @Suite struct WarpgroupTests {
-  @Test("The derivation agrees with the reference", arguments: ["gla", "simple-gla"])
-  func derivation(_ name: String) throws {
+  @Test(
+    "The derivation agrees with the reference, in one piece and in segments",
+    arguments: ["gla", "simple-gla"], [Materialization.none, .segments(2)])
+  func derivation(_ name: String, _ materialization: Materialization) throws {
     let specification = try KernelSpecification(
       normalForm: Recurrence.named(name).normalForm(), key: 128, value: 128, type: .bf16,
       gateType: .f32, target: .sm90a)
-    let plan = try #require(WarpgroupFused().candidates(for: specification).first)
+    let plan = try #require(
+      WarpgroupFused().candidates(for: specification).first {
+        $0.materialization == materialization
+      })
     let program = try Emitter.lower(specification, plan)
     #expect(program.violations == [])
     for finding in try program.checkDerivation(specification, plan, seed: 7) {

@@ -60,6 +60,27 @@ import Testing
     try await bench.builder.build(bench.builder.job(kernel.source, for: .sm90a), to: library)
   }
 
+  @Test("Long sequences with few heads are walked in segments, others in one piece")
+  func segments() async throws {
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.gla.normalForm(), key: 128, value: 128, type: .bf16, gateType: .f32,
+      target: .sm90a)
+    func plan(batch: Int, length: Int) throws -> Plan {
+      try Planner().plan(
+        specification, PlanRequest(),
+        Workload(batch: batch, heads: 16, length: length))
+    }
+    #expect(try plan(batch: 8, length: 2048).materialization == .none)
+    #expect(try plan(batch: 32, length: 512).materialization == .none)
+    let long = try plan(batch: 1, length: 16384)
+    #expect(long.schedule == "warpgroup-fused")
+    #expect(long.materialization == .segments(8))
+    let bench = try await Workbench()
+    let kernel = try Emitter.emit(specification, long)
+    try await bench.builder.build(
+      bench.builder.job(kernel.source, for: .sm90a), to: "\(bench.folder)/long.so")
+  }
+
   @Test("Every schedule's two halves compile, the card's and the processor's")
   func schedules() async throws {
     let bench = try await Workbench()

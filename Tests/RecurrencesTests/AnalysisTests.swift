@@ -28,6 +28,19 @@ import Testing
     #expect(form.readsPrevious)
   }
 
+  @Test func normAndGateBehindTheReadOut() throws {
+    let normed = Recurrence("normed", "RMS norm and an output gate") { r in
+      let q = r.query(), k = r.key(), v = r.value()
+      let gate = r.outputGate()
+      let S = r.state { $0 + outer(k, v) }
+      r.output = rmsNorm(r.scale * contract(q, S) + v) * swish(gate)
+    }
+    let form = try #require(try normed.normalForm().diagonal)
+    #expect(form.query.description == "scale * q" && form.skip?.description == "v")
+    let epilogue = try #require(form.epilogue)
+    #expect(epilogue.inputNames.sorted() == ["og", Symbol.output] && !epilogue.readsState)
+  }
+
   @Test func readBeforeWriteWithoutBonus() throws {
     let exclusive = Recurrence("exclusive", "reads the past only") { r in
       let q = r.query(), k = r.key(), v = r.value()

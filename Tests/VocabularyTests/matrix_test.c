@@ -209,6 +209,55 @@ static void check_quotient(void) {
   }
 }
 
+static void check_mantissas(int columns) {
+  enum { ROWS = 40, WIDTH = 96 };
+  static float decays[ROWS * WIDTH], mantissas[(ROWS + 1) * WIDTH], powers[ROWS * WIDTH];
+  for (int i = 0; i < ROWS * WIDTH; ++i) {
+    const float one_to_two = 1.0f + (float)next_random(1 << 15) / 32768;
+    const int kind = next_random(8);
+    decays[i] = kind == 0   ? 0.0f
+                : kind == 1 ? 1.0f
+                            : ldexpf(one_to_two, -1 - next_random(kind == 2 ? 130 : 3));
+  }
+  sl_running_mantissas(ROWS, columns, mantissas, WIDTH, powers, WIDTH, decays, WIDTH);
+  for (int j = 0; j < columns; ++j) {
+    float now = 1.0f;
+    for (int i = 0; i <= ROWS; ++i) {
+      if (mantissas[i * WIDTH + j] != now)
+        FAIL("sl_running_mantissas: m(%d, %d) is %a, not %a", i, j,
+             (double)mantissas[i * WIDTH + j], (double)now);
+      if (i == ROWS) break;
+      int exponent;
+      const float product = now * decays[i * WIDTH + j];
+      const int is_zero = product < 0x1p-126f;
+      const float mantissa = 2 * frexpf(product, &exponent);
+      const float power = is_zero ? 0.0f : ldexpf(1.0f, exponent - 1);
+      now = is_zero ? 1.0f : mantissa;
+      if (powers[i * WIDTH + j] != power)
+        FAIL("sl_running_mantissas: p(%d, %d) is %a, not %a", i, j,
+             (double)powers[i * WIDTH + j], (double)power);
+    }
+  }
+}
+
+static void check_magnitudes(int columns) {
+  static uint16_t rows[4 * 96];
+  for (int i = 0; i < 4 * 96; ++i) rows[i] = sl_f32_to_bf16(-0x1.fep63f);
+  for (int place = 0; place < 4 * 96; ++place) {
+    // Below the limit, at it, beyond it, and NaN; only the columns count.
+    const float entries[] = {0x1.fep63f, 0x1p64f, -0x1p64f, INFINITY, NAN};
+    for (int n = 0; n < 5; ++n) {
+      const uint16_t before = rows[place];
+      rows[place] = sl_f32_to_bf16(entries[n]);
+      const int want = n == 0 || place % 96 >= columns;
+      if (sl_all_magnitudes_below_bf16(4, columns, rows, 96, 0x1p64f) != want)
+        FAIL("sl_all_magnitudes_below_bf16, %d columns: %g at %d", columns, (double)entries[n],
+             place);
+      rows[place] = before;
+    }
+  }
+}
+
 int main(void) {
   if (!sl_matrix_permitted()) {
     printf("The operating system does not grant the matrix registers.\n");
@@ -241,6 +290,11 @@ int main(void) {
     check_stores(5, streams, 1);
   }
   check_quotient();
+  check_mantissas(96);
+  check_mantissas(48);
+  check_magnitudes(96);
+  check_magnitudes(70);
+  check_magnitudes(5);
   sl_request(NULL, 512);
   sl_matrix_end();
   printf(failures ? "%d checks failed.\n" : "sl_multiply_matrix and its kin: right.\n", failures);

@@ -152,6 +152,42 @@ SL_INLINE void sl_multiply_matrix(
 // be NaN.
 static inline sl_f32 sl_quotient(sl_f32 a, sl_f32 b) { return sl_mul(a, sl_inverse(b)); }
 
+// Running products of d down each column, as numbers of [1, 2) and powers of two:
+// m[0] = 1, m[i + 1] p[i] = m[i] d[i]; a product below 2^-126 counts as zero, and
+// leaves p[i] = 0, m[i + 1] = 1. p may be d.
+SL_INLINE void sl_running_mantissas(
+    const int rows, const int columns, float *m, int64_t m_row, float *p, int64_t p_row,
+    const float *d, int64_t d_row) {
+  const sl_f32 one = sl_set(1.0f);
+  for (int j = 0; j < columns; j += SL_LANES) {
+    sl_f32 now = one;
+    sl_store(m + j, now);
+    for (int64_t i = 0; i < rows; ++i) {
+      const sl_f32 product = sl_mul(now, sl_load(d + i * d_row + j));
+      const __mmask16 kept = _mm512_cmp_ps_mask(product, sl_set(0x1p-126f), _CMP_GE_OQ);
+      now = _mm512_mask_getmant_ps(one, kept, product, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src);
+      sl_store(
+          p + i * p_row + j, _mm512_maskz_scalef_ps(kept, one, _mm512_getexp_ps(product)));
+      sl_store(m + (i + 1) * m_row + j, now);
+    }
+  }
+}
+
+// Whether every magnitude lies below a limit, a bf16 number; NaN does not.
+SL_INLINE int sl_all_magnitudes_below_bf16(
+    const int rows, const int columns, const uint16_t *x, int64_t x_row, float limit) {
+  const __m512i magnitude = _mm512_set1_epi16(0x7fff);
+  __m512i greatest = _mm512_setzero_si512();
+  for (int64_t i = 0; i < rows; ++i)
+    for (int j = 0; j < columns; j += 32) {
+      const int left = columns - j;
+      const __mmask32 seen = left < 32 ? (1u << left) - 1 : 0xffffffffu;
+      const __m512i entry = _mm512_maskz_loadu_epi16(seen, x + i * x_row + j);
+      greatest = _mm512_max_epu16(greatest, _mm512_and_si512(entry, magnitude));
+    }
+  return !_mm512_cmpge_epu16_mask(greatest, _mm512_set1_epi16((short)(sl_bits(limit) >> 16)));
+}
+
 // Asks for `bytes` at p, to be read some thousand cycles later. Any p.
 SL_INLINE void sl_request(const void *p, const int bytes) {
   SL_UNROLL for (int line = 0; line < bytes; line += 64)

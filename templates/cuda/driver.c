@@ -39,6 +39,7 @@ static int32_t driver_problem, kernels_problem;
 static int driver_found, driver_code, kernels_code;
 static handle kernels[sizeof kernel_names / sizeof *kernel_names];
 static _Atomic uint64_t prepared_devices;
+static _Thread_local int64_t processors;  // of the card that prepare() last saw
 
 static void find_driver(void) {
   void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -84,8 +85,10 @@ static int32_t prepare(void) {
   if (driver_problem) return driver_problem;
   int device, major, minor;
   if (driver.current_device(&device)) return no_context;
-  int code = driver.attribute(&major, 75, device);
+  int code = driver.attribute(&major, 75, device), count = 0;
   if (!code) code = driver.attribute(&minor, 76, device);
+  if (!code) code = driver.attribute(&count, 16, device);
+  processors = count;
   problem_seen.code = code;
   if (code) return driver_failed;
   problem_seen.found = 10 * major + minor;

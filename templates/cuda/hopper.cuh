@@ -52,6 +52,16 @@ SL_WORD int sl_meet_any(const int which, const int threads, int value) {
                : "memory");
   return any;
 }
+// Whether the phase of that parity is over.
+SL_WORD int sl_barrier_is_over(uint32_t barrier, const uint32_t parity) {
+  int over;
+  asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+               "selp.s32 %0, 1, 0, p;\n}"
+               : "=r"(over)
+               : "r"(barrier), "r"(parity)
+               : "memory");
+  return over;
+}
 // What this thread wrote to shared memory is seen by copies and products that come after.
 SL_WORD void sl_publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
@@ -100,6 +110,53 @@ SL_WORD void sl_load_floats(float (&x)[2], uint32_t at) {
 SL_WORD void sl_store_word(uint32_t at, uint32_t x) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(at), "r"(x) : "memory");
 }
+// Four matrices of 8 x 8 bf16, whose rows lie where the lanes say: lane 8 i + r has row r of matrix i.
+// A thread's pair of each is of row l / 4, columns 2 (l % 4) and 1 more.
+SL_WORD void sl_load_matrices(uint32_t (&x)[4], uint32_t at) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+               : "r"(at)
+               : "memory");
+}
+SL_WORD void sl_store_matrices(uint32_t at, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
+               "r"(x), "r"(y), "r"(z), "r"(w)
+               : "memory");
+}
+// The value of a lane.
+SL_WORD float sl_of_lane(float x, const int lane) {
+  float y;
+  asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(y) : "f"(x), "r"(lane));
+  return y;
+}
+
+SL_WORD void sl_store_floats(uint32_t at, float x, float y) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(at), "f"(x), "f"(y) : "memory");
+}
+// Four floats that lie side by side, from shared memory and to the card's.
+SL_WORD void sl_load_four(float (&x)[4], uint32_t at) {
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3])
+               : "r"(at));
+}
+SL_WORD void sl_write_four(float *at, const float (&x)[4]) {
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(at), "f"(x[0]), "f"(x[1]),
+               "f"(x[2]), "f"(x[3])
+               : "memory");
+}
+// The lane's own value, which no compiler computes with before this.
+SL_WORD int sl_own(int x) {
+  int y;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, 0, 0x1f, 0xffffffff;" : "=r"(y) : "r"(x));
+  return y;
+}
+// The first lane's value: what is the same in all lanes, told to the compiler.
+SL_WORD int sl_uniform(int x) {
+  int y;
+  asm volatile("shfl.sync.idx.b32 %0, %1, 0, 0x1f, 0xffffffff;" : "=r"(y) : "r"(x));
+  return y;
+}
+
 // Two bf16, the first in the lower half, each rounded to nearest.
 SL_WORD uint32_t sl_pack(float low, float high) {
   uint32_t x;
@@ -122,13 +179,18 @@ SL_WORD float sl_power(float x) {
 
 // How products find an operand: 8 rows (of the summed index, where it runs across rows) lie 1024
 // bytes apart, 128-byte swizzle.
-SL_WORD uint64_t sl_operand(uint32_t at) {
-  return (uint64_t)((at & 0x3ffff) >> 4) | (uint64_t)64 << 32 | (uint64_t)64 << 16 |
-         (uint64_t)1 << 62;
+SL_WORD uint64_t sl_operand(uint32_t tile, const int offset) {
+  const uint32_t place = (tile >> 4) + (uint32_t)(offset >> 4);
+  return ((uint64_t)(1u << 30 | 64u) << 32) | (uint64_t)(64u << 16 | place);
 }
 SL_WORD void sl_products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+SL_WORD void sl_products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Waits for all committed groups but so many, the latest.
+#define sl_products_wait(groups) \
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(groups) : "memory")
 SL_WORD void sl_products_end() {
-  asm volatile("wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;" ::: "memory");
+  sl_products_commit();
+  sl_products_wait(0);
 }
 
 #define SL_SUMS(s)                                                                             \
@@ -165,6 +227,15 @@ SL_WORD void sl_product_held(float (&sum)[32], const uint32_t *a, uint64_t b) {
   asm volatile(SL_PRODUCT ", {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
                : SL_SUMS(sum)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+// One warp's product: 16 x 8 sums += 16 x 16 by 16 x 8, `b` stored with its columns as rows.
+SL_WORD void sl_warp_product(
+    float (&sum)[4], const uint32_t (&a)[4], const uint32_t b0, const uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+               "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 #endif

@@ -15,6 +15,7 @@
 #define SL_BOUNDS __launch_bounds__(SL_THREADS, 1)
 #define SL_THREAD ((int)threadIdx.x)
 #define SL_BLOCK ((int64_t)blockIdx.x)
+#define SL_BLOCKS ((int64_t)gridDim.x)
 #define SL_CONSTANT_ARGUMENT const __grid_constant__
 #define sl_sync() __syncthreads()
 #define SL_FMA(a, b, c) __fmaf_rn(a, b, c)
@@ -28,6 +29,7 @@
 #define SL_BOUNDS __attribute__((launch_bounds(SL_THREADS, 1)))
 #define SL_THREAD ((int)__nvvm_read_ptx_sreg_tid_x())
 #define SL_BLOCK ((int64_t)__nvvm_read_ptx_sreg_ctaid_x())
+#define SL_BLOCKS ((int64_t)__nvvm_read_ptx_sreg_nctaid_x())
 #define SL_CONSTANT_ARGUMENT const __attribute__((grid_constant))
 #define sl_sync() __syncthreads()
 #define SL_FMA(a, b, c) __builtin_fmaf(a, b, c)

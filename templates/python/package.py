@@ -21,6 +21,8 @@ makes both a PyTorch operator:
 
     d = gla.backward(q, k, v, g, d_o=d_o)
     d["q"], d["k"], d["v"], d["g"], d["initial_state"]
+
+A package for a CUDA card takes PyTorch's tensors instead: ``cuda.py`` beside this file.
 """
 
 from __future__ import annotations
@@ -166,11 +168,6 @@ def _check_library(path: Path, digest: str, target: str) -> None:
             f"{path} is not the library that manifest.json describes: its SHA-256 is {found}, "
             f"and the manifest has {digest}. Build the package again."
         )
-    if target.startswith("sm_"):
-        raise ImportError(
-            f"{path} computes on a CUDA card ({target}), and this module takes NumPy arrays. "
-            "Call its C entries with the card's pointers; the header beside it says how."
-        )
     machine = _MACHINES.get(platform.machine())
     if content[:4] != b"\x7fELF" or len(content) < 64:
         raise ImportError(f"{path} is not a library: it has no ELF header.")
@@ -254,6 +251,7 @@ class _Kernel:
         )
         try:
             library = ctypes.CDLL(str(path))
+            self.library = library
             self._forward = library[f"{self.name}_forward"]
             self._workspace_size = library[f"{self.name}_workspace_size"]
             describe = library[f"{self.name}_manifest"]
@@ -807,3 +805,11 @@ manifest: Dict[str, Any] = _kernel.manifest
 """What is known of this kernel: recurrence, plan, target, compiler, digests."""
 
 __version__: str = _kernel.version
+
+if str(manifest.get("target")).startswith("sm_"):
+    try:
+        from .cuda import forward
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{_FOLDER} computes on a CUDA card, on PyTorch's tensors: {error.name} is missing."
+        ) from None

@@ -1,0 +1,40 @@
+import Schedules
+import TileIR
+
+/// Prices a walk by products of warpgroups, which hides what its operations cost behind each other:
+/// a chunk takes what the preparing or the multiplying warps need for it, or what its bytes need,
+/// whichever is longer. Figures of an H200.
+struct WarpgroupCost {
+  let program: TileProgram
+  let workload: Workload
+
+  /// Blocks that run at once, and bytes a second of the card's memory.
+  static let processors = 132.0
+  static let bandwidth = 4.1e12
+  /// A launch, with the first copies' way and the last ones'.
+  static let launch = 6e-6
+
+  /// Nil for a program that is none of these walks: its state does not live in registers.
+  init?(_ program: TileProgram, _ workload: Workload) {
+    let tiles = program.phases.last?.tiles ?? []
+    guard tiles.contains(where: { $0.name == "S" && $0.place == .registers }) else { return nil }
+    self.program = program
+    self.workload = workload
+  }
+
+  var seconds: Double {
+    let walk = WalkCounts(program, workload)
+    return program.phases.reduce(0) { sum, phase in
+      let reads = phase.name == "walk"
+      guard phase.name != "combine" else { return sum + Self.launch }
+      let group = Double(workload.queryHeads) / Double(max(1, workload.heads))
+      let walks = walk.workers(of: phase) * (reads ? group : 1)
+      // q, k, v and o in two bytes, gates in four; no q and o where segments are summed up.
+      let bytes = Double(program.chunk * program.key) * (reads ? 12 : 8)
+      let chunk = max(
+        reads ? 2.9e-6 : 1.7e-6, bytes * min(walks, Self.processors) / Self.bandwidth)
+      let rounds = (walks / Self.processors).rounded(.up)
+      return sum + Self.launch + rounds * walk.times(.chunk, in: phase) * chunk
+    }
+  }
+}
