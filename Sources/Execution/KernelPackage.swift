@@ -19,8 +19,8 @@ public struct KernelPackage: Hashable, Sendable {
   static let moduleFile = "__init__.py"
   /// The kernel as a PyTorch operator, in packages that have the gradient.
   static let autogradFile = "autograd.py"
-  static let cudaFile = "cuda.py"
   static let decodeFile = "decode.py"
+  static let cudaFile = "cuda.py"
 
   /// Writes the package of a kernel whose library lies at `library`, in place of an older one.
   ///
@@ -37,8 +37,8 @@ public struct KernelPackage: Hashable, Sendable {
       return try Files.read(library)
     }
     guard let module = Templates.text("package.py"), let autograd = Templates.text("autograd.py"),
-      let cuda = Templates.text("cuda.py"),
-      let decode = Templates.text("decode.py")
+      let decode = Templates.text("decode.py"),
+      let cuda = Templates.text("cuda.py")
     else {
       throw SluiceError(.internal, "The Python module is not part of this build.")
     }
@@ -56,8 +56,8 @@ public struct KernelPackage: Hashable, Sendable {
       try Files.write(described, to: "\(aside)/\(manifestFile)")
       try Files.write(module, to: "\(aside)/\(moduleFile)")
       if manifest.backward != nil { try Files.write(autograd, to: "\(aside)/\(autogradFile)") }
-      if kernel.source.name.hasSuffix(".cu") { try Files.write(cuda, to: "\(aside)/\(cudaFile)") }
       if manifest.step != nil { try Files.write(decode, to: "\(aside)/\(decodeFile)") }
+      if kernel.source.name.hasSuffix(".cu") { try Files.write(cuda, to: "\(aside)/\(cudaFile)") }
       try runtime?.write(into: aside)
     }
     return KernelPackage(folder: place.folder, manifest: manifest)

@@ -75,7 +75,7 @@ struct PackagePlace {
     }
     let own = [
       KernelPackage.manifestFile, KernelPackage.moduleFile, KernelPackage.autogradFile,
-      KernelPackage.cudaFile, KernelPackage.decodeFile, "__pycache__",
+      KernelPackage.decodeFile, KernelPackage.cudaFile, "__pycache__",
     ]
     let foreign = names.filter { name in
       !own.contains(name) && !name.hasPrefix(OpenMPCopy.prefix)
