@@ -96,13 +96,7 @@ struct BlockRecurrence {
           endScale: fold?.total,
           readsPrevious: form.readsPrevious, ahead: ahead + [rows])))
     if let present = form.present { addPresent(present, output, value, &b) }
-    if let skip = form.skip {
-      let added = b.tile("skip", block, walk.plan.valueTile, "what goes past the state")
-      b.map(added.all, skip, tokens: walk.start, fill: 0)
-      walk.add(output.all, output.all, added.all, &b)
-    }
-    walk.finish(output, from: walk.start, &b)
-    b.add(.storeTokens(StoreTokens(rows, output.all, streams: false)))
+    walk.writeOut(output, from: walk.start, streams: false, &b)
   }
 
   private func addPresent(

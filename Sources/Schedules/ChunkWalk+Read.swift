@@ -24,14 +24,7 @@ extension ChunkWalk {
         let output = b.tile("O", block, plan.valueTile, "outputs of a sub-block")
         outputs(output, read, scores, operands, stateOperand, &b)
         if form.normalizer != nil { normalize(output, read, scores, state, &b) }
-        addSkip(output, &b)
-        finish(output, from: start + rows, &b)
-        b.add(
-          .storeTokens(
-            StoreTokens(
-              TokenSlice(
-                TensorName.output, start: start + rows, rows: block,
-                column: .valueTile(times: plan.valueTile), columns: plan.valueTile), output.all)))
+        writeOut(output, from: start + rows, &b)
       }
     }
   }
@@ -199,18 +192,28 @@ extension ChunkWalk {
           ])))
   }
 
-  /// The epilogue, in place.
-  func finish(_ output: Tile, from token: Index, _ b: inout ProgramBuilder) {
-    guard let epilogue = form.epilogue else { return }
-    b.note("O = \(epilogue)")
-    b.map(output.all, epilogue, tokens: token, fill: 0, tiles: [Symbol.output: output.all])
-  }
-
-  /// O += skip.
-  private func addSkip(_ output: Tile, _ b: inout ProgramBuilder) {
-    guard let skip = form.skip else { return }
-    let added = b.tile("skip", block, plan.valueTile, "what goes past the state")
-    b.map(added.all, skip, tokens: start + Index("r", times: block), fill: 0)
-    add(output.all, output.all, added.all, &b)
+  /// What follows once a row's own reads are summed: what goes past the state, the epilogue in
+  /// place, the store.
+  ///
+  /// - Parameter token: the token of the first row.
+  func writeOut(
+    _ output: Tile, from token: Index, streams: Bool = true, _ b: inout ProgramBuilder
+  ) {
+    if let skip = form.skip {
+      let added = b.tile("skip", output.rows, output.columns, "what goes past the state")
+      b.map(added.all, skip, tokens: token, fill: 0)
+      add(output.all, output.all, added.all, &b)
+    }
+    if let epilogue = form.epilogue {
+      b.note("O = \(epilogue)")
+      b.map(output.all, epilogue, tokens: token, fill: 0, tiles: [Symbol.output: output.all])
+    }
+    b.add(
+      .storeTokens(
+        StoreTokens(
+          TokenSlice(
+            TensorName.output, start: token, rows: output.rows,
+            column: .valueTile(times: output.columns), columns: output.columns),
+          output.all, streams: streams)))
   }
 }

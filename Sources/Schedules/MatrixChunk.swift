@@ -392,18 +392,6 @@ struct MatrixChunk {
     for (place, (left, right)) in products.enumerated() {
       b.add(.multiply(Multiply(output.all, left, right, accumulates: place > 0)))
     }
-    let start = walk.start + row
-    if let skip = form.skip {
-      let added = b.tile("skip_panel", rows, V, "what goes past the state")
-      b.map(added.all, skip, tokens: start, fill: 0)
-      walk.add(output.all, output.all, added.all, &b)
-    }
-    walk.finish(output, from: start, &b)
-    b.add(
-      .storeTokens(
-        StoreTokens(
-          TokenSlice(
-            TensorName.output, start: start, rows: rows, column: .valueTile(times: V), columns: V),
-          output.all)))
+    walk.writeOut(output, from: walk.start + row, &b)
   }
 }

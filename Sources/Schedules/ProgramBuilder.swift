@@ -126,6 +126,19 @@ struct ProgramBuilder {
     return (walk(expression, &self), operands)
   }
 
+  /// The program whose one phase this is, taking tokens one by one.
+  func programOfTokens(phase name: String, _ pseudoCode: [String]) -> TileProgram {
+    TileProgram(
+      name: specification.recurrence.name, key: specification.key, value: specification.value,
+      chunk: 1, valueTile: valueTile, segmentation: .none,
+      tensors: ProgramBuilder.tensors(specification),
+      phases: [
+        TileProgram.Phase(
+          name: name, pseudoCode: pseudoCode, grid: [.sequence, .head, .valueTile], tiles: tiles,
+          body: body)
+      ])
+  }
+
   /// The tensors that the recurrence's inputs are, in their order, and the output.
   static func tensors(_ specification: KernelSpecification) -> [Tensor] {
     var tensors: [Tensor] = []

@@ -58,15 +58,7 @@ public struct StateStep: Schedule {
       scan.write(&b)
       pseudoCode = scan.pseudoCode
     }
-    return TileProgram(
-      name: specification.recurrence.name, key: specification.key, value: specification.value,
-      chunk: 1, valueTile: plan.valueTile, segmentation: .none,
-      tensors: ProgramBuilder.tensors(specification),
-      phases: [
-        TileProgram.Phase(
-          name: "move", pseudoCode: ["of the only token:"] + pseudoCode.dropFirst(),
-          grid: [.sequence, .head, .valueTile], tiles: b.tiles, body: b.body)
-      ])
+    return b.programOfTokens(phase: "move", ["of the only token:"] + pseudoCode.dropFirst())
   }
 }
 

@@ -66,14 +66,6 @@ public struct TokenRecurrent: Schedule {
       scan.write(&b)
       pseudoCode = scan.pseudoCode
     }
-    return TileProgram(
-      name: specification.recurrence.name, key: specification.key, value: specification.value,
-      chunk: 1, valueTile: plan.valueTile, segmentation: .none,
-      tensors: ProgramBuilder.tensors(specification),
-      phases: [
-        TileProgram.Phase(
-          name: "walk", pseudoCode: pseudoCode, grid: [.sequence, .head, .valueTile],
-          tiles: b.tiles, body: b.body)
-      ])
+    return b.programOfTokens(phase: "walk", pseudoCode)
   }
 }

@@ -111,19 +111,7 @@ struct TokenStep {
       if let sum { walk.add(sum.all, sum.all, weight.all, &b) }
     }
     if let normalizer = form.normalizer, let sum { divide(output, by: normalizer, sum, &b) }
-    if let skip = form.skip {
-      let added = b.tile("skip", 1, walk.plan.valueTile, "what goes past the state")
-      b.map(added.all, skip, tokens: start, fill: 0)
-      walk.add(output.all, output.all, added.all, &b)
-    }
-    walk.finish(output, from: start, &b)
-    b.add(
-      .storeTokens(
-        StoreTokens(
-          TokenSlice(
-            TensorName.output, start: start, rows: 1,
-            column: .valueTile(times: walk.plan.valueTile), columns: walk.plan.valueTile),
-          output.all, streams: streams)))
+    walk.writeOut(output, from: start, streams: streams, &b)
   }
 
   private func divide(

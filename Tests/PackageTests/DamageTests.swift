@@ -83,10 +83,12 @@ import Testing
     #expect(found.contains("does not describe a kernel"))
   }
 
-  @Test func noPackage() throws {
-    let missing = #expect(throws: SluiceError.self) { try KernelPackage.open("/tmp/no/such") }
+  @Test func noPackage() async throws {
+    let bench = try await PackageBench()
+    let absent = "\(bench.folder)/no/such"
+    let missing = #expect(throws: SluiceError.self) { try KernelPackage.open(absent) }
     #expect(missing?.message.contains("is no folder") == true)
-    let folder = #expect(throws: SluiceError.self) { try KernelPackage.open("/tmp") }
+    let folder = #expect(throws: SluiceError.self) { try KernelPackage.open(bench.folder) }
     #expect(folder?.message.contains("no Sluice package") == true)
   }
 
