@@ -48,6 +48,9 @@ public enum Templates {
     case "block.cuh": PackageResources.block_cuh
     case "hopper.cuh": PackageResources.hopper_cuh
     case "anchored.cuh": PackageResources.anchored_cuh
+    case "anchored_exact.cuh": PackageResources.anchored_exact_cuh
+    case "anchored_prepare.cuh": PackageResources.anchored_prepare_cuh
+    case "anchored_multiply.cuh": PackageResources.anchored_multiply_cuh
     case "tensors.c": PackageResources.tensors_c
     case "driver.c": PackageResources.driver_c
     case "device.h": PackageResources.device_h

@@ -29,7 +29,9 @@ struct DeviceEmitter {
     parts.append("#define SL_ANYWHERE SL_WORD\n")
     parts += [counts, segmentPlaces]
     if let warpgroup {
-      parts += [warpgroup.maps, try template("anchored.cuh"), warpgroup.functions]
+      parts.append(warpgroup.maps)
+      for name in WarpgroupEmitter.walkVocabularies { parts.append(try template(name)) }
+      parts.append(warpgroup.functions)
     }
     for phase in warpgroup == nil ? program.phases : [] {
       var emitter = PhaseEmitter(program: program, phase: phase, target: target, kernel: kernel)

@@ -13,6 +13,10 @@ struct WarpgroupEmitter {
 
   static let threads = 512
   static let vocabularies = ["words.cuh", "hopper.cuh"]
+  /// What follows the recurrence's maps, which it calls.
+  static let walkVocabularies = [
+    "anchored.cuh", "anchored_exact.cuh", "anchored_prepare.cuh", "anchored_multiply.cuh",
+  ]
 
   /// Nil for a program that is none of these walks.
   init?(_ program: TileProgram, kernel: String) {
