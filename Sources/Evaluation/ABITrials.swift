@@ -63,11 +63,6 @@ struct ABITrials: Sendable {
   private func trial(
     _ name: String, _ problem: DrawnProblem, _ code: Int32, _ damage: @escaping Damage
   ) -> Trial {
-    var call = KernelCall(problem: problem)
-    call.expectedCode = code
-    call.damage = damage
-    return Trial(.abi, name, [call]) { _ in
-      [Assessment.Check(.abi, name, "returns \(code)", holds: true)]
-    }
+    .mistake(name, KernelCall(problem: problem), code, damage)
   }
 }

@@ -125,12 +125,7 @@ struct GradientTrials: Sendable {
         ("an unknown layout", 7, { $0.layout = 2 }),
       ]
       return damages.map { name, code, damage in
-        var call = call(drawn)
-        call.expectedCode = code
-        call.damage = damage
-        return Trial(.abi, "gradient: \(name)", [call]) { _ in
-          [Assessment.Check(.abi, "gradient: \(name)", "returns \(code)", holds: true)]
-        }
+        .mistake("gradient: \(name)", call(drawn), code, damage)
       }
     }
   }

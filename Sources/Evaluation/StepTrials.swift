@@ -184,12 +184,7 @@ struct StepTrials: Sendable {
       ("negative threads", 7, { $0.threads = -1 }),
     ]
     return cases.map { name, code, damage in
-      var call = call(problem)
-      call.expectedCode = code
-      call.damage = damage
-      return Trial(.abi, "step: \(name)", [call]) { _ in
-        [Assessment.Check(.abi, "step: \(name)", "returns \(code)", holds: true)]
-      }
+      .mistake("step: \(name)", call(problem), code, damage)
     }
   }
 }

@@ -20,6 +20,19 @@ struct Trial: Sendable {
     self.next = next
   }
 
+  /// A call whose arguments are damaged, and the code that it must return.
+  static func mistake(
+    _ name: String, _ call: KernelCall, _ code: Int32,
+    _ damage: @escaping @Sendable (inout ArgumentBlock) -> Void
+  ) -> Trial {
+    var call = call
+    call.expectedCode = code
+    call.damage = damage
+    return Trial(.abi, name, [call]) { _ in
+      [Assessment.Check(.abi, name, "returns \(code)", holds: true)]
+    }
+  }
+
   /// Multiply-adds of the useful work: every call runs twice, and the reference once.
   var cost: Double {
     calls.reduce(0) { sum, call in
