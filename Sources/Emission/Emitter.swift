@@ -95,7 +95,8 @@ public enum Emitter {
     ]
     for phase in program.phases {
       var emitter = PhaseEmitter(
-        program: program, phase: phase, target: specification.target, kernel: name.description)
+        program: program, phase: phase, target: specification.target, kernel: name.description,
+        inner: plan.inner)
       parts.append(emitter.function())
     }
     parts += [section("The entries"), entry.text]
@@ -198,6 +199,7 @@ extension KernelName {
     parts.append(
       "--value-tile \(plan.valueTile) --materialization \(plan.materialization) "
         + "--threads \(plan.threads) --products \(plan.products.rawValue)")
+    parts += plan.innerChoices.map { "--\($0.name) \($0.value)" }
     return parts.joined(separator: " ")
   }
 }

@@ -1,4 +1,5 @@
 import Recurrences
+import Schedules
 import Targets
 import TileIR
 
@@ -8,17 +9,23 @@ struct PhaseEmitter {
   let phase: TileProgram.Phase
   let target: Target
   let kernel: String
+  /// How the plan wants the innermost loops.
+  let inner: InnerLoops
   let layout: ScratchLayout
   let usesMatrixUnit: Bool
   /// How often each tile is read.
   let readings: [String: Int]
   var out = CWriter(depth: 1)
 
-  init(program: TileProgram, phase: TileProgram.Phase, target: Target, kernel: String) {
+  init(
+    program: TileProgram, phase: TileProgram.Phase, target: Target, kernel: String,
+    inner: InnerLoops = InnerLoops()
+  ) {
     self.program = program
     self.phase = phase
     self.target = target
     self.kernel = kernel
+    self.inner = inner
     layout = ScratchLayout(phase, target)
     readings = phase.readings
     usesMatrixUnit = MatrixUnit.isUsed(by: phase, target, layout)
