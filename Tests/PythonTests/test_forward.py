@@ -240,7 +240,8 @@ def test_signature_and_help(gla: ModuleType) -> None:
     text = inspect.getdoc(gla.forward)
     assert text is not None
     assert "[B, T, query heads, 8] float32" in text and "1 / sqrt(8)" in text
-    assert gla.__all__ == ["backward", "forward", "manifest", "step"] and gla.__version__ == gla.manifest["sluice"]
+    assert gla.__all__ == ["Stepper", "backward", "forward", "manifest", "step", "chunk_gla"]
+    assert gla.__version__ == gla.manifest["sluice"]
 
 
 def test_resets_are_exact(gla: ModuleType) -> None:

@@ -64,6 +64,26 @@ def test_calls_again_see_their_own_arrays(gla: ModuleType) -> None:
     assert np.array_equal(gla.step(*first, _state(gla), threads=2), kept)
 
 
+def test_a_stepper_is_steps_on_bound_arrays(gla: ModuleType) -> None:
+    x = draw(gla, SHAPE)
+    state, wanted_state = _state(gla), _state(gla)
+    bound = {name: np.ascontiguousarray(a[:, 0]) for name, a in x.items()}
+    out = np.empty((SHAPE.batch, SHAPE.query_heads, gla.manifest["value"]), np.float32)
+    stepper = gla.Stepper(**bound, state=state, out=out)
+    for t in range(SHAPE.length):
+        token = [a[:, t] for a in x.values()]
+        for place, now in zip(bound.values(), token):
+            place[:] = now
+        assert stepper() is out and stepper.o is out
+        assert np.array_equal(out, gla.step(*token, wanted_state))
+    assert np.array_equal(state, wanted_state)
+    with pytest.raises(ValueError, match="q must be aligned and in C order"):
+        gla.Stepper(**{**bound, "q": np.repeat(bound["q"], 2, axis=-1)[..., ::2]}, state=state)
+    inside = state.reshape(-1)[: bound["q"].size].reshape(bound["q"].shape)
+    with pytest.raises(ValueError, match="state shares memory"):
+        gla.Stepper(**{**bound, "q": inside}, state=state)
+
+
 def _wrong(gla: ModuleType) -> Dict[str, Tuple[type, str, Dict[str, Any]]]:
     read_only = _state(gla)
     read_only.flags.writeable = False
@@ -86,8 +106,9 @@ def test_wrong_arguments(gla: ModuleType, case: str) -> None:
     kind, text, change = _wrong(gla)[case]
     given = {**draw(gla, SHAPE._replace(length=1)), "state": _state(gla), **change}
     gla.step(**{**draw(gla, SHAPE._replace(length=1)), "state": _state(gla)})
-    with pytest.raises(kind, match=text):
-        gla.step(**given)
+    for call in (gla.step, gla.Stepper):
+        with pytest.raises(kind, match=text):
+            call(**given)
 
 
 def test_torch_operator() -> None:

@@ -13,23 +13,16 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-import numpy as np
 import torch
 
-from . import _kernel
-from . import step as _numpy_step
+from ._library import kernel as _kernel
+from ._step import step as _numpy_step
+from ._tensors import array_of, check_tensor, tensor_of
 
 __all__ = ["step"]
 
 _NAMES = [entry.name for entry in _kernel.inputs]
 _QUERY = next(i for i, entry in enumerate(_kernel.inputs) if entry.role == "query")
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    """The tensor's memory as an array; bfloat16 as its bits, which NumPy has no type for."""
-    if tensor.dtype == torch.bfloat16:
-        return tensor.contiguous().view(torch.int16).numpy().view(np.uint16)
-    return tensor.contiguous().numpy()
 
 
 @torch.library.custom_op(
@@ -43,14 +36,12 @@ def _operator(*args: Any) -> torch.Tensor:
     inputs, (state, scale, threads) = args[: len(_NAMES)], args[len(_NAMES) :]
     usual = scale == _kernel.default_scale
     o = _numpy_step(
-        *map(_array, inputs),
+        *map(array_of, inputs),
         state.numpy(),
         scale=None if usual else scale,
         threads=threads or None,
     )
-    if inputs[_QUERY].dtype == torch.bfloat16:
-        return torch.from_numpy(o.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(o)
+    return tensor_of(o, inputs[_QUERY].dtype)
 
 
 @_operator.register_fake
@@ -88,10 +79,7 @@ def step(
     if len(args) > len(names) or given.keys() != set(names) or twice:
         raise TypeError(f"step({', '.join(names)}): each tensor is needed, once.")
     for name, tensor in given.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
-        if tensor.device.type != "cpu":
-            raise ValueError(f"{name} must be on the CPU, and is on {tensor.device}.")
+        check_tensor(name, tensor)
         if tensor.requires_grad and torch.is_grad_enabled():
             raise ValueError(
                 f"{name} asks for a gradient, and a step has none: call it under torch.no_grad()."
