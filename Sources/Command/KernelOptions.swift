@@ -66,6 +66,10 @@ struct KernelChoices: ParsableArguments {
   @Option(help: "Pin what products multiply: f32 or bf16.") var products: String?
   @Option(
     parsing: .unconditional,
+    help: "Calls can have states written out after every so many tokens, or a multiple.")
+  var snapshots: Int?
+  @Option(
+    parsing: .unconditional,
     help: "Threads when the caller does not say; the plan is chosen for them, else for all cores.")
   var threads: Int?
   @Option(help: "The file of what was measured (default: records.sqlite in the cache's folder).")

@@ -8,7 +8,8 @@ import Targets
 ///
 /// recurrence (hyphens as underscores), K, V, element type, gate type, target, schedule, chunk,
 /// sub-block, key tile, value tile, head tile (`ht4`; absent for one head), materialization (`0`, a number of segments, or `c` for every
-/// chunk), type of the products, default threads.
+/// chunk), type of the products, default threads; and where states can be written out on the way, after
+/// how many tokens (`w256`).
 public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   public var recurrence: String
   public var key: Int
@@ -17,6 +18,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   public var gateType: ElementType
   public var target: String
   public var plan: Plan
+  public var snapshotEvery: Int?
 
   public init(_ specification: KernelSpecification, _ plan: Plan) {
     recurrence = specification.recurrence.name
@@ -26,6 +28,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
     gateType = specification.gateType
     target = specification.target.name
     self.plan = plan
+    snapshotEvery = specification.snapshotEvery
   }
 
   public var description: String {
@@ -41,6 +44,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       "c\(plan.chunk)", "s\(plan.subBlock)", "kt\(plan.keyTile)", "vt\(plan.valueTile)",
     ].joined(separator: "_") + (plan.headTile == 1 ? "" : "_ht\(plan.headTile)")
       + "_m\(materialization)_p\(plan.products.rawValue)_n\(plan.threads)"
+      + (snapshotEvery.map { "_w\($0)" } ?? "")
   }
 
   /// Reads what `description` writes; nil for anything else.
@@ -54,6 +58,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
     func number(_ prefix: String) -> Int? { take(prefix).flatMap(Int.init) }
     /// One where the name does not say.
     func headTile() -> Int? { parts.last?.hasPrefix("ht") == true ? number("ht") : 1 }
+    if parts.last?.hasPrefix("w") == true { snapshotEvery = number("w") }
     guard let threads = number("n"), let products = take("p").flatMap(ElementType.init),
       let states = take("m"), let headTile = headTile(), let valueTile = number("vt"),
       let keyTile = number("kt"),

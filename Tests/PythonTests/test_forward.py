@@ -234,7 +234,7 @@ def test_signature_and_help(gla: ModuleType) -> None:
     signature = inspect.signature(gla.forward)
     assert list(signature.parameters) == [
         *("q", "k", "v", "g", "scale", "initial_state", "output_final_state"),
-        *("cu_seqlens", "threads", "out"),
+        *("cu_seqlens", "threads", "snapshot_every", "out"),
     ]
     assert signature.parameters["scale"].default is None
     text = inspect.getdoc(gla.forward)

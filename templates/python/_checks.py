@@ -97,6 +97,22 @@ def _check_threads(threads: Any) -> int:
     return int(threads)
 
 
+def check_snapshot_every(every: Any) -> int:
+    if every is None:
+        return 0
+    if kernel.snapshot_every is None:
+        raise ValueError(
+            "This package writes no states out on the way: build it with 'sluice build ... --snapshots N'."
+        )
+    if isinstance(every, (bool, np.bool_)) or not isinstance(every, numbers.Integral):
+        raise TypeError(f"snapshot_every must be an integer or None, not {type(every).__name__}.")
+    if every < 1 or every % kernel.chunk:
+        raise ValueError(
+            f"snapshot_every must be a multiple of {kernel.chunk}, the tokens of a chunk, not {every}."
+        )
+    return int(every)
+
+
 def _check_cu_seqlens(cu_seqlens: Any, batch: int, length: int) -> Optional[np.ndarray]:
     if cu_seqlens is None:
         return None

@@ -10,13 +10,13 @@ from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
-from ._checks import WANTED, Call, check_out
-from ._library import Kernel, kernel
+from ._checks import WANTED, Call, check_out, check_snapshot_every
+from ._library import Kernel, address_of, kernel
 
 __all__ = ["forward"]
 
 
-def _forward(given: Dict[str, Any]) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def _forward(given: Dict[str, Any]) -> Tuple[Any, ...]:
     """Checks the arguments, all of them by name, and calls the kernel."""
     call = Call(given)
     tensors, initial, shape = call.tensors, call.initial, call.o_shape
@@ -30,8 +30,18 @@ def _forward(given: Dict[str, Any]) -> Tuple[np.ndarray, Optional[np.ndarray]]:
         read = [*tensors.values(), *(() if initial is None else (initial,))]
         o = check_out(o, kernel.element, shape, read)
 
-    kernel.run_forward(call.arguments(kernel.Arguments, final_state=final, o=o))
-    return o, final
+    arguments = call.arguments(kernel.Arguments, final_state=final, o=o)
+    every = check_snapshot_every(given["snapshot_every"])
+    if every == 0:
+        kernel.run_forward(arguments)
+        return o, final
+    batch, length = shape[0], shape[1]
+    # Of packed sequences some slots stay free.
+    make = np.empty if call.offsets is None else np.zeros
+    snapshots = make((batch, length // every, *state_shape[1:]), np.float32)
+    arguments.snapshot_every, arguments.snapshots = every, address_of(snapshots)
+    kernel.run_forward(arguments)
+    return o, final, snapshots
 
 
 # The arguments that every kernel has, after its inputs: annotation, default and meaning.
@@ -50,8 +60,18 @@ _OPTIONS: Dict[str, Tuple[Any, Any, str]] = {
         "where the last one ends",
     ),
     "threads": (Optional[int], None, "how many threads compute; None is {threads}"),
+    "snapshot_every": (
+        Optional[int],
+        None,
+        "also return the state after every so many tokens, where the package writes them "
+        "('sluice build --snapshots')",
+    ),
     "out": (Optional[np.ndarray], None, "the array to write o to; None makes a new one"),
 }
+
+
+# Those that are given by name alone.
+_NAMED = ("snapshot_every", "out")
 
 
 def _signature(kernel: Kernel) -> inspect.Signature:
@@ -60,7 +80,7 @@ def _signature(kernel: Kernel) -> inspect.Signature:
         inspect.Parameter(entry.name, kind, annotation=np.ndarray) for entry in kernel.inputs
     ]
     for name, (annotation, default, _) in _OPTIONS.items():
-        where = inspect.Parameter.KEYWORD_ONLY if name == "out" else kind
+        where = inspect.Parameter.KEYWORD_ONLY if name in _NAMED else kind
         parameters.append(inspect.Parameter(name, where, default=default, annotation=annotation))
     result = Tuple[np.ndarray, Optional[np.ndarray]]
     return inspect.Signature(parameters, return_annotation=result)
@@ -85,7 +105,9 @@ def _documentation(kernel: Kernel) -> str:
         "",
         "Returns:",
         f"    o, [B, T, query heads, {kernel.value}] {WANTED[kernel.element]};",
-        f"    the final state, {state} float32, or None when it was not asked for.",
+        f"    the final state, {state} float32, or None when it was not asked for;",
+        "    with snapshot_every = n also the states on the way, [B, T // n, ...] float32. Of packed",
+        "    sequences, one that begins at token b has its own from the slot b // n on.",
         "",
         "Raises:",
         "    TypeError: an argument is missing, unknown or of the wrong type.",
@@ -94,7 +116,7 @@ def _documentation(kernel: Kernel) -> str:
     return "\n".join(text)
 
 
-def forward(*args: Any, **kwargs: Any) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def forward(*args: Any, **kwargs: Any) -> Any:
     positional = dict(zip(_POSITIONAL, args))
     given = {**_DEFAULTS, **positional, **kwargs}
     surplus = len(positional) < len(args) or not positional.keys().isdisjoint(kwargs)
@@ -108,7 +130,7 @@ def forward(*args: Any, **kwargs: Any) -> Tuple[np.ndarray, Optional[np.ndarray]
 
 
 _SIGNATURE = _signature(kernel)
-_POSITIONAL = [name for name in _SIGNATURE.parameters if name != "out"]
+_POSITIONAL = [name for name in _SIGNATURE.parameters if name not in _NAMED]
 _DEFAULTS = {name: default for name, (_, default, _) in _OPTIONS.items()}
 forward.__doc__ = _documentation(kernel)
 setattr(forward, "__signature__", _SIGNATURE)

@@ -36,6 +36,7 @@ _CODES = {
     5: "the workspace is too small",
     6: "a pointer is not aligned",
     7: "the layout or the number of threads is unknown or negative",
+    9: "the tokens between two snapshots are no multiple of the chunk",
     8: "the operating system does not let this process use the matrix tiles",
 }
 
@@ -76,6 +77,7 @@ class Kernel:
     # What fixes how much memory is read and written: the library's own word must agree on it.
     _SEALED = (
         "abi", "name", "key", "value", "stateColumns", "type", "gateType", "inputs", "backward", "step",
+        "snapshotEvery",
     )
 
     def __init__(self, folder: Path) -> None:
@@ -118,9 +120,16 @@ class Kernel:
                 self._step_workspace_size = library[f"{self.name}_step_workspace_size"]
         except (OSError, AttributeError) as error:
             raise ImportError(f"Cannot load {path}: {error}.") from None
+        # Tokens between two states that a call may have written out, or a divisor; None: it writes none.
+        self.snapshot_every: Optional[int] = None
+        tail: List[Tuple[str, Any]] = []
+        if manifest.get("snapshotEvery") is not None:
+            self.snapshot_every = field(manifest, "snapshotEvery", int)
+            self.chunk: int = field(field(manifest, "plan", dict), "chunk", int)
+            tail = [("snapshot_every", ctypes.c_int64), ("snapshots", ctypes.c_void_p)]
         pointers = [(f"input_{known.name}", ctypes.c_void_p) for known in self.inputs]
         self.Arguments = type(
-            "Arguments", (ctypes.Structure,), {"_fields_": self._FIELDS + pointers}
+            "Arguments", (ctypes.Structure,), {"_fields_": self._FIELDS + pointers + tail}
         )
         adjoints = [(f"adjoint_{known.name}", ctypes.c_void_p) for known in self.inputs]
         ends = [
