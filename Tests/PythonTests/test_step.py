@@ -126,5 +126,11 @@ def test_torch_operator() -> None:
     assert np.array_equal(state.numpy(), wanted_state)
     operator = getattr(torch.ops.sluice, f"{package.manifest['name']}_step").default
     torch.library.opcheck(operator, (*tensors, state, 1.0, 0))
+    stepper = decode.Stepper(*tensors, state)
+    wanted = package.step(*x.values(), wanted_state)
+    assert np.array_equal(stepper().numpy(), wanted) and np.array_equal(stepper.o.numpy(), wanted)
+    assert np.array_equal(state.numpy(), wanted_state)
+    with pytest.raises(ValueError, match="q must be contiguous"):
+        decode.Stepper(tensors[0].transpose(0, 2), *tensors[1:], state)
     with pytest.raises(ValueError, match="gradient"):
         decode.step(tensors[0].requires_grad_(), *tensors[1:], state)
