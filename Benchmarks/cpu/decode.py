@@ -2,8 +2,8 @@
 
 H 16, K = V = 128, a decay per key, f32; batch 1 and 16. States are hot (one set, again and again) or in
 memory (sets in turns, several times what the last cache holds), the latter beside a measured copy whose
-stores go past the caches. Ours and ONNX Runtime's arrays are bound once (`Stepper`, IOBinding); `step` is
-ours with every call's arrays new to it.
+stores go past the caches. Ours and ONNX Runtime's arrays are bound once (`Stepper`, IOBinding); `step`
+is ours with every call's arrays new to it.
 Every side's answer and state are held to the recurrence in double precision first.
 
 Run through `Benchmarks/cpu/run --decode`.

@@ -1,9 +1,9 @@
-"""Short runs of tokens: the plan that the planner's model picks for a length, beside every other schedule.
+"""Short runs of tokens: the plan that the planner's model picks, beside every other schedule.
 
 B 1, H 16, K = V = 128, a decay per key, f32; 1, 4, 16 and 64 tokens with a final state, arguments bound
-before the clock starts. At every length all kernels are timed in turns: what the model picks for each of
-the lengths, the best of each schedule by the model, and `step` as often as there are tokens. Every answer
-is held to the recurrence in float64 first.
+before the clock starts. At every length all kernels are timed in turns: what the model picks for
+each of the lengths, the best of each schedule by the model, and `step` as often as there are tokens.
+Every answer is held to the recurrence in float64 first.
 
 Run through `Benchmarks/cpu/run --short`.
 """
@@ -109,19 +109,21 @@ def main() -> None:
         ]:
             if name not in modules:
                 modules[name] = package(options, name, length, *pins)
-    print(f"H {HEADS}, K = V = {SIZE}, f32, {options.threads} threads; us, medians; * is the model's pick")
+    print(f"H {HEADS}, K = V = {SIZE}, f32, {options.threads} threads; us, medians; *: the model's pick")
     rows: Dict[str, List[str]] = {name: [] for name in ["step, token by token", *modules]}
     worst = []
     for length in LENGTHS:
         x = draw(Problem("short", 1, HEADS, length, SIZE, SIZE))
         wanted = recurrence(x)
         calls = {n: bound(m, x, length, options.threads) for n, m in modules.items()}
-        calls["step, token by token"] = steps(next(iter(modules.values())), x, length, options.threads)
+        any_module = next(iter(modules.values()))
+        calls["step, token by token"] = steps(any_module, x, length, options.threads)
         for name, call in calls.items():
             errors = [relative_error(a, b) for a, b in zip(call(), wanted)]
             if not all(e <= bound for e, bound in zip(errors, BOUNDS["f32"])):
                 raise SystemExit(f"short: {name} at T = {length} is off by {max(errors):.2e}.")
-        times = {n: t.median * 1e3 for n, t in in_turns(calls, options.rounds, options.repeats).items()}
+        timings = in_turns(calls, options.rounds, options.repeats)
+        times = {name: timing.median * 1e3 for name, timing in timings.items()}
         for name, found in times.items():
             rows[name].append(f"{found:8.1f}{'*' if name == picked[length] else ' '}")
         own = min(t for n, t in times.items() if n in modules)

@@ -64,6 +64,15 @@ def test_calls_again_see_their_own_arrays(gla: ModuleType) -> None:
     assert np.array_equal(gla.step(*first, _state(gla), threads=2), kept)
 
 
+def test_states_begin_at_a_cache_line(gla: ModuleType) -> None:
+    x = draw(gla, SHAPE)
+    _, final = gla.forward(**x, output_final_state=True)
+    for _ in range(5):
+        state = gla.new_state(SHAPE.batch, SHAPE.heads)
+        assert state.ctypes.data % 64 == 0 and state.shape == final.shape and not state.any()
+        assert gla.forward(**x, output_final_state=True)[1].ctypes.data % 64 == 0
+
+
 def test_a_stepper_is_steps_on_bound_arrays(gla: ModuleType) -> None:
     x = draw(gla, SHAPE)
     state, wanted_state = _state(gla), _state(gla)

@@ -14,7 +14,9 @@ import numpy as np
 from ._library import address_of, kernel
 from ._manifest import ABI, ELEMENTS, Input
 
-USUAL = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": np.dtype(np.uint16)}
+USUAL: Dict[str, np.dtype] = {
+    "f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": np.dtype(np.uint16),
+}
 WANTED = {"f32": "float32", "f16": "float16", "bf16": "bfloat16 (or uint16, its bits)"}
 
 # The largest scale that a float holds.
@@ -102,7 +104,8 @@ def check_snapshot_every(every: Any) -> int:
         return 0
     if kernel.snapshot_every is None:
         raise ValueError(
-            "This package writes no states out on the way: build it with 'sluice build ... --snapshots N'."
+            "This package writes no states out on the way: build it with "
+            "'sluice build ... --snapshots N'."
         )
     if isinstance(every, (bool, np.bool_)) or not isinstance(every, numbers.Integral):
         raise TypeError(f"snapshot_every must be an integer or None, not {type(every).__name__}.")

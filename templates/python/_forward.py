@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from ._checks import WANTED, Call, check_out, check_snapshot_every
-from ._library import Kernel, address_of, kernel
+from ._library import Kernel, address_of, aligned, kernel
 
 __all__ = ["forward"]
 
@@ -21,7 +21,7 @@ def _forward(given: Dict[str, Any]) -> Tuple[Any, ...]:
     call = Call(given)
     tensors, initial, shape = call.tensors, call.initial, call.o_shape
     state_shape = call.state_shape
-    final = np.empty(state_shape, np.float32) if given["output_final_state"] else None
+    final = aligned(state_shape, np.float32) if given["output_final_state"] else None
     o = given["out"]
     if o is None:
         query = next(entry.name for entry in kernel.inputs if entry.role == "query")
@@ -36,9 +36,9 @@ def _forward(given: Dict[str, Any]) -> Tuple[Any, ...]:
         kernel.run_forward(arguments)
         return o, final
     batch, length = shape[0], shape[1]
-    # Of packed sequences some slots stay free.
-    make = np.empty if call.offsets is None else np.zeros
-    snapshots = make((batch, length // every, *state_shape[1:]), np.float32)
+    snapshots = aligned((batch, length // every, *state_shape[1:]), np.float32)
+    if call.offsets is not None:
+        snapshots[...] = 0  # Some slots stay free.
     arguments.snapshot_every, arguments.snapshots = every, address_of(snapshots)
     kernel.run_forward(arguments)
     return o, final, snapshots

@@ -10,7 +10,7 @@ import json
 import math
 import threading
 from pathlib import Path
-from typing import Any, List, NoReturn, Optional, Tuple
+from typing import Any, List, NoReturn, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -190,7 +190,7 @@ class Kernel:
         that address, and the workspace, which must outlive the calls."""
         address = ctypes.addressof(arguments)
         size = self._sized(self._step_workspace_size, address)
-        workspace = _aligned(size)
+        workspace = aligned((size,), np.uint8)
         arguments.workspace, arguments.workspace_size = address_of(workspace), size
         return self._step, address, workspace
 
@@ -214,11 +214,13 @@ class Kernel:
         raise RuntimeError(f"{self.name} refused the call with code {code}: {meaning}.")
 
 
-def _aligned(size: int) -> np.ndarray:
-    """Bytes at a 64-byte boundary."""
+def aligned(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """An array of anything at a 64-byte boundary: elsewhere vectors straddle cache lines."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + 63, np.uint8)
     start = -address_of(memory) % 64
-    return memory[start : start + size]
+    array: np.ndarray = memory[start : start + size].view(dtype).reshape(shape)
+    return array
 
 
 class _Workspace(threading.local):
@@ -229,10 +231,10 @@ class _Workspace(threading.local):
     def take(self, size: int) -> np.ndarray:
         if self.kept is not None and self.kept.size >= size:
             return self.kept
-        aligned = _aligned(size)
+        memory = aligned((size,), np.uint8)
         if size <= _KEPT_WORKSPACE:
-            self.kept = aligned
-        return aligned
+            self.kept = memory
+        return memory
 
 
 kernel = Kernel(FOLDER)

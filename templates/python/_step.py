@@ -11,11 +11,22 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 import numpy as np
 
 from ._checks import Call, check_out, check_shape, check_type
-from ._library import address_of, kernel
+from ._library import address_of, aligned, kernel
 
-__all__ = ["Stepper", "step"]
+__all__ = ["Stepper", "new_state", "step"]
 
 _STEP_FIELDS = [f"input_{entry.name}" for entry in kernel.inputs] + ["final_state"]
+
+
+def new_state(batch: int, heads: int) -> np.ndarray:
+    """States of zeros for so many sequences, [batch, heads, K, V] float32 (V + 1 with a normalizer).
+
+    They begin at a 64-byte boundary, as those that ``forward`` returns do: a step on them takes a fifth
+    less time than on NumPy's own arrays, which begin anywhere.
+    """
+    state = aligned((batch, heads, kernel.key, kernel.state_columns), np.float32)
+    state[...] = 0
+    return state
 
 
 class Stepper:
@@ -164,7 +175,7 @@ class _Token:
     ) -> None:
         if not kernel.has_step:
             raise RuntimeError(
-                f"{kernel.name} has no step: build the package without '--no-step'."
+                f"{kernel.name} has no step: build the package for a CPU, without '--no-step'."
             )
         names = [entry.name for entry in kernel.inputs] + ["state"]
         given = {**dict(zip(names, args)), **named}

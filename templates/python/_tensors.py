@@ -1,6 +1,6 @@
 """PyTorch's tensors as the kernel's arrays: types, memory, and what is refused with a sentence.
 
-This text is the same in every package for a CPU.
+This text is the same in every package.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ import torch
 
 from ._checks import check_scale
 from ._library import kernel as _kernel
+from ._tensors import TYPES as _TYPES
 
 __all__ = ["forward"]
 
-_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 _NAMES = [entry.name for entry in _kernel.inputs]
 _QUERY = next(entry.name for entry in _kernel.inputs if entry.role == "query")
 _enter = _kernel.library[f"{_kernel.name}_forward_on"]

@@ -20,6 +20,7 @@ name and with its arguments, for NumPy's arrays and PyTorch's tensors (``_field.
 ``step`` decodes: one token, the states moved in place. ``Stepper`` is the same with its arrays bound
 once:
 
+    state = gla.new_state(batch, heads)
     o = gla.step(q, k, v, g, state)
 
 All of them may be called from several threads at once: a call holds no lock, and Python's is released.
@@ -35,21 +36,31 @@ A package for a CUDA card takes PyTorch's tensors instead: ``cuda.py`` beside th
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import TYPE_CHECKING, Any, Dict
 
 from ._backward import backward
 from ._field import function_of
 from ._forward import forward
 from ._library import kernel as _kernel
 from ._manifest import FOLDER
-from ._step import Stepper, step
+from ._step import Stepper, new_state, step
 
-__all__ = ["Stepper", "backward", "forward", "manifest", "step"]
+__all__ = ["Stepper", "backward", "forward", "manifest", "new_state", "step"]
 
 manifest: Dict[str, Any] = _kernel.manifest
 """What is known of this kernel: recurrence, plan, target, compiler, digests."""
 
 __version__: str = _kernel.version
+
+if TYPE_CHECKING:
+    # At run time there is the one that computes the package's recurrence.
+    from ._field import chunk_gla as chunk_gla
+    from ._field import chunk_lightning_attn as chunk_lightning_attn
+    from ._field import chunk_linear_attn as chunk_linear_attn
+    from ._field import chunk_retention as chunk_retention
+    from ._field import chunk_rwkv6 as chunk_rwkv6
+    from ._field import chunk_simple_gla as chunk_simple_gla
+    from ._field import fused_recurrent_gla as fused_recurrent_gla
 
 _function = function_of(_kernel)
 if _function is not None:
