@@ -55,6 +55,11 @@ def test_the_operator_keeps_its_promises(package: ModuleType) -> None:
     torch.library.opcheck(operator, (*tensors, 1.0, None, None, 0))
 
 
+def test_tensors_are_shown_where_to_go(package: ModuleType) -> None:
+    with pytest.raises(TypeError, match=r"not Tensor\. PyTorch's tensors go to \w+\.autograd"):
+        package.forward(**_tensors(package))
+
+
 def test_strides_of_any_kind(package: ModuleType) -> None:
     dense = _tensors(package)
     wanted, _ = _operator(package)(**dense)

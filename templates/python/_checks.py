@@ -30,8 +30,12 @@ def _numbers(values: Sequence[Union[int, str]]) -> str:
 
 def check_type(name: str, array: Any, element: str) -> np.ndarray:
     if not isinstance(array, np.ndarray):
+        hint = ""
+        if type(array).__module__.startswith("torch"):
+            package = __package__ or "the package"
+            hint = f" PyTorch's tensors go to {package}.autograd and {package}.decode."
         raise TypeError(
-            f"{name} must be a NumPy array of {WANTED[element]}, not {type(array).__name__}."
+            f"{name} must be a NumPy array of {WANTED[element]}, not {type(array).__name__}.{hint}"
         )
     dtype = array.dtype
     if dtype != USUAL[element] and (dtype.name not in ELEMENTS[element] or not dtype.isnative):
