@@ -72,6 +72,10 @@ struct KernelChoices: ParsableArguments {
   @Option(help: "Pin how outputs are stored: plain or streaming.") var stores: String?
   @Option(
     parsing: .unconditional,
+    help: "Calls can have states written out after every so many tokens, or a multiple.")
+  var snapshots: Int?
+  @Option(
+    parsing: .unconditional,
     help: "Threads when the caller does not say; the plan is chosen for them, else for all cores.")
   var threads: Int?
   @Option(help: "The file of what was measured (default: records.sqlite in the cache's folder).")

@@ -24,7 +24,8 @@ struct KernelRequest {
       normalForm: try Registry.named(recurrence).normalForm(), key: shape.key, value: shape.value,
       type: try elementType(choices.dtype ?? "f32", "--dtype"),
       gateType: try elementType(choices.gateDtype, "--gate-dtype"),
-      target: try host.target(named: choices.target ?? "native"))
+      target: try host.target(named: choices.target ?? "native"),
+      snapshotEvery: choices.snapshots)
   }
 
   /// The sizes of a call, for verbs that run one.

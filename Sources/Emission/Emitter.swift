@@ -59,6 +59,12 @@ public enum Emitter {
     let interface = Interface(manifest: manifest)
     let command = name.command
     if let device = specification.target.device {
+      guard specification.snapshotEvery == nil else {
+        throw SluiceError(
+          .unsupported,
+          "States are not written out on the way on \(specification.target.name): leave out "
+            + "--snapshots.")
+      }
       guard gradient == nil else {
         throw SluiceError(
           .unsupported, "There is no gradient for \(specification.target.name) yet.")
@@ -200,6 +206,7 @@ extension KernelName {
       "--value-tile \(plan.valueTile) --materialization \(plan.materialization) "
         + "--threads \(plan.threads) --products \(plan.products.rawValue)")
     parts += plan.innerChoices.map { "--\($0.name) \($0.value)" }
+    if let snapshotEvery { parts.append("--snapshots \(snapshotEvery)") }
     return parts.joined(separator: " ")
   }
 }

@@ -10,7 +10,8 @@ import Targets
 /// sub-block, key tile, value tile, head tile (`ht4`; absent for one head), materialization (`0`, a
 /// number of segments, or `c` for every chunk), type of the products, default threads; then what is
 /// chosen of the innermost loops: register block (`rb8x2`), unrolling (`u2`), blocks asked for ahead
-/// (`a2`), stores (`wplain` or `wstreaming`).
+/// (`a2`), stores (`oplain` or `ostreaming`); and where states can be written out on the way, after
+/// how many tokens (`w256`).
 public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   public var recurrence: String
   public var key: Int
@@ -19,6 +20,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   public var gateType: ElementType
   public var target: String
   public var plan: Plan
+  public var snapshotEvery: Int?
 
   public init(_ specification: KernelSpecification, _ plan: Plan) {
     recurrence = specification.recurrence.name
@@ -28,6 +30,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
     gateType = specification.gateType
     target = specification.target.name
     self.plan = plan
+    snapshotEvery = specification.snapshotEvery
   }
 
   public var description: String {
@@ -44,6 +47,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
     ].joined(separator: "_") + (plan.headTile == 1 ? "" : "_ht\(plan.headTile)")
       + "_m\(materialization)_p\(plan.products.rawValue)_n\(plan.threads)"
       + plan.innerChoices.map { "_\(KernelName.innerPrefixes[$0.name]!)\($0.value)" }.joined()
+      + (snapshotEvery.map { "_w\($0)" } ?? "")
   }
 
   /// Reads what `description` writes; nil for anything else.
@@ -60,6 +64,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       let prefix = KernelName.innerPrefixes[name]!
       return parts.last?.hasPrefix(prefix) == true ? take(prefix) : nil
     }
+    if parts.last?.hasPrefix("w") == true { snapshotEvery = number("w") }
     let stores = optional("stores").flatMap(InnerLoops.Stores.init)
     let ahead = optional("ahead").flatMap(Int.init)
     let unroll = optional("unroll").flatMap(Int.init)
@@ -95,7 +100,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   }
 
   private static let innerPrefixes = [
-    "register-block": "rb", "unroll": "u", "ahead": "a", "stores": "w",
+    "register-block": "rb", "unroll": "u", "ahead": "a", "stores": "o",
   ]
 
   /// A target's name without what separates parts of the name: `sm90a`.

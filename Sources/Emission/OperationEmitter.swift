@@ -407,6 +407,10 @@ extension PhaseEmitter {
 
   /// Where a slice's first row begins; NULL without its tensor, unless it `isThere` always.
   private func place(_ slice: StateSlice, _ tensor: Tensor, isThere: Bool = false) -> String {
+    if tensor.kind == .snapshot, let chunk = slice.segment {
+      let column = begins(slice.column) ? columnBegin(slice.column) : "0"
+      return "snapshot_after(args, \(slice.tensor)_in, \(factor(chunk)), length, \(column))"
+    }
     var offsets: [String] = []
     if let segment = slice.segment {
       offsets.append("\(factor(segment)) * heads * \(tensor.rows * tensor.columns)")

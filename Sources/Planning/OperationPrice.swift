@@ -128,6 +128,8 @@ struct OperationPrice {
     case .loadState(let load):
       rows = load.target.rows
       charge(.states, memory.state(load.target, writes: false))
+    case .storeState(let store) where store.target.tensor == TensorName.snapshots:
+      break  // As many are written out whatever the plan.
     case .storeState(let store):
       rows = store.source.rows
       charge(.states, memory.state(store.source, writes: true))

@@ -75,7 +75,7 @@ public struct ChunkGradient: Schedule {
   private func tensors(_ specification: KernelSpecification) -> [Tensor] {
     let (key, value) = (specification.key, specification.value)
     var tensors = ProgramBuilder.tensors(specification).filter {
-      ![TensorName.output, TensorName.finalState].contains($0.name)
+      ![TensorName.output, TensorName.finalState, TensorName.snapshots].contains($0.name)
     }
     let inputs = tensors.filter { $0.kind != .initialState }
     tensors += [

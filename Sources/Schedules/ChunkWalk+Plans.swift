@@ -78,6 +78,11 @@ extension ChunkWalk {
     if plan.chunk < 2 || plan.chunk > 512 || plan.chunk % 2 != 0 {
       found.append("chunk must be an even number from 2 to 512, not \(plan.chunk).")
     }
+    if let every = specification.snapshotEvery, plan.chunk > 0, every % plan.chunk != 0 {
+      found.append(
+        "chunk \(plan.chunk) does not divide the \(every) tokens between two snapshots: states are "
+          + "written out between chunks.")
+    }
     if plan.subBlock < 1 || plan.chunk % plan.subBlock != 0 {
       found.append("sub-block \(plan.subBlock) does not divide chunk \(plan.chunk).")
     }

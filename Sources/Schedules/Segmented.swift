@@ -206,6 +206,7 @@ public struct Segmented: Schedule {
       let operands = walk.prepare(&b, forScores: true)
       walk.readOut(state, operands, &b)
       walk.carry(state, operands, total: nil, &b)
+      walk.snapshot(state, &b)
     }
     return TileProgram.Phase(
       name: "walk", pseudoCode: walk.pseudoCode(of: "each segment"),

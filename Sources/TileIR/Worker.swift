@@ -146,8 +146,17 @@ struct Worker {
     // The last value tile may be wider than what is left of V; the normalizer's column comes after.
     let isTiled = slice.column.terms.contains { $0.variable == GridAxis.valueTile.variable }
     guard place < (isTiled ? machine.program.value : tensor.columns) else { return nil }
-    let owner =
-      slice.segment.map { grid.slot(sequence: sequenceIndex, segment: at($0)) } ?? sequenceIndex
+    var owner = sequenceIndex
+    if let segment = slice.segment {
+      if tensor.kind == .snapshot {
+        guard let slot = grid.snapshot(sequence: sequenceIndex, after: at(segment)) else {
+          return nil
+        }
+        owner = slot
+      } else {
+        owner = grid.slot(sequence: sequenceIndex, segment: at(segment))
+      }
+    }
     let matrix = (owner * machine.shape.heads + head) * tensor.rows
     return (matrix + row) * tensor.columns + place
   }

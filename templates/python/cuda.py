@@ -17,11 +17,12 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 
-from . import _check_scale, _kernel
+from ._checks import check_scale
+from ._library import kernel as _kernel
+from ._tensors import TYPES as _TYPES
 
 __all__ = ["forward"]
 
-_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 _NAMES = [entry.name for entry in _kernel.inputs]
 _QUERY = next(entry.name for entry in _kernel.inputs if entry.role == "query")
 _enter = _kernel.library[f"{_kernel.name}_forward_on"]
@@ -127,7 +128,7 @@ def forward(
         heads=heads,
         sequences=0 if cu_seqlens is None else rows,
         cu_seqlens=None if cu_seqlens is None else cu_seqlens.data_ptr(),
-        scale=_check_scale(scale, _kernel.default_scale),
+        scale=check_scale(scale, _kernel.default_scale),
         initial_state=None if initial_state is None else initial_state.data_ptr(),
         final_state=None if final is None else final.data_ptr(),
         o=o.data_ptr(),
