@@ -334,7 +334,8 @@ struct EntryEmitter {
   static func renamed(_ text: String, _ entry: String) -> String {
     var text = text.replacing("scratch_bytes", with: "\(entry)_scratch_bytes")
     for name in [
-      "sequences_of", "threads_of", "most_segments", "slots_of", "check_sizes", "check_pointers",
+      "sequences_of", "threads_of", "most_segments", "slots_of", "streams_output", "check_sizes",
+      "check_pointers",
     ] {
       text = text.replacing("\(name)(", with: "\(entry)_\(name)(")
     }
