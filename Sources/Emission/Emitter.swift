@@ -59,18 +59,24 @@ public enum Emitter {
     let interface = Interface(manifest: manifest)
     let command = name.command
     if let device = specification.target.device {
-      guard gradient == nil else {
-        throw SluiceError(
-          .unsupported, "There is no gradient for \(specification.target.name) yet.")
+      let backwardEmitter = gradient.map {
+        BackwardEmitter(specification: specification, manifest: manifest, program: $0)
       }
       let text = try DeviceEmitter(
-        program: program, manifest: manifest, target: specification.target, device: device
+        specification.target, device, manifest, program: program, backward: backwardEmitter,
+        step: single
       ).source(
         preamble: preamble(specification, plan, name: name, command: command),
         interface: interface, manifestJSON: try json(manifest))
       return EmittedKernel(
         name: name, program: program, source: SourceFile(name: "\(name).cu", text: text),
-        header: SourceFile(name: "\(name).h", text: interface.header(command: command)),
+        header: SourceFile(
+          name: "\(name).h",
+          text: interface.header(
+            command: command, backward: backwardEmitter,
+            step: single.map {
+              StepEmitter(specification: specification, manifest: manifest, program: $0)
+            })),
         manifest: manifest)
     }
     let layouts = program.phases.map { ScratchLayout($0, specification.target) }

@@ -296,6 +296,7 @@ struct EntryEmitter {
     var text = text.replacing("scratch_bytes", with: "\(entry)_scratch_bytes")
     for name in [
       "sequences_of", "threads_of", "most_segments", "slots_of", "check_sizes", "check_pointers",
+      "tiles_of",
     ] {
       text = text.replacing("\(name)(", with: "\(entry)_\(name)(")
     }

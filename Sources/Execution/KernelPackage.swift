@@ -55,9 +55,12 @@ public struct KernelPackage: Hashable, Sendable {
       try Files.write(kernel.header.text, to: "\(aside)/\(manifest.name).h")
       try Files.write(described, to: "\(aside)/\(manifestFile)")
       try Files.write(module, to: "\(aside)/\(moduleFile)")
-      if manifest.backward != nil { try Files.write(autograd, to: "\(aside)/\(autogradFile)") }
-      if manifest.step != nil { try Files.write(decode, to: "\(aside)/\(decodeFile)") }
-      if kernel.source.name.hasSuffix(".cu") { try Files.write(cuda, to: "\(aside)/\(cudaFile)") }
+      let isOnCard = kernel.source.name.hasSuffix(".cu")
+      if manifest.backward != nil || isOnCard {
+        try Files.write(autograd, to: "\(aside)/\(autogradFile)")
+      }
+      if manifest.step != nil, !isOnCard { try Files.write(decode, to: "\(aside)/\(decodeFile)") }
+      if isOnCard { try Files.write(cuda, to: "\(aside)/\(cudaFile)") }
       try runtime?.write(into: aside)
     }
     return KernelPackage(folder: place.folder, manifest: manifest)

@@ -1,4 +1,4 @@
-"""The kernel of this package as a PyTorch operator on CPU tensors, with its gradient.
+"""The kernel of this package as a PyTorch operator, with its gradient.
 
     from gla.autograd import forward
 
@@ -8,7 +8,7 @@
 The arguments are those of the package's ``forward``; tensors may be of any strides, and bfloat16 where
 the package is. The operators are ``torch.ops.sluice.<kernel>`` and ``..._backward``: they have fake
 versions, so ``torch.compile`` takes them without a graph break. This text is the same in every
-package that was built with its gradient.
+package that was built with its gradient or for a card.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ import torch
 from . import _kernel
 from . import backward as _numpy_backward
 from . import forward as _numpy_forward
+
+_DEVICE = "cuda" if str(_kernel.manifest.get("target")).startswith("sm_") else "cpu"
+if _DEVICE == "cuda":
+    from .cuda import run_backward as _card_backward
+    from .cuda import run_forward as _card_forward
 
 __all__ = ["forward"]
 
@@ -59,11 +64,13 @@ def _options(scale: float, state: Any, offsets: Any, threads: int) -> Dict[str, 
 @torch.library.custom_op(
     f"sluice::{_kernel.name}",
     mutates_args=(),
-    device_types="cpu",
+    device_types=_DEVICE,
     schema=f"({_INPUTS}, {_COMMON}) -> (Tensor, Tensor)",
 )
 def _operator(*args: Any) -> Tuple[torch.Tensor, torch.Tensor]:
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
+    if _DEVICE == "cuda":
+        return _card_forward(inputs, *rest[:-1], True)
     arrays = dict(zip(_NAMES, map(_array, inputs)))
     o, state = _numpy_forward(**arrays, **_options(*rest), output_final_state=True)
     return _tensor(o, inputs[_QUERY].dtype), torch.from_numpy(state)
@@ -84,11 +91,13 @@ def _(*args: Any) -> Tuple[torch.Tensor, torch.Tensor]:
 @torch.library.custom_op(
     f"sluice::{_kernel.name}_backward",
     mutates_args=(),
-    device_types="cpu",
+    device_types=_DEVICE,
     schema=f"(Tensor d_o, Tensor d_final_state, {_INPUTS}, {_COMMON}) -> Tensor[]",
 )
 def _gradient(d_o: torch.Tensor, d_final_state: torch.Tensor, *args: Any) -> List[torch.Tensor]:
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
+    if _DEVICE == "cuda":
+        return _card_backward(d_o, d_final_state, inputs, *rest[:-1])
     arrays = dict(zip(_NAMES, map(_array, inputs)))
     adjoints = _numpy_backward(
         **arrays, **_options(*rest), d_o=_array(d_o), d_final_state=_array(d_final_state)
@@ -142,7 +151,7 @@ def forward(
 
     Raises:
         TypeError: an input is missing, unknown, no tensor, or of the wrong type.
-        ValueError: a shape or value is wrong, or a tensor is not on the CPU.
+        ValueError: a shape or value is wrong, or a tensor is on another device.
     """
     given = {**dict(zip(_NAMES, args)), **inputs}
     twice = set(_NAMES[: len(args)]) & set(inputs)
@@ -153,8 +162,8 @@ def forward(
             continue
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
-        if tensor.device.type != "cpu":
-            raise ValueError(f"{name} must be on the CPU, and is on {tensor.device}.")
+        if tensor.device.type != _DEVICE:
+            raise ValueError(f"{name} must be on a {_DEVICE} device, and is on {tensor.device}.")
     tensors = [given[name] for name in _NAMES]
     o, state = _operator(
         *tensors,

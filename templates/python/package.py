@@ -808,7 +808,7 @@ __version__: str = _kernel.version
 
 if str(manifest.get("target")).startswith("sm_"):
     try:
-        from .cuda import forward
+        from .cuda import backward, forward, step
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{_FOLDER} computes on a CUDA card, on PyTorch's tensors: {error.name} is missing."
