@@ -46,6 +46,8 @@ public enum Templates {
     case "measure.sh": PackageResources.measure_sh
     case "words.cuh": PackageResources.words_cuh
     case "block.cuh": PackageResources.block_cuh
+    case "backward.cuh": PackageResources.backward_cuh
+    case "step.cuh": PackageResources.step_cuh
     case "hopper.cuh": PackageResources.hopper_cuh
     case "anchored.cuh": PackageResources.anchored_cuh
     case "anchored_exact.cuh": PackageResources.anchored_exact_cuh

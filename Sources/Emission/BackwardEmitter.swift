@@ -73,6 +73,20 @@ struct BackwardEmitter {
     """
   }
 
+  /// The pointers of the struct, for the entry's checks.
+  var entryPointers: EntryPointers {
+    var pointers = EntryPointers(manifest)
+    pointers.required =
+      [(TensorName.adjoint(of: TensorName.output), manifest.type, false)]
+      + manifest.inputs.flatMap { input in
+        [input.name, TensorName.adjoint(of: input.name)].map {
+          ($0, input.type, input.role == .parameter)
+        }
+      }
+    pointers.optional = ["initial_state", "d_final_state", "d_initial_state"]
+    return pointers
+  }
+
   /// Everything that the source gets.
   func text() -> String {
     let target = specification.target
@@ -80,15 +94,6 @@ struct BackwardEmitter {
     let usesMatrixUnit = zip(program.phases, layouts).contains {
       MatrixUnit.isUsed(by: $0, target, $1)
     }
-    var entryPointers = EntryPointers(manifest)
-    entryPointers.required =
-      [(TensorName.adjoint(of: TensorName.output), manifest.type, false)]
-      + manifest.inputs.flatMap { input in
-        [input.name, TensorName.adjoint(of: input.name)].map {
-          ($0, input.type, input.role == .parameter)
-        }
-      }
-    entryPointers.optional = ["initial_state", "d_final_state", "d_initial_state"]
     let entry = EntryEmitter(
       program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit,
       entry: "backward", pointers: entryPointers)

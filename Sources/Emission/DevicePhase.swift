@@ -21,8 +21,11 @@ extension PhaseEmitter {
         + "SL_CONSTANT_ARGUMENT arguments given)"
     ) { text in
       text.line("const arguments *const args = &given;")
-      text.line("SL_SHARED scratch[];")
+      if layout.bytes > 0 { text.line("SL_SHARED scratch[];") }
       text.line("const int64_t item = SL_BLOCK;")
+      if layout.bytesInMemory > 0 {
+        text.line("char *const memory = tiles_of(args) + item * \(layout.bytesInMemory);")
+      }
       declare(&text, for: body.lines)
     }
     var lines = text.lines

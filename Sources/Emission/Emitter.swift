@@ -58,6 +58,12 @@ public enum Emitter {
     let name = KernelName(specification, plan)
     let interface = Interface(manifest: manifest)
     let command = name.command
+    let backwardEmitter = gradient.map {
+      BackwardEmitter(specification: specification, manifest: manifest, program: $0)
+    }
+    let stepEmitter = single.map {
+      StepEmitter(specification: specification, manifest: manifest, program: $0)
+    }
     if let device = specification.target.device {
       guard specification.snapshotEvery == nil else {
         throw SluiceError(
@@ -65,18 +71,18 @@ public enum Emitter {
           "States are not written out on the way on \(specification.target.name): leave out "
             + "--snapshots.")
       }
-      guard gradient == nil else {
-        throw SluiceError(
-          .unsupported, "There is no gradient for \(specification.target.name) yet.")
-      }
       let text = try DeviceEmitter(
-        program: program, manifest: manifest, target: specification.target, device: device
+        specification.target, device, manifest, program: program, backward: backwardEmitter,
+        step: single
       ).source(
         preamble: preamble(specification, plan, name: name, command: command),
         interface: interface, manifestJSON: try json(manifest))
       return EmittedKernel(
         name: name, program: program, source: SourceFile(name: "\(name).cu", text: text),
-        header: SourceFile(name: "\(name).h", text: interface.header(command: command)),
+        header: SourceFile(
+          name: "\(name).h",
+          text: interface.header(
+            command: command, backward: backwardEmitter, step: stepEmitter)),
         manifest: manifest)
     }
     let layouts = program.phases.map { ScratchLayout($0, specification.target) }
@@ -86,12 +92,6 @@ public enum Emitter {
     let entry = EntryEmitter(
       program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit,
       pointers: EntryPointers(manifest))
-    let backwardEmitter = gradient.map {
-      BackwardEmitter(specification: specification, manifest: manifest, program: $0)
-    }
-    let stepEmitter = single.map {
-      StepEmitter(specification: specification, manifest: manifest, program: $0)
-    }
     var parts = [
       preamble(specification, plan, name: name, command: command),
       try vocabulary(specification.target, withGradients: gradient != nil, withStep: single != nil),

@@ -335,7 +335,7 @@ struct EntryEmitter {
     var text = text.replacing("scratch_bytes", with: "\(entry)_scratch_bytes")
     for name in [
       "sequences_of", "threads_of", "most_segments", "slots_of", "streams_output", "check_sizes",
-      "check_pointers",
+      "check_pointers", "tiles_of",
     ] {
       text = text.replacing("\(name)(", with: "\(entry)_\(name)(")
     }

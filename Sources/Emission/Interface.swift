@@ -65,19 +65,28 @@ struct Interface {
   private var isOnCard: Bool { manifest.sourceSuffix == "cu" }
 
   /// What a library for a card has beside the other entries.
-  private var cardPrototypes: String {
-    """
-    // Puts the computation on `stream`, a CUstream of the calling thread's context (NULL: the default
-    // one, as _forward does). All tensors, cu_seqlens too, lie on the card, and its offsets are not
-    // checked. Further codes: 16 no driver, 17 one that is too old, 18 a card that is too old or of
-    // another kind, 19 no current context, 20 no memory, 21 another failure of the driver.
-    int32_t \(kernel)_forward_on(const struct \(kernel)_args *args, void *stream);
-
-    // A sentence about a code, for the thread that got it.
-    const char *\(kernel)_message(int32_t code);
+  private func cardPrototypes(hasBackward: Bool, hasStep: Bool) -> String {
+    let further = [(hasBackward, "backward", "backward_args"), (hasStep, "step", "args")]
+      .filter(\.0).map { _, entry, type in
+        """
+        // The same of \(entry).
+        int32_t \(kernel)_\(entry)_on(const struct \(kernel)_\(type) *args, void *stream);
 
 
-    """
+        """
+      }.joined()
+    return """
+      // Puts the computation on `stream`, a CUstream of the calling thread's context (NULL: the default
+      // one, as _forward does). All tensors, cu_seqlens too, lie on the card, and its offsets are not
+      // checked. Further codes: 16 no driver, 17 one that is too old, 18 a card that is too old or of
+      // another kind, 19 no current context, 20 no memory, 21 another failure of the driver.
+      int32_t \(kernel)_forward_on(const struct \(kernel)_args *args, void *stream);
+
+      // A sentence about a code, for the thread that got it.
+      const char *\(kernel)_message(int32_t code);
+
+
+      """ + further
   }
 
   private func type(_ type: ElementType) -> String { type.rawValue }
@@ -93,7 +102,8 @@ struct Interface {
     let guardName = "SLUICE_\(kernel.uppercased())_H"
     let gradient = backward.map { $0.argumentStruct + "\n" + $0.prototypes + "\n" } ?? ""
     let single = step.map { $0.prototypes + "\n" } ?? ""
-    let card = isOnCard ? cardPrototypes : ""
+    let card =
+      isOnCard ? cardPrototypes(hasBackward: backward != nil, hasStep: step != nil) : ""
     return """
       // \(kernel).h: do not edit. Made by
       //   \(command)

@@ -211,7 +211,8 @@ extension PhaseEmitter {
       let shape = "\(tile.rows) x \(tile.columns)"
       return (
         name,
-        "\(type) *const \(name) = (\(type) *)(scratch + \(place.offset));  // \(shape): \(tile.meaning)"
+        "\(type) *const \(name) = (\(type) *)(\(place.isInMemory ? "memory" : "scratch") + \(place.offset));"
+          + "  // \(shape): \(tile.meaning)"
       )
     }
   }

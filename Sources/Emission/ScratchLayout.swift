@@ -13,13 +13,21 @@ struct ScratchLayout {
     var offset: Int
     /// Elements from one row (a pair of rows, when interleaved) to the next.
     var stride: Int
+    /// On a card: whether it lies in the workspace, where shared memory has no room left.
+    var isInMemory = false
   }
 
   private(set) var places: [String: Place] = [:]
   private(set) var order: [String] = []
   private(set) var bytes = 0
+  /// Bytes of the tiles in the workspace.
+  private(set) var bytesInMemory = 0
 
   init(_ phase: TileProgram.Phase, _ target: Target) {
+    if let device = target.device {
+      placeOnCard(phase, device)
+      return
+    }
     let lanes = target.lanes
     func whole(_ count: Int, of unit: Int? = nil) -> Int {
       let unit = unit ?? lanes
@@ -33,12 +41,6 @@ struct ScratchLayout {
         if case .transpose(let transpose) = $0 { transpose.target.tile } else { nil }
       })
     for tile in phase.tiles {
-      if target.device != nil {
-        places[tile.name] = Place(tile: tile, offset: bytes, stride: SharedLayout.stride(of: tile))
-        order.append(tile.name)
-        bytes += SharedLayout.bytes(of: tile)
-        continue
-      }
       let elements: Int
       var stride: Int
       if tile.layout == .column {
@@ -56,6 +58,25 @@ struct ScratchLayout {
       order.append(tile.name)
       // Each tile begins on a cache line.
       bytes += (elements * tile.type.size + 63) / 64 * 64
+    }
+  }
+
+  /// Tiles in shared memory; the largest ones in the workspace where that has not room for all.
+  private mutating func placeOnCard(_ phase: TileProgram.Phase, _ device: Device) {
+    let sizes = phase.tiles.map(SharedLayout.bytes)
+    var room = device.sharedMemory - sizes.reduce(0, +)
+    var inMemory: Set<String> = []
+    for (tile, size) in zip(phase.tiles, sizes).sorted(by: { $0.1 > $1.1 }) where room < 0 {
+      inMemory.insert(tile.name)
+      room += size
+    }
+    for (tile, size) in zip(phase.tiles, sizes) {
+      let isInMemory = inMemory.contains(tile.name)
+      places[tile.name] = Place(
+        tile: tile, offset: isInMemory ? bytesInMemory : bytes,
+        stride: SharedLayout.stride(of: tile), isInMemory: isInMemory)
+      order.append(tile.name)
+      if isInMemory { bytesInMemory += size } else { bytes += size }
     }
   }
 }

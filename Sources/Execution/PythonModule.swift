@@ -24,10 +24,11 @@ package enum PythonModule {
     of manifest: KernelManifest, isForCard: Bool
   ) throws(SluiceError) -> [(name: String, text: String)] {
     var names = always
+    names.append(autograd)
     if isForCard {
       names.append(card)
-    } else {
-      names += [autograd] + (manifest.step == nil ? [] : [decode])
+    } else if manifest.step != nil {
+      names.append(decode)
     }
     var files = [(typed, ""), (main, try text("package.py"))]
     for name in names { files.append((name, try text(name))) }

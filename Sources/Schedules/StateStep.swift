@@ -13,10 +13,7 @@ public struct StateStep: Schedule {
   public init() {}
 
   public func obstacle(to specification: KernelSpecification) -> String? {
-    if specification.target.device != nil {
-      return "There is no step for \(specification.target.name) yet."
-    }
-    return TokenRecurrent().obstacle(to: specification)
+    TokenRecurrent().obstacle(to: specification)
   }
 
   /// All columns at once: rows of the state are read as they lie. Wide states are shared out.

@@ -15,12 +15,17 @@ __all__ = ["TYPES", "array_of", "check_tensor", "tensor_of"]
 TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
-def check_tensor(name: str, tensor: Any, element: Optional[str] = None) -> None:
-    """Refuses what is no tensor on the CPU, or is not of the element type."""
+_PLACES = {"cpu": "the CPU", "cuda": "a card"}
+
+
+def check_tensor(
+    name: str, tensor: Any, element: Optional[str] = None, device: str = "cpu"
+) -> None:
+    """Refuses what is no tensor on the device, ``cpu`` or ``cuda``, or is not of the element type."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
-    if tensor.device.type != "cpu":
-        raise ValueError(f"{name} must be on the CPU, and is on {tensor.device}.")
+    if tensor.device.type != device:
+        raise ValueError(f"{name} must be on {_PLACES[device]}, and is on {tensor.device}.")
     if element is not None and tensor.dtype != TYPES[element]:
         raise TypeError(f"{name} must be of type {TYPES[element]}, not {tensor.dtype}.")
 

@@ -1,4 +1,4 @@
-"""The kernel of this package as a PyTorch operator on CPU tensors; with its gradient, if it has one.
+"""The kernel of this package as a PyTorch operator; with its gradient, if it has one.
 
     from gla.autograd import forward
 
@@ -8,7 +8,8 @@
 The arguments are those of the package's ``forward``; tensors may be of any strides, and bfloat16 where
 the package is. The operators are ``torch.ops.sluice.<kernel>`` and ``..._backward``, or only
 ``..._forward`` in a package without its gradient: they have fake versions, so ``torch.compile`` takes
-them without a graph break. This text is the same in every package for a CPU.
+them without a graph break. They take tensors on the CPU, or on a card where the package is for one.
+This text is the same in every package.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from ._backward import backward as _numpy_backward
 from ._forward import forward as _numpy_forward
 from ._library import kernel as _kernel
 from ._tensors import array_of, check_tensor, tensor_of
+
+_DEVICE = "cuda" if str(_kernel.manifest.get("target")).startswith("sm_") else "cpu"
+if _DEVICE == "cuda":
+    from .cuda import run_backward as _card_backward
+    from .cuda import run_forward as _card_forward
 
 __all__ = ["forward"]
 
@@ -44,11 +50,13 @@ def _options(scale: float, state: Any, offsets: Any, threads: int) -> Dict[str, 
     # Without a gradient it has a name of its own: it must not stand in the place of the one with.
     f"sluice::{_kernel.name}" + ("" if _kernel.has_gradient else "_forward"),
     mutates_args=(),
-    device_types="cpu",
+    device_types=_DEVICE,
     schema=f"({_INPUTS}, {_COMMON}) -> (Tensor, Tensor)",
 )
 def _operator(*args: Any) -> Tuple[torch.Tensor, torch.Tensor]:
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
+    if _DEVICE == "cuda":
+        return _card_forward(inputs, *rest[:-1], True)
     arrays = dict(zip(_NAMES, map(array_of, inputs)))
     o, state = _numpy_forward(**arrays, **_options(*rest), output_final_state=True)
     return tensor_of(o, inputs[_QUERY].dtype), torch.from_numpy(state)
@@ -68,6 +76,8 @@ def _(*args: Any) -> Tuple[torch.Tensor, torch.Tensor]:
 
 def _gradient_of(d_o: torch.Tensor, d_final_state: torch.Tensor, *args: Any) -> List[torch.Tensor]:
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
+    if _DEVICE == "cuda":
+        return _card_backward(d_o, d_final_state, inputs, *rest[:-1])
     arrays = dict(zip(_NAMES, map(array_of, inputs)))
     adjoints = _numpy_backward(
         **arrays, **_options(*rest), d_o=array_of(d_o), d_final_state=array_of(d_final_state)
@@ -103,7 +113,7 @@ if _kernel.has_gradient:
         f"sluice::{_kernel.name}_backward",
         _gradient_of,
         mutates_args=(),
-        device_types="cpu",
+        device_types=_DEVICE,
         schema=f"(Tensor d_o, Tensor d_final_state, {_INPUTS}, {_COMMON}) -> Tensor[]",
     )
     _gradient.register_fake(_gradient_shapes)
@@ -132,19 +142,19 @@ def forward(
 
     Raises:
         TypeError: an input is missing, unknown, no tensor, or of the wrong type.
-        ValueError: a shape or value is wrong, a tensor is not on the CPU, or one asks for a gradient
-            that the package does not have.
+        ValueError: a shape or value is wrong, a tensor is on another device than the package's, or one
+            asks for a gradient that the package does not have.
     """
     given = {**dict(zip(_NAMES, args)), **inputs}
     twice = set(_NAMES[: len(args)]) & set(inputs)
     if len(args) > len(_NAMES) or given.keys() != set(_NAMES) or twice:
         raise TypeError(f"forward({', '.join(_NAMES)}): each input is needed, once.")
     for entry in _kernel.inputs:
-        check_tensor(entry.name, given[entry.name], entry.element)
+        check_tensor(entry.name, given[entry.name], entry.element, _DEVICE)
     if initial_state is not None:
-        check_tensor("initial_state", initial_state, "f32")
+        check_tensor("initial_state", initial_state, "f32", _DEVICE)
     if cu_seqlens is not None:
-        check_tensor("cu_seqlens", cu_seqlens)
+        check_tensor("cu_seqlens", cu_seqlens, device=_DEVICE)
     if torch.is_grad_enabled() and not _kernel.has_gradient:
         for name, tensor in [*given.items(), ("initial_state", initial_state)]:
             if tensor is not None and tensor.requires_grad:

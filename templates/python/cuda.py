@@ -3,17 +3,20 @@
     import gla
 
     o, final_state = gla.forward(q, k, v, g, output_final_state=True)
+    o.sum().backward()          # where the package was built with its gradient
+    o = gla.step(q, k, v, g, state)
 
 Inputs are [B, T, heads, size] (parameters [heads, size]) on one card, of the types that the package
-was built for; ``help(gla.forward)`` lists them. The call puts the kernel on the current stream of
-that card and returns; memory comes from PyTorch, so a call may be captured into a CUDA graph (after a
-first one outside, which loads the kernel). This text is the same in every package for a card.
+was built for; ``help(gla.forward)`` lists them. A call puts kernels on the current stream of that card
+and returns; memory comes from PyTorch, so it may be captured into a CUDA graph (after a first one
+outside, which loads the kernels). Under ``torch.compile``, and where a gradient is wanted, it goes
+through the operator of ``autograd.py``. This text is the same in every package for a card.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -21,16 +24,49 @@ from ._checks import check_scale
 from ._library import kernel as _kernel
 from ._tensors import TYPES as _TYPES
 
-__all__ = ["forward"]
+__all__ = ["backward", "forward", "step"]
 
 _NAMES = [entry.name for entry in _kernel.inputs]
 _QUERY = next(entry.name for entry in _kernel.inputs if entry.role == "query")
-_enter = _kernel.library[f"{_kernel.name}_forward_on"]
-_enter.argtypes, _enter.restype = [ctypes.c_void_p, ctypes.c_void_p], ctypes.c_int32
 _message = _kernel.library[f"{_kernel.name}_message"]
 _message.argtypes, _message.restype = [ctypes.c_int32], ctypes.c_char_p
-_workspace_size = _kernel.library[f"{_kernel.name}_workspace_size"]
-_workspace_size.argtypes, _workspace_size.restype = [ctypes.c_void_p], ctypes.c_int64
+
+
+class _Entry:
+    """An entry of the library on a stream, with a workspace of PyTorch's."""
+
+    def __init__(self, name: str, workspace: str) -> None:
+        self._enter = _kernel.library[f"{_kernel.name}_{name}_on"]
+        self._enter.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        self._enter.restype = ctypes.c_int32
+        self._workspace_size = _kernel.library[f"{_kernel.name}_{workspace}"]
+        self._workspace_size.argtypes = [ctypes.c_void_p]
+        self._workspace_size.restype = ctypes.c_int64
+
+    def __call__(self, arguments: Any, device: torch.device) -> None:
+        address = ctypes.addressof(arguments)
+        size = self._workspace_size(address)
+        if size > 0:
+            workspace = torch.empty(size, dtype=torch.uint8, device=device)
+            arguments.workspace, arguments.workspace_size = workspace.data_ptr(), size
+        # The driver's calls are for the current card, which may be another one.
+        if size < 0:
+            code = -size
+        elif torch.cuda.current_device() == device.index:
+            code = self._enter(address, torch.cuda.current_stream(device).cuda_stream)
+        else:
+            with torch.cuda.device(device):
+                code = self._enter(address, torch.cuda.current_stream().cuda_stream)
+        if code:
+            raise RuntimeError(f"{_kernel.name}: {_message(code).decode()}")
+
+
+_enter_forward = _Entry("forward", "workspace_size")
+_enter_backward = _enter_step = None
+if _kernel.has_gradient:
+    _enter_backward = _Entry("backward", "backward_workspace_size")
+if _kernel.has_step:
+    _enter_step = _Entry("step", "step_workspace_size")
 
 
 def _checked(name: str, tensor: Any, element: str, device: torch.device) -> torch.Tensor:
@@ -41,10 +77,6 @@ def _checked(name: str, tensor: Any, element: str, device: torch.device) -> torc
         raise ValueError(f"{name} is on {tensor.device}, and {_QUERY} on {device}.")
     if tensor.dtype != _TYPES[element]:
         raise TypeError(f"{name} must be of type {_TYPES[element]}, not {tensor.dtype}.")
-    if tensor.requires_grad and torch.is_grad_enabled():
-        raise ValueError(
-            f"{name} requires a gradient, and this kernel has none: call it under torch.no_grad()."
-        )
     tensor = tensor.contiguous()
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
@@ -54,7 +86,8 @@ def _check_shape(name: str, tensor: torch.Tensor, wanted: Tuple[int, ...]) -> No
         raise ValueError(f"{name} must have shape {wanted}, not {tuple(tensor.shape)}.")
 
 
-def _bound(args: Tuple[Any, ...], named: Dict[str, Any]) -> Dict[str, Any]:
+def _bound(entry: str, args: Tuple[Any, ...], named: Dict[str, Any]) -> List[Any]:
+    """The inputs in their order."""
     given = dict(zip(_NAMES, args))
     missing = [name for name in _NAMES if name not in given and name not in named]
     surplus = [name for name in named if name in given or name not in _NAMES]
@@ -64,12 +97,132 @@ def _bound(args: Tuple[Any, ...], named: Dict[str, Any]) -> Dict[str, Any]:
             else f"{surplus[0]} is unknown, or given twice" if surplus
             else f"{len(args)} tensors were given"
         )
-        raise TypeError(f"forward({', '.join(_NAMES)}, *, scale, ...): {problem}.")
+        raise TypeError(f"{entry}({', '.join(_NAMES)}, ...): {problem}.")
     given.update(named)
-    return given
+    return [given[name] for name in _NAMES]
 
 
-@torch.compiler.disable
+class _Call:
+    """The checked tensors of a call, and what its argument struct begins with."""
+
+    def __init__(
+        self, inputs: Sequence[Any], scale: Any, initial_state: Any, cu_seqlens: Any
+    ) -> None:
+        query = inputs[_NAMES.index(_QUERY)]
+        if not isinstance(query, torch.Tensor) or query.device.type != "cuda":
+            where = getattr(query, "device", type(query).__name__)
+            raise ValueError(f"{_QUERY} must be a torch.Tensor on a card; it is on {where}.")
+        device = self.device = query.device
+        tensors = self.tensors = {
+            entry.name: _checked(entry.name, tensor, entry.element, device)
+            for entry, tensor in zip(_kernel.inputs, inputs)
+        }
+        query = tensors[_QUERY]
+        if query.dim() != 4:
+            raise ValueError(
+                f"{_QUERY} must have four axes, [B, T, heads, size], not {query.dim()}."
+            )
+        batch, length, query_heads = query.shape[:3]
+        heads = query_heads
+        for entry in _kernel.inputs:
+            tensor = tensors[entry.name]
+            if entry.role not in ("query", "parameter") and tensor.dim() > 2:
+                heads = tensor.shape[2]
+                break
+        if heads == 0 or query_heads % heads:
+            raise ValueError(
+                f"{_QUERY}'s heads must be a multiple of the others', and they are {query_heads} "
+                f"and {heads}."
+            )
+        for entry in _kernel.inputs:
+            own = query_heads if entry.role == "query" else heads
+            leading = (own,) if entry.role == "parameter" else (batch, length, own)
+            _check_shape(entry.name, tensors[entry.name], (*leading, *entry.row))
+        rows = batch
+        self.offsets = None
+        if cu_seqlens is not None:
+            if batch != 1 or cu_seqlens.dim() != 1 or cu_seqlens.numel() < 2:
+                raise ValueError("cu_seqlens must have shape (N + 1,), and goes with B = 1.")
+            self.offsets = cu_seqlens.to(device=device, dtype=torch.int64).contiguous()
+            rows = self.offsets.numel() - 1
+        self.state_shape = (rows, heads, _kernel.key, _kernel.state_columns)
+        self.o_shape = (batch, length, query_heads, _kernel.value)
+        self.query, self.scale = query, check_scale(scale, _kernel.default_scale)
+        self.initial = self.state("initial_state", initial_state)
+
+    def state(self, name: str, tensor: Any) -> Optional[torch.Tensor]:
+        if tensor is None:
+            return None
+        tensor = _checked(name, tensor, "f32", self.device)
+        _check_shape(name, tensor, self.state_shape)
+        return tensor
+
+    def arguments(self, kind: Any, **pointers: Optional[torch.Tensor]) -> Any:
+        batch, length, query_heads = self.o_shape[:3]
+        offsets = self.offsets
+        arguments = kind(
+            abi=1,
+            size=ctypes.sizeof(kind),
+            batch=batch,
+            length=length,
+            query_heads=query_heads,
+            heads=self.state_shape[1],
+            sequences=0 if offsets is None else self.state_shape[0],
+            cu_seqlens=None if offsets is None else offsets.data_ptr(),
+            scale=self.scale,
+            initial_state=None if self.initial is None else self.initial.data_ptr(),
+        )
+        for name, tensor in self.tensors.items():
+            setattr(arguments, f"input_{name}", tensor.data_ptr())
+        for name, tensor in pointers.items():
+            setattr(arguments, name, None if tensor is None else tensor.data_ptr())
+        return arguments
+
+    def empty_state(self) -> torch.Tensor:
+        return torch.empty(self.state_shape, dtype=torch.float32, device=self.device)
+
+    def empty_output(self) -> torch.Tensor:
+        return torch.empty(self.o_shape, dtype=self.query.dtype, device=self.device)
+
+
+def run_forward(
+    inputs: Sequence[Any], scale: Any, initial_state: Any, cu_seqlens: Any, wants_state: bool
+) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
+    """o and the final state, without a gradient."""
+    call = _Call(inputs, scale, initial_state, cu_seqlens)
+    o = call.empty_output()
+    final = call.empty_state() if wants_state else None
+    _enter_forward(call.arguments(_kernel.Arguments, o=o, final_state=final), call.device)
+    return o, final
+
+
+def run_backward(
+    d_o: Any, d_final_state: Any, inputs: Sequence[Any], scale: Any, initial_state: Any,
+    cu_seqlens: Any,
+) -> List[torch.Tensor]:
+    """The adjoints of the inputs in their order, and that of the initial state."""
+    if _enter_backward is None:
+        raise RuntimeError(
+            f"{_kernel.name} has no gradient: build the package with 'sluice build ... --backward', "
+            "or call it under torch.no_grad()."
+        )
+    call = _Call(inputs, scale, initial_state, cu_seqlens)
+    d_o = _checked("d_o", d_o, _kernel.element, call.device)
+    _check_shape("d_o", d_o, call.o_shape)
+    d_initial = call.empty_state()
+    adjoints = [torch.empty_like(tensor) for tensor in call.tensors.values()]
+    named = {f"adjoint_{name}": tensor for name, tensor in zip(_NAMES, adjoints)}
+    arguments = call.arguments(
+        _kernel.GradientArguments,
+        d_o=d_o,
+        d_final_state=call.state("d_final_state", d_final_state),
+        d_initial_state=d_initial,
+        **named,
+    )
+    _enter_backward(arguments, call.device)
+    return [*adjoints, d_initial]
+
+
 def forward(
     *args: torch.Tensor,
     scale: Optional[float] = None,
@@ -78,77 +231,69 @@ def forward(
     cu_seqlens: Optional[torch.Tensor] = None,
     **named: torch.Tensor,
 ) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
-    given = _bound(args, named)
-    if not isinstance(given[_QUERY], torch.Tensor) or given[_QUERY].device.type != "cuda":
-        where = getattr(given[_QUERY], "device", type(given[_QUERY]).__name__)
-        raise ValueError(f"{_QUERY} must be a torch.Tensor on a card; it is on {where}.")
-    device = given[_QUERY].device
-    tensors = {
-        entry.name: _checked(entry.name, given[entry.name], entry.element, device)
-        for entry in _kernel.inputs
-    }
-    query = tensors[_QUERY]
-    if query.dim() != 4:
-        raise ValueError(f"{_QUERY} must have four axes, [B, T, heads, size], not {query.dim()}.")
-    batch, length, query_heads = query.shape[:3]
-    heads = query_heads
-    for entry in _kernel.inputs:
-        tensor = tensors[entry.name]
-        if entry.role not in ("query", "parameter") and tensor.dim() > 2:
-            heads = tensor.shape[2]
-            break
-    if heads == 0 or query_heads % heads:
-        raise ValueError(
-            f"{_QUERY}'s heads must be a multiple of the others', and they are {query_heads} and {heads}."
-        )
-    for entry in _kernel.inputs:
-        own = query_heads if entry.role == "query" else heads
-        leading = (own,) if entry.role == "parameter" else (batch, length, own)
-        _check_shape(entry.name, tensors[entry.name], (*leading, *entry.row))
-    rows = batch
-    if cu_seqlens is not None:
-        if batch != 1 or cu_seqlens.dim() != 1 or cu_seqlens.numel() < 2:
-            raise ValueError("cu_seqlens must have shape (N + 1,), and goes with B = 1.")
-        cu_seqlens = cu_seqlens.to(device=device, dtype=torch.int64).contiguous()
-        rows = cu_seqlens.numel() - 1
-    state_shape = (rows, heads, _kernel.key, _kernel.state_columns)
-    if initial_state is not None:
-        initial_state = _checked("initial_state", initial_state, "f32", device)
-        _check_shape("initial_state", initial_state, state_shape)
-    o = torch.empty((batch, length, query_heads, _kernel.value), dtype=query.dtype, device=device)
-    final = None
-    if output_final_state:
-        final = torch.empty(state_shape, dtype=torch.float32, device=device)
-    arguments = _kernel.Arguments(
-        abi=1,
-        size=ctypes.sizeof(_kernel.Arguments),
-        batch=batch,
-        length=length,
-        query_heads=query_heads,
-        heads=heads,
-        sequences=0 if cu_seqlens is None else rows,
-        cu_seqlens=None if cu_seqlens is None else cu_seqlens.data_ptr(),
-        scale=check_scale(scale, _kernel.default_scale),
-        initial_state=None if initial_state is None else initial_state.data_ptr(),
-        final_state=None if final is None else final.data_ptr(),
-        o=o.data_ptr(),
+    inputs = _bound("forward", args, named)
+    given = [*inputs, initial_state]
+    wants_gradient = torch.is_grad_enabled() and any(
+        isinstance(tensor, torch.Tensor) and tensor.requires_grad for tensor in given
     )
-    for name in _NAMES:
-        setattr(arguments, f"input_{name}", tensors[name].data_ptr())
-    address = ctypes.addressof(arguments)
-    size = _workspace_size(address)
-    if size > 0:
-        workspace = torch.empty(size, dtype=torch.uint8, device=device)
-        arguments.workspace, arguments.workspace_size = workspace.data_ptr(), size
-    # The driver's calls are for the current card, which may be another one.
-    if torch.cuda.current_device() == device.index:
-        code = _enter(address, torch.cuda.current_stream(device).cuda_stream) if size >= 0 else -size
-    else:
-        with torch.cuda.device(device):
-            code = _enter(address, torch.cuda.current_stream().cuda_stream) if size >= 0 else -size
-    if code:
-        raise RuntimeError(f"{_kernel.name}: {_message(code).decode()}")
-    return o, final
+    if wants_gradient and not _kernel.has_gradient:
+        raise ValueError(
+            "An input requires a gradient, and this kernel has none: build the package with "
+            "'sluice build ... --backward', or call it under torch.no_grad()."
+        )
+    if wants_gradient or torch.compiler.is_compiling():
+        scale = check_scale(scale, _kernel.default_scale)
+        o, final = _operator(*inputs, scale, initial_state, cu_seqlens, 0)
+        return o, final if output_final_state else None
+    return run_forward(inputs, scale, initial_state, cu_seqlens, output_final_state)
+
+
+def backward(
+    *args: torch.Tensor,
+    d_o: torch.Tensor,
+    d_final_state: Optional[torch.Tensor] = None,
+    scale: Optional[float] = None,
+    initial_state: Optional[torch.Tensor] = None,
+    cu_seqlens: Optional[torch.Tensor] = None,
+    **named: torch.Tensor,
+) -> Dict[str, torch.Tensor]:
+    """Computes the adjoints of a forward call's inputs from those of its results.
+
+    Args:
+        *args, **named: the inputs of ``forward``, in its order or by name.
+        d_o: adjoint of o, of its shape and type.
+        d_final_state: adjoint of the final state, of its shape, float32; None is zero.
+        scale, initial_state, cu_seqlens: as in the forward call.
+
+    Returns:
+        The adjoints by input, each of its input's shape and type; and under ``initial_state`` that of
+        the state before the first token, float32. A log decay of -inf has the adjoint 0.
+    """
+    inputs = _bound("backward", args, named)
+    adjoints = run_backward(d_o, d_final_state, inputs, scale, initial_state, cu_seqlens)
+    return dict(zip([*_NAMES, "initial_state"], adjoints))
+
+
+@torch.compiler.disable
+def step(*args: torch.Tensor, scale: Optional[float] = None) -> torch.Tensor:
+    """One token of every sequence: o, [B, 1, query heads, V]; the states are moved in place.
+
+    Args:
+        *args: the inputs of ``forward`` in its order, with T = 1, and last the states,
+            [B, heads, K, V] float32 and dense, before the token; after the call those after it.
+        scale: as in the forward call.
+    """
+    if _enter_step is None:
+        raise RuntimeError(f"{_kernel.name} has no step: build the package without --no-step.")
+    if len(args) != len(_NAMES) + 1:
+        raise TypeError(f"step({', '.join(_NAMES)}, state): {len(args)} tensors were given.")
+    *inputs, state = args
+    call = _Call(inputs, scale, None, None)
+    if call.state("state", state) is not state:
+        raise ValueError("The state must be dense and begin at sixteen bytes: it is moved in place.")
+    o = call.empty_output()
+    _enter_step(call.arguments(_kernel.Arguments, o=o, final_state=state), call.device)
+    return o
 
 
 _ROWS = "\n".join(
@@ -169,3 +314,5 @@ Args:
 Returns:
     o, [B, T, query heads, {_kernel.value}], and the final state or None.
 """
+
+from .autograd import _operator  # noqa: E402  (which runs what stands above)

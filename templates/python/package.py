@@ -69,7 +69,7 @@ if _function is not None:
 
 if _kernel.is_for_card:
     try:
-        from .cuda import forward
+        from .cuda import backward, forward, step
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{FOLDER} computes on a CUDA card, on PyTorch's tensors: {error.name} is missing."
