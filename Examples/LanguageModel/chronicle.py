@@ -41,8 +41,9 @@ class Text(NamedTuple):
     codes: np.ndarray
     """[characters] uint8."""
     distances: np.ndarray
-    """[characters] int32: for the characters of a name or fact that was told before in the document,
-    how many characters ago it was last told; 0 elsewhere."""
+    """[characters] int32: for the characters of a fact (a trade, a town, a coloured thing) that was told
+    of the person before in the document, how many characters ago it was last told; 0 elsewhere, and
+    in the sentence that a paragraph repeats."""
 
 
 class _Person(NamedTuple):
@@ -61,8 +62,9 @@ class _Document:
         self.pieces: List[str] = []
         self.distances: List[Tuple[int, int, int]] = []  # start, end, how far back
         self.written = 0
-        self.told: Dict[str, int] = {}  # where each was told last
-        self.tellings: List[Tuple[str, int]] = []  # all of them, in order
+        # Facts of persons: where each was told last, and all tellings in order.
+        self.told: Dict[Tuple[_Person, str], int] = {}
+        self.tellings: List[Tuple[Tuple[_Person, str], int]] = []
         towns = self._names(3)
         names = self._names(10)
         trades = generator.sample(_TRADES.split(), 10)
@@ -90,15 +92,14 @@ class _Document:
         self.pieces.append(text)
         self.written += len(text)
 
-    def _tell(self, fact: str, about: str) -> None:
-        """Says something that the reader may know: `about` is what it was told under."""
-        start = self.written
+    def _fact(self, person: _Person, fact: str) -> None:
+        start, about = self.written, (person, fact)
         self._say(fact)
         if about in self.told:
             self.distances.append((start, self.written, start - self.told[about]))
         self._remember(about, start)
 
-    def _remember(self, about: str, start: int) -> None:
+    def _remember(self, about: Tuple[_Person, str], start: int) -> None:
         self.told[about] = start
         self.tellings.append((about, start))
 
@@ -109,17 +110,11 @@ class _Document:
         self.recent = [person, *(other for other in self.recent if other != person)][:3]
         return person
 
-    def _name(self, person: _Person) -> None:
-        self._tell(person.name, person.name)
-
-    def _fact(self, person: _Person, fact: str) -> None:
-        self._tell(fact, f"{person.name} {fact}")
-
     def _clause(self, depth: int) -> None:
         """A statement on someone, without its full stop; may hold an aside or speech."""
         form = self.random.randrange(7 if depth < 2 else 5)
         person = self._someone()
-        self._name(person)
+        self._say(person.name)
         if form == 0:
             self._say(" the ")
             self._fact(person, person.trade)
@@ -133,7 +128,7 @@ class _Document:
         elif form == 2:
             self._say(" met ")
             other = self._someone()
-            self._name(other)
+            self._say(other.name)
             self._say(" the ")
             self._fact(other, other.trade)
         elif form == 3:
@@ -144,7 +139,7 @@ class _Document:
         elif form == 4:
             self._say(" asked ")
             other = self._someone()
-            self._name(other)
+            self._say(other.name)
             self._say(" for the ")
             self._fact(other, other.thing)
         elif form == 5:
@@ -164,13 +159,12 @@ class _Document:
             start, piece, told = self.written, len(self.pieces), len(self.tellings)
             self._clause(0)
             tellings = self.tellings[told:]
-            first, length = "".join(self.pieces[piece:]), self.written - start
+            first = "".join(self.pieces[piece:])
             for _ in range(self.random.randint(1, 5)):
                 self._say(". ")
                 self._clause(0)
             self._say(". So it was that ")
             repeated = self.written
-            self.distances.append((repeated, repeated + length, repeated - start))
             self._say(first)
             for about, position in tellings:
                 self._remember(about, position - start + repeated)

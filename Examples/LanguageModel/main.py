@@ -13,7 +13,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class Size(NamedTuple):
     timed_steps: int
 
 
-WHOLE = Size(Budget(600), plain_steps=40, training_documents=400, test_documents=12, longest=10_240, timed_steps=5)
+WHOLE = Size(Budget(400), plain_steps=40, training_documents=400, test_documents=12, longest=10_240, timed_steps=5)
 QUICK = Size(
     Budget(6, batch=2, length=64, warm_up=2), plain_steps=3, training_documents=4, test_documents=2,
     longest=512, timed_steps=1,
@@ -67,9 +67,10 @@ def edges(size: Size) -> List[int]:
     return [*limits, size.longest]
 
 
-def means(losses: np.ndarray, at: np.ndarray, limits: List[int]) -> List[float]:
-    """The mean loss of the characters for which `at` lies between each two limits."""
-    return [float(losses[(at >= low) & (at < high)].mean()) for low, high in zip(limits, limits[1:])]
+def means(losses: np.ndarray, at: np.ndarray, limits: List[int]) -> List[Optional[float]]:
+    """The mean loss of the characters for which `at` lies between each two limits; None of none."""
+    pieces = [losses[(at >= low) & (at < high)] for low, high in zip(limits, limits[1:])]
+    return [float(piece.mean()) if piece.size else None for piece in pieces]
 
 
 def study(name: str, size: Size, kernels: Kernels) -> Dict[str, Any]:
@@ -78,6 +79,7 @@ def study(name: str, size: Size, kernels: Kernels) -> Dict[str, Any]:
     kind = KINDS[name]
     model = LanguageModel(kind, kernels, WEIGHTS)
     run = train(model, training_text(size), size.budget, size.budget.steps, lambda t: say(f"{kind.title}: {t}"))
+    torch.save(model.state_dict(), kernels.folder / f"{name}.pt")
     tests, limits = test_text(size), edges(size)
     losses = losses_of(model, tests, size.longest)
     positions = np.broadcast_to(np.arange(1, size.longest), losses.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import matplotlib
 import numpy as np
@@ -30,6 +30,10 @@ def smooth(losses: Sequence[float], steps: int = 20) -> np.ndarray:
     ends = np.arange(1, len(losses) + 1)
     starts = np.maximum(0, ends - steps)
     return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def _numbers(values: Sequence[Optional[float]]) -> np.ndarray:
+    return np.array(values, dtype=float)  # None, where there was nothing to average, is not drawn.
 
 
 def _axes(x: str, y: str) -> Any:
@@ -73,12 +77,12 @@ def draw_lengths(models: Dict[str, Dict[str, Any]], trained: int, edges: Sequenc
     centres = np.sqrt(np.multiply(edges[:-1], edges[1:]))
     for name, model in models.items():
         axes.plot(
-            centres, model["by_position"], color=_COLOURS[name], label=model["title"],
+            centres, _numbers(model["by_position"]), color=_COLOURS[name], label=model["title"],
             marker="o", markersize=3.5, linewidth=1.6,
         )
         if "windowed" in model:
             axes.plot(
-                centres, model["windowed"], color=_COLOURS[name], linestyle="--", linewidth=1.4,
+                centres, _numbers(model["windowed"]), color=_COLOURS[name], linestyle="--", linewidth=1.4,
                 label=f"{model['title']}, attending {trained} back",
             )
     axes.axvline(trained, color=_INK, linewidth=1, linestyle=":")
@@ -92,11 +96,11 @@ def draw_lengths(models: Dict[str, Dict[str, Any]], trained: int, edges: Sequenc
 
 
 def draw_recall(models: Dict[str, Dict[str, Any]], trained: int, edges: Sequence[int], path: Path) -> None:
-    axes = _axes("characters since the name or fact was last told", "loss of its characters, nats")
+    axes = _axes("characters since the fact was last told", "loss of its characters, nats")
     centres = np.sqrt(np.multiply(edges[:-1], edges[1:]))
     for name, model in models.items():
         axes.plot(
-            centres, model["by_distance"], color=_COLOURS[name], label=model["title"],
+            centres, _numbers(model["by_distance"]), color=_COLOURS[name], label=model["title"],
             marker="o", markersize=3.5, linewidth=1.6,
         )
     axes.axvline(trained, color=_INK, linewidth=1, linestyle=":")

@@ -71,7 +71,7 @@ def train(
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise SystemExit(f"The loss of step {step} is {losses[-1]}: training went wrong.")
-        if step % 50 == 49 or step == steps - 1:
+        if step % 25 == 24 or step == steps - 1:
             say(f"step {step + 1}: {np.mean(losses[-50:]):.3f} nats a character")
     return Run(losses, budget.batch * budget.length / float(np.median(seconds)))
 
