@@ -25,11 +25,15 @@ import numpy as np
 ALPHABET = "\n " + string.ascii_letters + ".,:()[]'"
 _CODES = {character: code for code, character in enumerate(ALPHABET)}
 
-_TRADES = "baker carter cooper dyer farmer fisher fuller glazier mason miller potter roper sailor " \
+_TRADES = (
+    "baker carter cooper dyer farmer fisher fuller glazier mason miller potter roper sailor "
     "shepherd smith tailor tanner thatcher weaver wright"
+)
 _COLOURS = "amber black blue brown green grey ivory red silver white"
-_THINGS = "basin bell boat book bowl chair chest cloak clock drum flute kettle knife ladder lamp loom " \
+_THINGS = (
+    "basin bell boat book bowl chair chest cloak clock drum flute kettle knife ladder lamp loom "
     "mirror plough rope saddle"
+)
 _ONSETS = "b d f g h k l m n p r s t v z br dr gr kl st tr sh th".split()
 _VOWELS = "a e i o u ai ea ou".split()
 _ENDS = "n r l m s th nd rk".split() + [""] * 4
@@ -71,7 +75,10 @@ class _Document:
         things = generator.sample(_THINGS.split(), 10)
         self.cast = [
             _Person(
-                name, generator.choice(("he", "she")), trade, generator.choice(towns),
+                name,
+                generator.choice(("he", "she")),
+                trade,
+                generator.choice(towns),
                 f"{generator.choice(_COLOURS.split())} {thing}",
             )
             for name, trade, thing in zip(names, trades, things)
@@ -180,9 +187,7 @@ class _Document:
 def documents(count: int, shortest: int, longest: int, seed: int) -> List[Text]:
     """`count` documents of at least `shortest` characters each; the same for the same arguments."""
     generator = random.Random(seed)
-    return [
-        _Document(generator, generator.randint(shortest, longest)).write() for _ in range(count)
-    ]
+    return [_Document(generator, generator.randint(shortest, longest)).write() for _ in range(count)]
 
 
 def read(codes: np.ndarray) -> str:

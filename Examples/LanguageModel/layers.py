@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol, Tuple
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -141,14 +141,21 @@ class Attention(nn.Module):
         if self.window is None:
             o = scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
-            o = torch.cat([self._piece(q, k, v, start) for start in range(0, x.shape[1], 256)], dim=2)
+            pieces = [_piece(q, k, v, start, self.window) for start in range(0, x.shape[1], _PIECE)]
+            o = torch.cat(pieces, dim=2)
         return self.out(o.transpose(1, 2).flatten(2))
 
-    def _piece(self, q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
-        """The output of 256 tokens, each of which sees its window."""
-        end, first = min(start + 256, q.shape[2]), max(0, start - self.window + 1)
-        ages = torch.arange(start, end).unsqueeze(1) - torch.arange(first, end)
-        seen = (ages >= 0) & (ages < self.window)
-        return scaled_dot_product_attention(
-            q[:, :, start:end], k[:, :, first:end], v[:, :, first:end], attn_mask=seen
-        )
+
+_PIECE = 256
+
+
+def _piece(q: Tensor, k: Tensor, v: Tensor, start: int, window: int) -> Tensor:
+    """The attention of some tokens from `start` on, each of which sees a window: [B, heads, T, D]."""
+    end, first = min(start + _PIECE, q.shape[2]), max(0, start - window + 1)
+    ages = torch.arange(start, end).unsqueeze(1) - torch.arange(first, end)
+    return scaled_dot_product_attention(
+        q[:, :, start:end],
+        k[:, :, first:end],
+        v[:, :, first:end],
+        attn_mask=(ages >= 0) & (ages < window),
+    )

@@ -40,10 +40,21 @@ class Size(NamedTuple):
     timed_steps: int
 
 
-WHOLE = Size(Budget(400), plain_steps=40, training_documents=400, test_documents=12, longest=10_240, timed_steps=5)
+WHOLE = Size(
+    Budget(400),
+    plain_steps=40,
+    training_documents=400,
+    test_documents=12,
+    longest=10_240,
+    timed_steps=5,
+)
 QUICK = Size(
-    Budget(6, batch=2, length=64, warm_up=2), plain_steps=3, training_documents=4, test_documents=2,
-    longest=512, timed_steps=1,
+    Budget(6, batch=2, length=64, warm_up=2),
+    plain_steps=3,
+    training_documents=4,
+    test_documents=2,
+    longest=512,
+    timed_steps=1,
 )
 
 
@@ -52,7 +63,9 @@ def say(text: str) -> None:
 
 
 def training_text(size: Size) -> np.ndarray:
-    return np.concatenate([d.codes for d in documents(size.training_documents, 4_000, 12_000, TRAINING_TEXT)])
+    return np.concatenate(
+        [d.codes for d in documents(size.training_documents, 4_000, 12_000, TRAINING_TEXT)]
+    )
 
 
 def test_text(size: Size) -> List[Text]:
@@ -78,7 +91,9 @@ def study(name: str, size: Size, kernels: Kernels) -> Dict[str, Any]:
     torch.set_num_threads(1)
     kind = KINDS[name]
     model = LanguageModel(kind, kernels, WEIGHTS)
-    run = train(model, training_text(size), size.budget, size.budget.steps, lambda t: say(f"{kind.title}: {t}"))
+    run = train(
+        model, training_text(size), size.budget, size.budget.steps, lambda t: say(f"{kind.title}: {t}")
+    )
     torch.save(model.state_dict(), kernels.folder / f"{name}.pt")
     tests, limits = test_text(size), edges(size)
     losses = losses_of(model, tests, size.longest)
@@ -129,7 +144,10 @@ def perform(part: str, size: Size, arguments: argparse.Namespace) -> Dict[str, A
     """One part of the results; each may run in a process of its own."""
     cores = os.cpu_count() or 1
     kernels = Kernels(
-        arguments.layers, arguments.build, size.budget.batch, size.budget.length,
+        arguments.layers,
+        arguments.build,
+        size.budget.batch,
+        size.budget.length,
         threads=cores if part == "speed" else 1,
     )
     if part == "speed":
@@ -140,7 +158,9 @@ def perform(part: str, size: Size, arguments: argparse.Namespace) -> Dict[str, A
 
 def table(results: Dict[str, Any]) -> str:
     """What the pictures do not say, as lines of text."""
-    lines = [f"{'MODEL':22}{'PARAMETERS':>12}{'STATE':>10}{'LAST 50 STEPS':>15}{'LONGEST':>10}{'WINDOWED':>10}"]
+    lines = [
+        f"{'MODEL':22}{'PARAMETERS':>12}{'STATE':>10}{'LAST 50 STEPS':>15}{'LONGEST':>10}{'WINDOWED':>10}"
+    ]
     for name in KINDS:
         if name in results:
             model = results[name]
@@ -166,7 +186,9 @@ def draw(results: Dict[str, Any], size: Size, folder: Path) -> None:
     pictures.draw_lengths(models, size.budget.length, edges(size), folder / "lengths.svg")
     pictures.draw_recall(models, size.budget.length, edges(size), folder / "recall.svg")
     if "gla" in models and "plain" in results:
-        pictures.draw_parity(models["gla"]["losses"], results["plain"]["losses"], folder / "float64.svg")
+        pictures.draw_parity(
+            models["gla"]["losses"], results["plain"]["losses"], folder / "float64.svg"
+        )
 
 
 def main() -> None:
@@ -174,7 +196,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="run", description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="a smoke of every part, in under a minute")
     parser.add_argument(
-        "--parts", nargs="+", choices=parts, default=parts, help="only these; the others are kept from before"
+        "--parts",
+        nargs="+",
+        choices=parts,
+        default=parts,
+        help="only these; the others are kept from before",
     )
     parser.add_argument("-o", "--output", type=Path, help="folder of the pictures and results.json")
     parser.add_argument("--layers", type=Path, required=True, help=argparse.SUPPRESS)

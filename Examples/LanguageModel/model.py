@@ -42,7 +42,11 @@ class Norm(nn.Module):
 class SwiGLU(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.gate, self.up, self.down = linear(width, hidden), linear(width, hidden), linear(hidden, width)
+        self.gate, self.up, self.down = (
+            linear(width, hidden),
+            linear(width, hidden),
+            linear(hidden, width),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(silu(self.gate(x)) * self.up(x))
@@ -68,7 +72,7 @@ class LanguageModel(nn.Module):
             nn.init.normal_(weight, std=0.02)
 
     @property
-    def matrices(self) -> List[nn.Parameter]:
+    def matrices(self) -> List[Tensor]:
         """The weights of projections and of the embedding: what weight decay is for."""
         return [m.weight for m in self.modules() if isinstance(m, (nn.Linear, nn.Embedding))]
 

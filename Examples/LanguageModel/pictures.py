@@ -19,7 +19,10 @@ plt.rcParams.update(
         "font.size": 11,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        **{key: _INK for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")},
+        **{
+            key: _INK
+            for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+        },
     }
 )
 
@@ -45,7 +48,8 @@ def _axes(x: str, y: str) -> Any:
 
 
 def _save(axes: Any, path: Path) -> None:
-    axes.legend(frameon=False, labelcolor=_INK)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, labelcolor=_INK)
     axes.figure.tight_layout()
     axes.figure.savefig(path, transparent=True, metadata={"Date": None})
     plt.close(axes.figure)
@@ -56,7 +60,11 @@ def draw_losses(models: Dict[str, Dict[str, Any]], path: Path) -> None:
     for name, model in models.items():
         characters = (1 + np.arange(len(model["losses"]))) * model["tokens_per_step"]
         axes.plot(
-            characters, smooth(model["losses"]), color=_COLOURS[name], label=model["title"], linewidth=1.6
+            characters,
+            smooth(model["losses"]),
+            color=_COLOURS[name],
+            label=model["title"],
+            linewidth=1.6,
         )
     axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
     _save(axes, path)
@@ -64,44 +72,78 @@ def draw_losses(models: Dict[str, Dict[str, Any]], path: Path) -> None:
 
 def draw_parity(kernel: List[float], plain: List[float], path: Path) -> None:
     axes = _axes("step", "loss of the step, nats a character")
-    axes.plot(range(1, len(kernel) + 1), kernel, color="#2f81f7", linewidth=1.2, label="GLA on our kernels, float32")
     axes.plot(
-        range(1, len(plain) + 1), plain, color="#e5534b", linewidth=3, alpha=0.55,
+        range(1, len(kernel) + 1),
+        kernel,
+        color="#2f81f7",
+        linewidth=1.2,
+        label="GLA on our kernels, float32",
+    )
+    axes.plot(
+        range(1, len(plain) + 1),
+        plain,
+        color="#e5534b",
+        linewidth=3,
+        alpha=0.55,
         label="the same, plain PyTorch recurrence, float64",
     )
     _save(axes, path)
 
 
-def draw_lengths(models: Dict[str, Dict[str, Any]], trained: int, edges: Sequence[int], path: Path) -> None:
+def draw_lengths(
+    models: Dict[str, Dict[str, Any]], trained: int, edges: Sequence[int], path: Path
+) -> None:
     axes = _axes("position in the document, characters", "loss, nats a character")
     centres = np.sqrt(np.multiply(edges[:-1], edges[1:]))
     for name, model in models.items():
         axes.plot(
-            centres, _numbers(model["by_position"]), color=_COLOURS[name], label=model["title"],
-            marker="o", markersize=3.5, linewidth=1.6,
+            centres,
+            _numbers(model["by_position"]),
+            color=_COLOURS[name],
+            label=model["title"],
+            marker="o",
+            markersize=3.5,
+            linewidth=1.6,
         )
         if "windowed" in model:
             axes.plot(
-                centres, _numbers(model["windowed"]), color=_COLOURS[name], linestyle="--", linewidth=1.4,
+                centres,
+                _numbers(model["windowed"]),
+                color=_COLOURS[name],
+                linestyle="--",
+                linewidth=1.4,
                 label=f"{model['title']}, attending {trained} back",
             )
     axes.axvline(trained, color=_INK, linewidth=1, linestyle=":")
     axes.annotate(
-        "trained to here", (trained, 1), xycoords=("data", "axes fraction"), xytext=(-4, -4),
-        textcoords="offset points", ha="right", va="top", fontsize=9,
+        "trained to here",
+        (trained, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, -4),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=9,
     )
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%d"))
     _save(axes, path)
 
 
-def draw_recall(models: Dict[str, Dict[str, Any]], trained: int, edges: Sequence[int], path: Path) -> None:
+def draw_recall(
+    models: Dict[str, Dict[str, Any]], trained: int, edges: Sequence[int], path: Path
+) -> None:
     axes = _axes("characters since the fact was last told", "loss of its characters, nats")
     centres = np.sqrt(np.multiply(edges[:-1], edges[1:]))
     for name, model in models.items():
         axes.plot(
-            centres, _numbers(model["by_distance"]), color=_COLOURS[name], label=model["title"],
-            marker="o", markersize=3.5, linewidth=1.6,
+            centres,
+            _numbers(model["by_distance"]),
+            color=_COLOURS[name],
+            label=model["title"],
+            marker="o",
+            markersize=3.5,
+            linewidth=1.6,
         )
     axes.axvline(trained, color=_INK, linewidth=1, linestyle=":")
     axes.set_xscale("log", base=2)

@@ -42,7 +42,7 @@ def test_text_can_be_foretold() -> None:
 @pytest.mark.parametrize("name", ["gla", "retnet", "mamba2"])
 def test_kernels_train_as_the_plain_recurrence(name: str, tmp_path: Path) -> None:
     """Three steps of training in float32 on kernels and in float64 in plain PyTorch: the same losses."""
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     command = Path(os.environ.get("LAYERS", REPOSITORY / ".build" / "release" / "layers"))
     if not command.exists():
         pytest.skip(f"{command} is not there: `make example` builds it")
