@@ -23,7 +23,7 @@ from ._forward import forward as _numpy_forward
 from ._library import kernel as _kernel
 from ._tensors import array_of, check_tensor, tensor_of
 
-_DEVICE = "cuda" if str(_kernel.manifest.get("target")).startswith("sm_") else "cpu"
+_DEVICE = "cuda" if _kernel.is_for_card else "cpu"
 if _DEVICE == "cuda":
     from .cuda import run_backward as _card_backward
     from .cuda import run_forward as _card_forward
