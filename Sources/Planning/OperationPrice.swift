@@ -23,6 +23,8 @@ struct OperationPrice {
   let figures: Calibration
   let memory: MemoryPrice
   let inner: InnerLoops
+  /// Token tensors whose rows a recurrence asks for ahead: their price is the recurrence's.
+  private let asked: Set<String>
 
   init(
     program: TileProgram, phase: TileProgram.Phase, target: Target, figures: Calibration,
@@ -32,6 +34,11 @@ struct OperationPrice {
     self.target = target
     self.figures = figures
     self.inner = inner
+    asked = Set(
+      phase.operations.flatMap { operation -> [String] in
+        guard case .recur(let recur) = operation else { return [] }
+        return recur.ahead.map(\.tensor)
+      })
     memory = MemoryPrice(
       program: program, phase: phase, target: target, figures: figures, workload: workload)
   }
@@ -58,7 +65,7 @@ struct OperationPrice {
       for case .tile(let view, let kind) in map.operands.values where kind == .none {
         charge(.caches, memory.cache(view))
       }
-      for case .tokens(let slice) in map.operands.values {
+      for case .tokens(let slice) in map.operands.values where !asked.contains(slice.tensor) {
         charge(.rows, memory.rows(slice))
       }
       charge(.caches, memory.cache(map.target, writes: true))
