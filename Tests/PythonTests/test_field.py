@@ -170,6 +170,15 @@ def test_the_other_kind_of_linear_attention_is_named() -> None:
         package.chunk_linear_attn(**draw(package, SHAPE))
 
 
+def test_a_state_without_the_sum_of_its_keys() -> None:
+    package = load("linear-attention-normalized")
+    x, state = draw(package, SHAPE), _state(package)
+    state[..., -1] = 0
+    wanted, _ = reference("linear-attention-normalized", x, initial_state=state)
+    o, _ = package.chunk_linear_attn(**x, initial_state=state[..., :-1])
+    assert relative_error(o, wanted) < BOUND
+
+
 def test_recurrences_of_no_counterpart_have_no_function() -> None:
     package = load("mamba2")
     assert not [name for name in dir(package) if name.startswith(("chunk_", "fused_"))]

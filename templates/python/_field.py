@@ -125,7 +125,8 @@ def chunk_linear_attn(
     Args:
         normalize: whether o is divided by the sum of its scores, which is what the recurrence
             linear-attention-normalized computes, and linear-attention does not. States are then a
-            pair: [B or N, heads, K, V] and the sum of the keys, [B or N, 1, heads, K].
+            pair: [B or N, heads, K, V] and the sum of the keys, [B or N, 1, heads, K], which is
+            zero where only the first is given.
 
     Raises:
         ValueError: the package computes the other kind.
@@ -141,8 +142,11 @@ def chunk_linear_attn(
     if not has_sum:
         return _run(inputs, scale, initial_state, output_final_state, cu_seqlens)
     if initial_state is not None:
-        state, sums = initial_state
-        column = sums.swapaxes(-3, -2).swapaxes(-2, -1)
+        state, sums = initial_state if isinstance(initial_state, tuple) else (initial_state, None)
+        if sums is None:
+            column = _zeros(state[..., :1])
+        else:
+            column = sums.swapaxes(-3, -2).swapaxes(-2, -1)
         initial_state = _joined(state, column)
     o, state = _run(inputs, scale, initial_state, output_final_state, cu_seqlens)
     if state is None:

@@ -175,7 +175,12 @@ class _Token:
     ) -> None:
         if not kernel.has_step:
             raise RuntimeError(
-                f"{kernel.name} has no step: build the package for a CPU, without '--no-step'."
+                f"{kernel.name} has no step: build the package without '--no-step'."
+            )
+        if kernel.is_for_card:
+            raise RuntimeError(
+                f"{kernel.name} computes on a card, where NumPy's arrays are not: its 'step' takes "
+                "PyTorch's tensors, and it has no Stepper."
             )
         names = [entry.name for entry in kernel.inputs] + ["state"]
         given = {**dict(zip(names, args)), **named}
