@@ -108,7 +108,7 @@ public struct ChunkGradient: Schedule {
 
 extension Schedules {
   /// The schedules of gradients.
-  public static let gradients: [any Schedule] = [ChunkGradient()]
+  public static let gradients: [any Schedule] = [WarpgroupGradient(), ChunkGradient()]
 
   public static func gradient(_ name: String) -> (any Schedule)? {
     gradients.first { $0.name == name }
