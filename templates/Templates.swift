@@ -53,6 +53,10 @@ public enum Templates {
     case "anchored_exact.cuh": PackageResources.anchored_exact_cuh
     case "anchored_prepare.cuh": PackageResources.anchored_prepare_cuh
     case "anchored_multiply.cuh": PackageResources.anchored_multiply_cuh
+    case "gradient.cuh": PackageResources.gradient_cuh
+    case "gradient_states.cuh": PackageResources.gradient_states_cuh
+    case "gradient_adjoints.cuh": PackageResources.gradient_adjoints_cuh
+    case "gradient_exact.cuh": PackageResources.gradient_exact_cuh
     case "tensors.c": PackageResources.tensors_c
     case "driver.c": PackageResources.driver_c
     case "device.h": PackageResources.device_h

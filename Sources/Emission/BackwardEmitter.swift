@@ -13,6 +13,10 @@ struct BackwardEmitter {
   let program: TileProgram
 
   private var kernel: String { manifest.name }
+  /// The gradient by products of warpgroups, if that is the plan.
+  var warpgroups: WarpgroupGradientEmitter? {
+    WarpgroupGradientEmitter(specification, manifest.backward, kernel: kernel)
+  }
   private var structName: String { "\(kernel)_backward_args" }
 
   /// Pointers in the order of the struct, after the common head of 88 bytes.

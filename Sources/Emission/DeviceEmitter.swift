@@ -36,8 +36,9 @@ struct DeviceEmitter {
       further.append(
         DevicePart(
           program: program, manifest: manifest, target: target, entry: entry, pointers: pointers,
-          firstKernel: count))
-      count += program.phases.count
+          firstKernel: count,
+          gradient: entry == "backward" ? backward?.warpgroups : nil))
+      count += further.last!.kernelNames.count
     }
   }
 
@@ -69,6 +70,11 @@ struct DeviceEmitter {
     }
     for part in further {
       texts += [try template("\(part.entry).cuh"), part.functions]
+      guard let gradient = part.gradient else { continue }
+      if forward.warpgroup == nil { texts.append(try template("hopper.cuh")) }
+      texts.append(gradient.settings)
+      for name in WarpgroupGradientEmitter.vocabularies { texts.append(try template(name)) }
+      texts.append(gradient.functions)
     }
     texts += [
       "#else", "// ==== The processor's part: C ====\n", hostIncludes,
@@ -106,7 +112,7 @@ struct DeviceEmitter {
     func list(_ values: [String]) -> String { "{\(values.joined(separator: ", "))}" }
     let names = parts.flatMap(\.kernelNames).map { "\"\($0)\"" }
     let memory = parts.flatMap(\.kernelMemory).map(String.init)
-    let threads = parts.flatMap { part in part.kernelNames.map { _ in String(part.kernelThreads) } }
+    let threads = parts.flatMap(\.kernelThreads).map(String.init)
     out.line("// The card's code, as clang made it of the part above.")
     out.lines([
       "static const unsigned char image[] = {", "#embed \"kernel.ptx\" suffix(, 0)", "};",

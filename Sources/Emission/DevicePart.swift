@@ -16,6 +16,8 @@ struct DevicePart {
   let pointers: EntryPointers
   /// How many kernels stand before this part's in the list of all.
   let firstKernel: Int
+  /// The gradient by products of warpgroups, if it is one.
+  var gradient: WarpgroupGradientEmitter?
 
   private var kernel: String { manifest.name }
   /// The walk by products of warpgroups, if the program is one.
@@ -129,8 +131,10 @@ struct DevicePart {
   }
 
   private var workspaceBytes: String? {
-    guard let overflow else { return bytesOfTensors }
-    return "\(bytesBeforeTiles) + \(overflow.blocks) * (int64_t)\(overflow.bytes)"
+    let bytes = overflow.map {
+      "\(bytesBeforeTiles) + \($0.blocks) * (int64_t)\($0.bytes)"
+    }
+    return bytes ?? bytesOfTensors
   }
 
   // MARK: The card's side
@@ -147,9 +151,16 @@ struct DevicePart {
   /// What a walk of warpgroups needs before its maps.
   var sizes: String { counts + "\n" + places }
 
-  var kernelNames: [String] { program.phases.map { "\(kernel)_\($0.name)" } }
-  var kernelMemory: [Int] { warpgroup?.sharedBytes ?? layouts.map(\.bytes) }
-  var kernelThreads: Int { warpgroup == nil ? target.device!.threads : WarpgroupEmitter.threads }
+  var kernelNames: [String] {
+    program.phases.map { "\(kernel)_\($0.name)" } + (gradient?.kernelNames ?? [])
+  }
+  var kernelMemory: [Int] {
+    (warpgroup?.sharedBytes ?? layouts.map(\.bytes)) + (gradient?.kernelMemory ?? [])
+  }
+  var kernelThreads: [Int] {
+    let own = warpgroup == nil ? target.device!.threads : WarpgroupEmitter.threads
+    return program.phases.map { _ in own } + (gradient?.kernelThreads ?? [])
+  }
 
   // MARK: The processor's side
 
@@ -168,6 +179,10 @@ struct DevicePart {
     out.block("SL_EXPORT int64_t \(kernel)_\(size)(const arguments *args)") { out in
       out.line("const int32_t problem = check_sizes(args);")
       out.line("if (problem) return -problem;")
+      if gradient != nil {
+        out.line("if (\(WarpgroupGradientEmitter.condition))")
+        out.line("  return \(WarpgroupGradientEmitter.workspaceBytes);")
+      }
       out.longLine("return \(workspaceBytes ?? "0");")
     }
     out.line()
@@ -196,6 +211,11 @@ struct DevicePart {
         ])
       }
       out.line("void *given[] = {(void *)args};")
+      if let gradient {
+        out.block("if (\(WarpgroupGradientEmitter.condition))") {
+          $0.lines(gradient.launch(firstKernel + program.phases.count))
+        }
+      }
       for (index, phase) in program.phases.enumerated() {
         out.line(
           "if (!problem) problem = launch(\(firstKernel + index), \(blocks(phase)), given, stream);"

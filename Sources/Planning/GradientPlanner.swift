@@ -22,6 +22,8 @@ extension Planner {
       where schedule.objections(to: candidate, for: specification).isEmpty {
         var plan = candidate
         plan.threads = threads
+        // Made for the machine: nothing that the model knows comes near.
+        if schedule is WarpgroupGradient { return plan }
         let fits = fit.shortfalls(of: plan, schedule.lower(specification, plan)).isEmpty
         legal.append((plan, ranker.cost(of: plan, for: specification, workload), fits))
       }

@@ -139,7 +139,9 @@ public struct ChunkGradient: Schedule {
 
 extension Schedules {
   /// The schedules of gradients.
-  public static let gradients: [any Schedule] = [ChunkGradient(), TokenGradient()]
+  public static let gradients: [any Schedule] = [
+    WarpgroupGradient(), ChunkGradient(), TokenGradient(),
+  ]
 
   public static func gradient(_ name: String) -> (any Schedule)? {
     gradients.first { $0.name == name }

@@ -91,6 +91,58 @@ import Testing
     }
   }
 
+  private func emitGradient(
+    _ recurrence: Recurrence, _ target: Target, type: ElementType, key: Int, value: Int
+  ) throws -> EmittedKernel {
+    let specification = try KernelSpecification(
+      normalForm: recurrence.normalForm(), key: key, value: value, type: type, gateType: .f32,
+      target: target)
+    return try Emitter.emit(
+      specification, try Planner().plan(specification, PlanRequest()),
+      backward: try Planner().gradientPlan(specification),
+      step: Schedules.stepPlan(specification))
+  }
+
+  @Test(
+    "Gradients and steps compile, the card's half and the processor's",
+    arguments: [("rwkv6", Target.sm80, ElementType.f32, 60), ("gla", .sm90a, .bf16, 128)])
+  func gradients(_ name: String, _ target: Target, _ type: ElementType, _ size: Int) async throws {
+    let bench = try await Workbench()
+    let kernel = try emitGradient(try .named(name), target, type: type, key: size, value: size)
+    let library = "\(bench.folder)/kernel.so"
+    try await bench.builder.build(bench.builder.job(kernel.source, for: target), to: library)
+    let loaded = try #require(dlopen(library, RTLD_NOW))
+    for entry in ["backward_on", "backward_workspace_size", "step_on", "step_workspace_size"] {
+      #expect(dlsym(loaded, "\(kernel.name)_\(entry)") != nil)
+      #expect(dlsym(loaded, "sluice_\(entry)") != nil)
+    }
+    let code = String(decoding: try Files.read(library), as: UTF8.self)
+    let own = ["gradient", "move"] + (size == 128 ? ["states", "adjoints", "exact"] : ["gather"])
+    for name in own { #expect(code.contains(".entry \(kernel.name)_\(name)(")) }
+  }
+
+  @Test("What a gradient by products of warpgroups cannot take goes to the block's kernels")
+  func gradientPlans() throws {
+    func schedule(_ recurrence: Recurrence, value: Int = 128, type: ElementType = .bf16) throws
+      -> String
+    {
+      try Planner().gradientPlan(
+        try KernelSpecification(
+          normalForm: recurrence.normalForm(), key: 128, value: value, type: type, gateType: .f32,
+          target: .sm90a)
+      ).schedule
+    }
+    for name in ["gla", "gla-logits", "simple-gla", "linear-attention"] {
+      #expect(try schedule(try .named(name)) == "warpgroup-gradient")
+    }
+    // A decay as such, a parameter of a head, a gate that makes the key, another read-out.
+    for name in ["gla-decay", "retnet", "hgrn2", "rwkv6"] {
+      #expect(try schedule(try .named(name)) == "chunk-gradient")
+    }
+    #expect(try schedule(.gla, value: 256) == "chunk-gradient")
+    #expect(try schedule(.gla, type: .f32) == "chunk-gradient")
+  }
+
   @Test func aLibraryWithoutADriverSaysSo() async throws {
     let bench = try await Workbench()
     let kernel = try emit(.gla, .sm80)

@@ -9,6 +9,10 @@
 #define SL_OWN_SHARED static __attribute__((shared))
 #endif
 
+// A step waits for memory and little else: four blocks are to have room at once.
+#undef SL_BOUNDS
+#define SL_BOUNDS SL_BOUNDS_OF(SL_THREADS, 4)
+
 // What moves a state of `keys` rows: for each row i and column j
 //   T[i][j] = d[i] dv[j] S[i][j] + k[i] v[j];  o[j] = sum over i of q[i] T[i][j].
 // S and T may be one memory; rows of the state lie `row` apart.

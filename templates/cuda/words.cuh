@@ -12,7 +12,7 @@
 #define SL_WORD static __device__ __forceinline__
 #define SL_MEMBER __device__ __forceinline__
 #define SL_SHARED extern __shared__ __align__(1024) char
-#define SL_BOUNDS __launch_bounds__(SL_THREADS, 1)
+#define SL_BOUNDS_OF(threads, blocks) __launch_bounds__(threads, blocks)
 #define SL_THREAD ((int)threadIdx.x)
 #define SL_BLOCK ((int64_t)blockIdx.x)
 #define SL_BLOCKS ((int64_t)gridDim.x)
@@ -26,7 +26,7 @@
 #define SL_WORD static inline __attribute__((device, always_inline, unused))
 #define SL_MEMBER inline __attribute__((device, always_inline, unused))
 #define SL_SHARED extern __attribute__((shared, aligned(1024))) char
-#define SL_BOUNDS __attribute__((launch_bounds(SL_THREADS, 1)))
+#define SL_BOUNDS_OF(threads, blocks) __attribute__((launch_bounds(threads, blocks)))
 #define SL_THREAD ((int)__nvvm_read_ptx_sreg_tid_x())
 #define SL_BLOCK ((int64_t)__nvvm_read_ptx_sreg_ctaid_x())
 #define SL_BLOCKS ((int64_t)__nvvm_read_ptx_sreg_nctaid_x())
@@ -37,6 +37,7 @@
 #define SL_FROM_BITS(u) __builtin_bit_cast(float, u)
 #endif
 
+#define SL_BOUNDS SL_BOUNDS_OF(SL_THREADS, 1)
 #define SL_WARP (SL_THREAD / 32)
 #define SL_WARPS (SL_THREADS / 32)
 #define SL_LANE (SL_THREAD % 32)

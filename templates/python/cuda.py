@@ -9,8 +9,8 @@
 Inputs are [B, T, heads, size] (parameters [heads, size]) on one card, of the types that the package
 was built for; ``help(gla.forward)`` lists them. A call puts kernels on the current stream of that card
 and returns; memory comes from PyTorch, so it may be captured into a CUDA graph (after a first one
-outside, which loads the kernels). Under ``torch.compile``, and where a gradient is wanted, it goes
-through the operator of ``autograd.py``. This text is the same in every package for a card.
+outside, which loads the kernels). Under ``torch.compile`` it goes through the operator of
+``autograd.py``. This text is the same in every package for a card.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = ["backward", "forward", "step"]
 _NAMES = [entry.name for entry in _kernel.inputs]
 _QUERY = next(entry.name for entry in _kernel.inputs if entry.role == "query")
 _message = _kernel.library[f"{_kernel.name}_message"]
+_NO_CONTEXT = 19  # the header has the codes
 _message.argtypes, _message.restype = [ctypes.c_int32], ctypes.c_char_p
 
 
@@ -46,19 +47,24 @@ class _Entry:
     def __call__(self, arguments: Any, device: torch.device) -> None:
         address = ctypes.addressof(arguments)
         size = self._workspace_size(address)
+        workspace = None
         if size > 0:
             workspace = torch.empty(size, dtype=torch.uint8, device=device)
             arguments.workspace, arguments.workspace_size = workspace.data_ptr(), size
-        # The driver's calls are for the current card, which may be another one.
-        if size < 0:
-            code = -size
-        elif torch.cuda.current_device() == device.index:
-            code = self._enter(address, torch.cuda.current_stream(device).cuda_stream)
-        else:
-            with torch.cuda.device(device):
-                code = self._enter(address, torch.cuda.current_stream().cuda_stream)
+        code = -size if size < 0 else self._run(address, device)
+        if code == _NO_CONTEXT:
+            # A thread of PyTorch's own, as those of autograd, has none before its first kernel.
+            torch.zeros(1, device=device)
+            code = self._run(address, device)
         if code:
             raise RuntimeError(f"{_kernel.name}: {_message(code).decode()}")
+
+    def _run(self, address: int, device: torch.device) -> int:
+        # The driver's calls are for the current card, which may be another one.
+        if torch.cuda.current_device() == device.index:
+            return self._enter(address, torch.cuda.current_stream(device).cuda_stream)
+        with torch.cuda.device(device):
+            return self._enter(address, torch.cuda.current_stream().cuda_stream)
 
 
 _enter_forward = _Entry("forward", "workspace_size")
@@ -223,6 +229,30 @@ def run_backward(
     return [*adjoints, d_initial]
 
 
+class _Differentiable(torch.autograd.Function):
+    """What the operator does, for a fraction of its dispatch."""
+
+    @staticmethod
+    def forward(ctx: Any, scale: Any, offsets: Any, wants_state: bool, state: Any, *inputs: Any) -> Any:
+        ctx.scale, ctx.offsets, ctx.has_state = scale, offsets, state is not None
+        ctx.save_for_backward(*inputs, *([] if state is None else [state]))
+        ctx.set_materialize_grads(False)
+        return run_forward(inputs, scale, state, offsets, wants_state)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_o: Any, d_final_state: Any) -> Any:
+        tensors = ctx.saved_tensors
+        inputs, state = tensors[: len(_NAMES)], tensors[-1] if ctx.has_state else None
+        if d_o is None:
+            call = _Call(inputs, ctx.scale, state, ctx.offsets)
+            d_o = call.empty_output().zero_()
+        *adjoints, d_state = run_backward(
+            d_o, d_final_state, inputs, ctx.scale, state, ctx.offsets
+        )
+        return None, None, None, d_state if ctx.has_state else None, *adjoints
+
+
 def forward(
     *args: torch.Tensor,
     scale: Optional[float] = None,
@@ -241,10 +271,14 @@ def forward(
             "An input requires a gradient, and this kernel has none: build the package with "
             "'sluice build ... --backward', or call it under torch.no_grad()."
         )
-    if wants_gradient or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
         scale = check_scale(scale, _kernel.default_scale)
         o, final = _operator(*inputs, scale, initial_state, cu_seqlens, 0)
         return o, final if output_final_state else None
+    if wants_gradient:
+        return _Differentiable.apply(
+            scale, cu_seqlens, output_final_state, initial_state, *inputs
+        )
     return run_forward(inputs, scale, initial_state, cu_seqlens, output_final_state)
 
 

@@ -1,0 +1,242 @@
+import Recurrences
+import Schedules
+import TileIR
+
+/// Prints what the words of `templates/cuda/gradient*.cuh` are told of a recurrence, and the kernels that
+/// call them.
+struct WarpgroupGradientEmitter {
+  let specification: KernelSpecification
+  let form: DiagonalForm
+  let kernel: String
+
+  /// The templates, in their order.
+  static let vocabularies = [
+    "gradient.cuh", "gradient_states.cuh", "gradient_adjoints.cuh", "gradient_exact.cuh",
+  ]
+  /// Bytes of a state in bf16, as it is kept for each chunk and head: the state, and its adjoint.
+  static let stateBytes = 128 * 128 * 2
+
+  /// Nil for a gradient of another schedule.
+  init?(_ specification: KernelSpecification, _ plan: Plan?, kernel: String) {
+    guard plan?.schedule == WarpgroupGradient().name, let form = specification.normalForm.diagonal
+    else { return nil }
+    self.specification = specification
+    self.form = form
+    self.kernel = kernel
+  }
+
+  // MARK: The card's side
+
+  /// The natural logarithm of the decay.
+  private var logDecay: Expression? {
+    if case .unary(.exp, let logarithm)? = form.keyGate?.decay { logarithm } else { nil }
+  }
+
+  /// The tensor that a map reads.
+  private func tensor(_ map: Expression) -> String {
+    map.inputNames.first { $0 != Symbol.scale } ?? ""
+  }
+
+  /// A map, or its slope, as a function of `x`, the tensor's number.
+  private func text(_ expression: Expression) -> String {
+    CExpression(isVector: true) { $0 == Symbol.scale ? "scale" : "x" }.text(expression)
+  }
+
+  private func slope(_ map: Expression) -> Expression { map.derivative(of: tensor(map)) }
+  private func bends(_ map: Expression) -> Int {
+    slope(map).inputNames.contains(tensor(map)) ? 1 : 0
+  }
+
+  /// 2: a gate of every key; 1: one of each token; 0: none.
+  private var gate: Int { form.keyGate.map { $0.axes == .key ? 2 : 1 } ?? 0 }
+
+  var settings: String {
+    """
+    #define SL_GATE \(gate)
+    #define SL_QUERY_BENDS \(bends(form.query))
+    #define SL_KEY_BENDS \(bends(form.key))
+    #define SL_GATE_BENDS \(logDecay.map(bends) ?? 0)
+
+    """
+  }
+
+  /// Maps, places and kernels.
+  var functions: String {
+    var out = CWriter()
+    out.line(
+      "// What the recurrence says of q, k and the decay's logarithm, and how steep that is.")
+    out.block("struct gradient_maps") { out in
+      out.line("float scale;")
+      let maps = [
+        ("query", form.query), ("key", form.key), ("log_decay", logDecay ?? .constant(0)),
+      ]
+      for (name, map) in maps {
+        out.block("SL_MEMBER float \(name)(float x) const") {
+          $0.lines(["(void)x;"])
+          $0.longLine("return \(text(map));")
+        }
+        let slopeName = name == "log_decay" ? "gate_slope" : "\(name)_slope"
+        out.block("SL_MEMBER float \(slopeName)(float x) const") {
+          $0.lines(["(void)x;"])
+          $0.longLine("return \(text(slope(map)));")
+        }
+      }
+    }
+    let struct_ = out.lines.dropLast().joined(separator: "\n") + "\n};\n"
+    return [struct_, places, kernels].joined(separator: "\n")
+  }
+
+  private var places: String {
+    let gateName = logDecay.map(tensor)
+    func input(_ map: Expression) -> String { "args->\(tensor(map))" }
+    func adjoint(_ name: String) -> String { "args->\(TensorName.adjoint(of: name))" }
+    var out = CWriter()
+    out.line("// Where a head of a sequence lies.")
+    out.block(
+      "SL_WORD sl_gradients::sl_place place_of("
+        + "const backward_arguments *args, int64_t sequence, int64_t head)"
+    ) { out in
+      out.lines([
+        "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
+        "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
+        "const int64_t row = args->cu_seqlens ? 0 : sequence;",
+        "const int64_t first = args->layout ? (row * args->heads + head) * args->length + begin",
+        "                                   : (row * args->length + begin) * args->heads + head;",
+        "sl_gradients::sl_place place;",
+        "place.at = first * 128;",
+        "place.gate = first;",
+        "place.gate_step = args->layout ? 1 : (int)args->heads;",
+        "place.step = 128 * place.gate_step;",
+        "place.slot = ((row * args->length + begin) / 64 + sequence) * args->heads + head;",
+        "place.slot_step = (int)args->heads;",
+        "place.length = end - begin;",
+        "place.state = (sequence * args->heads + head) * (128 * 128);",
+        "return place;",
+      ])
+    }
+    out.line()
+    out.line(
+      "// The tensors; states and their adjoints lie in the workspace, flags of chunks behind.")
+    out.block("SL_WORD sl_gradients::sl_tensors tensors_of(const backward_arguments *args)") {
+      out in
+      out.lines([
+        "const int64_t slots = backward_slots_of(args) * args->heads;",
+        "sl_gradients::sl_tensors t;",
+        "t.q = \(input(form.query));",
+        "t.k = \(input(form.key));",
+        "t.v = \(input(form.value));",
+        "t.d_o = \(adjoint(TensorName.output));",
+        "t.gate = \(gateName.map { "args->\($0)" } ?? "NULL");",
+        "t.initial = args->initial_state;",
+        "t.d_final = \(adjoint(TensorName.finalState));",
+        "t.d_q = \(adjoint(tensor(form.query)));",
+        "t.d_k = \(adjoint(tensor(form.key)));",
+        "t.d_v = \(adjoint(tensor(form.value)));",
+        "t.d_gate = \(gateName.map(adjoint) ?? "NULL");",
+        "t.d_initial = \(adjoint(TensorName.initialState));",
+        "t.states = (char *)args->workspace;",
+        "t.adjoints = t.states + slots * \(Self.stateBytes);",
+        "t.exact = (int32_t *)(t.adjoints + slots * \(Self.stateBytes));",
+        "return t;",
+      ])
+    }
+    out.line()
+    out.line("// The first slot of a sequence's chunks.")
+    out.block("SL_WORD int64_t slot_of(const backward_arguments *args, int64_t sequence)") {
+      $0.lines([
+        "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : sequence * args->length;",
+        "return begin / 64 + sequence;",
+      ])
+    }
+    out.line()
+    out.line("// The sequence that a slot belongs to.")
+    out.block("SL_WORD int64_t sequence_of(const backward_arguments *args, int64_t slot)") { out in
+      out.lines([
+        "int64_t first = 0, last = backward_sequences_of(args) - 1;"
+      ])
+      out.block("while (first < last)") {
+        $0.lines([
+          "const int64_t middle = (first + last + 1) / 2;",
+          "if (slot_of(args, middle) <= slot) first = middle;",
+          "else last = middle - 1;",
+        ])
+      }
+      out.line("return first;")
+    }
+    return out.text
+  }
+
+  private static let arguments = "SL_CONSTANT_ARGUMENT backward_arguments given"
+
+  private var kernels: String {
+    var out = CWriter()
+    out.line("// A head's chunks, forward and back: one block for each way.")
+    out.block("SL_KERNEL SL_BOUNDS_OF(512, 1) void \(kernel)_states(\(Self.arguments))") { out in
+      out.lines([
+        "SL_SHARED scratch[];",
+        "const uint32_t shared = sl_address(scratch);",
+        "const int64_t item = SL_BLOCK / 2;",
+        "const sl_gradients::sl_place place = place_of(&given, item / given.heads, item % given.heads);",
+        "const gradient_maps maps = {given.scale};",
+        "if (SL_BLOCK % 2)",
+        "  sl_gradients::sl_gradient_states<true>(shared, place, maps, tensors_of(&given));",
+        "else",
+        "  sl_gradients::sl_gradient_states<false>(shared, place, maps, tensors_of(&given));",
+      ])
+    }
+    for (name, blocks, comment) in [
+      ("adjoints", 2, "A chunk of a head, where it stays in the range of one anchor."),
+      ("exact", 1, "A chunk of a head, where it does not."),
+    ] {
+      out.line()
+      out.line("// \(comment)")
+      out.block("SL_KERNEL SL_BOUNDS_OF(256, \(blocks)) void \(kernel)_\(name)(\(Self.arguments))")
+      {
+        out in
+        out.lines([
+          "SL_SHARED scratch[];",
+          "const int64_t slot = SL_BLOCK / given.heads, sequence = sequence_of(&given, slot);",
+          "const int64_t chunk = slot - slot_of(&given, sequence);",
+          "const sl_gradients::sl_place place = place_of(&given, sequence, SL_BLOCK % given.heads);",
+          "if (64 * chunk >= place.length) return;",
+          "const gradient_maps maps = {given.scale};",
+          "sl_gradients::sl_gradient_\(name)(",
+          "    sl_address(scratch), place, (int)chunk, maps, tensors_of(&given));",
+        ])
+      }
+    }
+    return out.text
+  }
+
+  // MARK: The processor's side
+
+  var kernelNames: [String] { ["states", "adjoints", "exact"].map { "\(kernel)_\($0)" } }
+  var kernelThreads: [Int] { [512, 256, 256] }
+  /// What the templates' places add up to.
+  var kernelMemory: [Int] { [184832, 105472, 207872] }
+
+  /// Where the call's heads are not grouped: the bytes that its workspace takes.
+  static let condition = "args->query_heads == args->heads"
+  static let workspaceBytes =
+    "slots_of(args) * args->heads * (int64_t)\(2 * stateBytes + 4)"
+
+  /// The launches, from the kernel at `first` on, of a call without grouped heads.
+  func launch(_ first: Int) -> [String] {
+    let pointers =
+      specification.recurrence.inputs.flatMap { [$0.name, TensorName.adjoint(of: $0.name)] }
+      + [
+        TensorName.adjoint(of: TensorName.output), TensorName.adjoint(of: TensorName.initialState),
+      ]
+    return [
+      "// Rows are moved sixteen bytes at a time.",
+      "uintptr_t places = 0;",
+    ] + pointers.map { "places |= (uintptr_t)args->\($0);" } + [
+      "if (!problem && places % 16) problem = 6;",
+      "const int64_t walks = sequences_of(args) * args->heads, chunks = slots_of(args) * args->heads;",
+      "if (!problem) problem = launch(\(first), 2 * walks, given, stream);",
+      "if (!problem) problem = launch(\(first + 1), chunks, given, stream);",
+      "if (!problem) problem = launch(\(first + 2), chunks, given, stream);",
+      "return problem;",
+    ]
+  }
+}

@@ -1,0 +1,64 @@
+import Recurrences
+import Targets
+import TileIR
+
+/// The gradient on a card that has products of warpgroups: one kernel walks each head forward and back
+/// and leaves the state before each chunk and the adjoint of the state after it; from these another one
+/// finds a chunk's adjoints, all chunks side by side.
+///
+/// The tile program says what is computed, and is `ChunkGradient`'s at chunks of 64. How blocks do it
+/// (operands scaled about a chunk's middle, and by factors in [0, 1] alone where that range is not
+/// enough) is written in `templates/cuda/gradient*.cuh`; calls with grouped heads run the program as it
+/// stands.
+public struct WarpgroupGradient: Schedule {
+  public let name = "warpgroup-gradient"
+  public let summary = "gradient by products of warpgroups, chunks side by side (H100, H200)"
+  static let chunk = 64
+  static let tile = 128
+
+  public init() {}
+
+  public func obstacle(to specification: KernelSpecification) -> String? {
+    if let obstacle = WarpgroupFused().obstacle(to: specification) { return obstacle }
+    guard let form = specification.normalForm.diagonal else { return nil }
+    if specification.value != Self.tile {
+      return "It takes V = 128, not \(specification.value)."
+    }
+    if specification.recurrence.inputs.contains(where: { $0.role == .parameter }) {
+      return "It takes no parameters of a head."
+    }
+    let expressions = [form.query, form.key, form.value, form.keyGate?.decay].compactMap { $0 }
+    let tensors = expressions.flatMap { $0.inputNames.filter { $0 != Symbol.scale } }
+    if Set(tensors).count != tensors.count || tensors.count != expressions.count {
+      return "q, k, v and the gate must be maps of a tensor each, and of no other's."
+    }
+    guard let gate = form.keyGate else { return nil }
+    if specification.gateType != .f32 { return "A gate must be of f32." }
+    guard case .unary(.exp, _) = gate.decay else {
+      return "A decay must be given by its logarithm: its adjoint is not divided by it."
+    }
+    return nil
+  }
+
+  public func candidates(for specification: KernelSpecification) -> [Plan] {
+    guard obstacle(to: specification) == nil else { return [] }
+    return [
+      Plan(
+        schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: Self.tile, valueTile: Self.tile,
+        materialization: .chunks, products: .bf16)
+    ]
+  }
+
+  public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
+    var others = plan
+    others.products = .f32
+    var found = ChunkGradient().objections(to: others, for: specification)
+    if plan.chunk != Self.chunk { found.append("\(name) has chunks of 64, not \(plan.chunk).") }
+    if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
+    return found
+  }
+
+  public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
+    ChunkGradient().lower(specification, plan)
+  }
+}

@@ -1,0 +1,306 @@
+// The second kernel: a block has one chunk of one head, and finds all its adjoints from the state before
+// it and the adjoint of the state after it. What gradient.cuh says, in this order:
+//
+//     dv;  dk~ from v dS~^T (whose share of the row sums is taken) and dP^T q~;  dq~;  the gate's
+#ifndef SL_GRADIENT_ADJOINTS_CUH
+#define SL_GRADIENT_ADJOINTS_CUH
+
+namespace sl_gradients {
+
+enum {
+  // Places in shared memory: q~, k~, v, dO, then dS~ and after it S~, and tables of dk~ and dq~ there.
+  sl_at_held = 4 * sl_tile,
+  sl_at_sums = sl_at_held + sl_state,  // of log decays, then of E: 4 warps and the first token
+  sl_at_shares = sl_at_sums + 2 * 5 * 256,  // of the row sums, from the chunk's own keys
+  sl_at_whole = sl_at_shares + 2 * 4 * 256,  // row sums of S dS
+  sl_at_terms = sl_at_whole + 512,           // each quarter's sums of the gate's terms
+  sl_adjoints_bytes = sl_at_terms + 2048,
+};
+
+SL_WORD void sl_read_four(uint32_t (&x)[4], const char *from) {
+  asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+               : "l"(from)
+               : "memory");
+}
+
+// The row sums of the products of two states as they were stored: 16 lanes a key.
+SL_WORD void sl_row_sums(uint32_t to, const char *a, const char *b) {
+  const int piece = SL_THREAD % 16, first = SL_THREAD / 16;
+  const int at = piece / 8 * (sl_state / 2) + first * 128 + piece % 8 * 16;
+  enum { apart = SL_THREADS / 16, ahead = 4 };
+#pragma unroll 1
+  for (int from = 0; from < 128; from += ahead * apart) {
+    uint32_t x[ahead][4], y[ahead][4];
+#pragma unroll
+    for (int n = 0; n < ahead; ++n) {
+      sl_read_four(x[n], a + at + 128 * (from + n * apart));
+      sl_read_four(y[n], b + at + 128 * (from + n * apart));
+    }
+#pragma unroll
+    for (int n = 0; n < ahead; ++n) {
+      float sum = 0.0f;
+#pragma unroll
+      for (int m = 0; m < 4; ++m)
+        sum = sl_fma(
+            sl_high(x[n][m]), sl_high(y[n][m]), sl_fma(sl_low(x[n][m]), sl_low(y[n][m]), sum));
+#pragma unroll
+      for (int lanes = 1; lanes < 16; lanes *= 2) sum += sl_of_partner(sum, lanes);
+      if (piece == 0) sl_store_word(to + 4 * (uint32_t)(from + n * apart + first), SL_BITS(sum));
+    }
+  }
+}
+
+// The columns' sums of a warp's rows: sums[warp of the group][column].
+SL_WORD void sl_leave_shares(uint32_t shares, float (&x)[16]) {
+#pragma unroll
+  for (int n = 0; n < 16; ++n)
+#pragma unroll
+    for (int apart = 4; apart < 32; apart *= 2) x[n] += sl_of_partner(x[n], apart);
+  if (SL_LANE < 4)
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+      sl_store_floats(
+          shares + 256 * (uint32_t)(SL_WARP % 4) + 4 * (uint32_t)(8 * j + sl_column()), x[2 * j],
+          x[2 * j + 1]);
+}
+
+// Where a pair of the token `row` of a thread's quarter lies in a tile.
+SL_WORD uint32_t sl_in_quarter(int row, int column) {
+  return (uint32_t)(SL_WARP % 2 * sl_panel + sl_quarter() * 2048) + sl_in_panel(row, column);
+}
+
+// A pair of an adjoint through the slope of its map, at the number that was mapped.
+template <const bool bends, class Slope>
+SL_WORD void sl_write_mapped_pair(
+    uint16_t *to, const uint16_t *from, const float (&x)[2], const Slope slope, const int there) {
+  const uint32_t word = bends && there ? *(const uint32_t *)from : 0u;
+  sl_write_word(to, sl_pack(x[0] * slope(sl_low(word)), x[1] * slope(sl_high(word))), there);
+}
+
+template <class Maps>
+SL_WORD void sl_gradient_adjoints(
+    uint32_t shared, const sl_place place, int chunk, const Maps maps, const sl_tensors t) {
+  const int64_t slot = place.slot + chunk * place.slot_step;
+  if (t.exact[slot]) return;
+  const int group = sl_group(), quarter = sl_quarter();
+  const int rows = (int)sl_least(64, place.length - 64 * (int64_t)chunk);
+  const int64_t at = place.at + 64 * (int64_t)chunk * place.step;
+  const int gate_step = SL_GATE == 2 ? place.step : place.gate_step;
+  const int64_t gate_at = (SL_GATE == 2 ? place.at : place.gate) + 64 * (int64_t)chunk * gate_step;
+  const uint32_t q = shared, k = q + sl_tile, v = k + sl_tile, d_o = v + sl_tile;
+  const uint32_t held = shared + sl_at_held, sums = shared + sl_at_sums;
+  const uint32_t own_panel = (uint32_t)group * sl_panel;
+  const char *const state = t.states + slot * sl_state, *const adjoint = t.adjoints + slot * sl_state;
+  sl_copy_rows<SL_THREADS>(d_o, t.d_o + at, place.step, rows);
+  sl_copy_rows<SL_THREADS>(v, t.v + at, place.step, rows);
+  sl_copy_rows<SL_THREADS>(q, t.q + at, place.step, rows);
+  sl_copy_rows<SL_THREADS>(k, t.k + at, place.step, rows);
+  sl_copies_commit();
+  sl_copy_state(held, adjoint);
+  sl_copies_commit();
+
+  // q~ and k~ in place.
+  float a[16][2];
+  sl_read_gates(a, t.gate + gate_at, gate_step, rows);
+  sl_log_decays(a, maps, rows);
+  sl_leave_quarter(sums, a);
+  sl_copies_wait(1);
+  sl_sync();
+  sl_from_middle(a, sums);
+  int column = sl_fresh(2 * SL_LANE);
+#pragma unroll
+  for (int from = 0; from < 16; from += 4) {
+    uint32_t x[4], y[4];
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      x[n] = sl_load_word(q + sl_in_quarter(from + n, column));
+      y[n] = sl_load_word(k + sl_in_quarter(from + n, column));
+    }
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      const int row = from + n;
+      float pair[2];
+      sl_pair(pair, x[n], [&](float z) __attribute__((always_inline)) { return maps.query(z); });
+      sl_store_word(
+          q + sl_in_quarter(row, column),
+          sl_pack(pair[0] * sl_power(a[row][0]), pair[1] * sl_power(a[row][1])));
+      sl_pair(pair, y[n], [&](float z) __attribute__((always_inline)) { return maps.key(z); });
+      sl_store_word(
+          k + sl_in_quarter(row, column),
+          sl_pack(pair[0] * sl_power(-a[row][0]), pair[1] * sl_power(-a[row][1])));
+    }
+  }
+  sl_copies_wait(0);
+  sl_publish();
+  sl_sync();
+
+  // dv
+  float sum[32];
+  uint32_t operand[16], rest[16];
+  sl_products_begin();
+  sl_rows_by_rows(sum, k, sl_panel, q, sl_panel);
+  sl_products_end();
+  sl_keep_past<true>(sum);
+  sl_as_operand(operand, sum);
+  sl_as_rest(rest, operand, sum);
+  sl_products_begin();
+#pragma unroll
+  for (int p = 0; p < 2; ++p)
+#pragma unroll
+    for (int s = 0; s < 4; ++s)
+      sl_product_across(
+          sum, sl_operand(k, p * sl_panel + 32 * s),
+          sl_operand(held + (uint32_t)group * (sl_state / 2), 2048 * (4 * p + s)), p + s > 0);
+  sl_held_by_panel(sum, operand, d_o + own_panel);
+  sl_held_by_panel(sum, rest, d_o + own_panel);
+  sl_products_end();
+  sl_write_rows(t.d_v + at + 64 * group, place.step, rows, sum);
+
+  // dk~
+  sl_products_begin();
+  sl_rows_by_rows(sum, v, sl_panel, d_o, sl_panel);
+  sl_products_end();
+  sl_keep_past<true>(sum);
+  sl_as_operand(operand, sum);
+  sl_products_begin();
+  sl_rows_by_rows(sum, v, sl_panel, held + own_panel, sl_state / 2);
+  sl_products_end();
+  if (SL_GATE) {
+    float share[16];
+    const int own_row = sl_fresh(sl_row());
+#pragma unroll
+    for (int n = 0; n < 32; n += 2) {
+      const uint32_t word = sl_load_word(
+          k + own_panel + sl_in_panel(own_row + (n & 2) * 4, 8 * (n / 4) + sl_column()));
+      const int own = n / 4 * 2;
+      share[own] = (n & 2 ? share[own] : 0.0f) + sl_low(word) * sum[n];
+      share[own + 1] = (n & 2 ? share[own + 1] : 0.0f) + sl_high(word) * sum[n + 1];
+    }
+    sl_leave_shares(shared + sl_at_shares + 1024 * (uint32_t)group, share);
+  }
+  sl_products_begin();
+  sl_held_by_panel(sum, operand, q + own_panel);
+  sl_products_end();
+  sl_sync();
+  sl_store_table(held, sum);
+  sl_sync();
+  float terms[16][2];
+  column = sl_fresh(64 * (SL_WARP % 2) + 2 * SL_LANE);
+  int64_t own = (int64_t)16 * quarter * place.step + column;
+#pragma unroll
+  for (int n = 0; n < 16; ++n, own = sl_fresh(own + place.step)) {
+    float x[2];
+    // Later rows are not to be read before: registers have no room.
+    if (n % 4 == 0) sl_meet_warp();
+    sl_load_floats(x, held + sl_in_table(16 * quarter + n, column));
+    const uint32_t word = sl_load_word(k + sl_in_quarter(n, column & 63));
+    terms[n][0] = sl_low(word) * x[0];
+    terms[n][1] = sl_high(word) * x[1];
+    x[0] *= sl_power(-sl_fresh(a[n][0]));
+    x[1] *= sl_power(-sl_fresh(a[n][1]));
+    sl_write_mapped_pair<SL_KEY_BENDS>(
+        t.d_k + at + own, t.k + at + own, x,
+        [&](float z) __attribute__((always_inline)) { return maps.key_slope(z); },
+        16 * quarter + n < rows);
+  }
+  sl_sync();
+  sl_copy_state(held, state);
+  sl_copies_commit();
+
+  // dq~
+  sl_products_begin();
+  sl_rows_by_rows(sum, d_o, sl_panel, v, sl_panel);
+  sl_products_end();
+  sl_keep_past<false>(sum);
+  sl_as_operand(operand, sum);
+  if (SL_GATE) sl_row_sums(shared + sl_at_whole, state, adjoint);
+  sl_copies_wait(0);
+  sl_publish();
+  sl_sync();
+  sl_products_begin();
+  sl_rows_by_rows(sum, d_o, sl_panel, held + own_panel, sl_state / 2);
+  sl_held_by_panel(sum, operand, k + own_panel);
+  sl_products_end();
+  sl_sync();
+  sl_store_table(held, sum);
+  sl_sync();
+  float later[2] = {0.0f, 0.0f};
+  column = sl_fresh(64 * (SL_WARP % 2) + 2 * SL_LANE);
+  own = (int64_t)(16 * quarter + 15) * place.step + column;
+#pragma unroll
+  for (int n = 15; n >= 0; --n, own = sl_fresh(own - place.step)) {
+    float x[2];
+    // Later rows are not to be read before: registers have no room.
+    if (n % 4 == 0) sl_meet_warp();
+    sl_load_floats(x, held + sl_in_table(16 * quarter + n, column));
+    const uint32_t word = sl_load_word(q + sl_in_quarter(n, column & 63));
+    terms[n][0] = later[0] += sl_low(word) * x[0] - terms[n][0];
+    terms[n][1] = later[1] += sl_high(word) * x[1] - terms[n][1];
+    x[0] *= sl_power(sl_fresh(a[n][0]));
+    x[1] *= sl_power(sl_fresh(a[n][1]));
+    sl_write_mapped_pair<SL_QUERY_BENDS>(
+        t.d_q + at + own, t.q + at + own, x,
+        [&](float z) __attribute__((always_inline)) { return maps.query_slope(z); },
+        16 * quarter + n < rows);
+  }
+  if (!SL_GATE) return;
+
+  // The gate's: a token's decay is passed by what comes from it on, and by what leaves the chunk.
+  float other[2], first[2];
+  const uint32_t own_sums = sums + 4 * (uint32_t)sl_key();
+  sl_load_floats(first, own_sums + 2048);
+  const uint32_t own_terms = shared + sl_at_terms + 4 * (uint32_t)sl_key();
+  sl_store_floats(own_terms + 512 * (uint32_t)quarter, later[0], later[1]);
+  sl_sync();
+  sl_load_floats(later, shared + sl_at_whole + 4 * (uint32_t)sl_key());
+#pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    sl_load_floats(
+        other, shared + sl_at_shares + (uint32_t)(1024 * (SL_WARP % 2) + 256 * w + 8 * SL_LANE));
+    later[0] += other[0], later[1] += other[1];
+  }
+#pragma unroll
+  for (int w = 1; w < 4; ++w)
+    if (w > quarter) {
+      sl_load_floats(other, own_terms + 512 * w);
+      later[0] += other[0], later[1] += other[1];
+    }
+  own = (int64_t)16 * quarter * place.step + sl_fresh(column);
+#pragma unroll
+  for (int n = 0; n < 16; ++n, own = sl_fresh(own + place.step)) {
+    const int row = 16 * quarter + n;
+    float x[2] = {terms[n][0] + later[0], terms[n][1] + later[1]};
+    // A decay of zero passes nothing on.
+    if (row == 0) {
+      if (first[0] < -126.0f) x[0] = 0.0f;
+      if (first[1] < -126.0f) x[1] = 0.0f;
+    }
+    if (SL_GATE == 2) {
+      if (SL_GATE_BENDS && row < rows) {
+        x[0] *= maps.gate_slope(t.gate[gate_at + own]);
+        x[1] *= maps.gate_slope(t.gate[gate_at + own + 1]);
+      }
+      sl_write_pair(t.d_gate + gate_at + own, x, row < rows);
+    } else {
+      // All keys have one gate: those of a panel are added here, and the panels below.
+      float all = x[0] + x[1];
+#pragma unroll
+      for (int apart = 1; apart < 32; apart *= 2) all += sl_of_partner(all, apart);
+      if (SL_LANE == 0)
+        sl_store_word(held + 4 * (uint32_t)(64 * (SL_WARP % 2) + row), SL_BITS(all));
+    }
+  }
+  if (SL_GATE != 1) return;
+  sl_sync();
+  if (SL_THREAD < rows) {
+    const uint32_t own = held + 4 * (uint32_t)SL_THREAD;
+    const float all = sl_load_float(own) + sl_load_float(own + 256);
+    const int64_t place_in = gate_at + (int64_t)SL_THREAD * gate_step;
+    t.d_gate[place_in] = SL_GATE_BENDS ? all * maps.gate_slope(t.gate[place_in]) : all;
+  }
+}
+
+}  // namespace sl_gradients
+
+#endif

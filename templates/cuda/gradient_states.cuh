@@ -1,0 +1,204 @@
+// The first kernel: a block walks over a head's chunks, forward to leave the state before each chunk, or
+// back to leave the adjoint of the state after it. With A_i the sum of log decays up to token i (its
+// own too), A_C that of the chunk, all factors in [0, 1]:
+//
+//     S = diag(2^{A_C}) S + sum over j of (k_j 2^{A_C - A_j}) v_j^T
+//     dS = diag(2^{A_C}) dS + sum over i of (q_i 2^{A_i}) dO_i^T
+//
+// Scaled rows are multiplied as two bf16 numbers: what is left is rounded once, where it is written.
+#ifndef SL_GRADIENT_STATES_CUH
+#define SL_GRADIENT_STATES_CUH
+
+namespace sl_gradients {
+
+enum {
+  sl_walk_threads = 512,
+  // Places in shared memory: rows, values and gates of two chunks, what rounding left of the rows, the
+  // state to be written, sums of log decays of eight tokens and of the first one.
+  sl_at_walk_gates = 2 * sl_tile,
+  sl_walk_stage = 4 * sl_tile,
+  sl_at_rest = 2 * sl_walk_stage,
+  sl_at_out = sl_at_rest + sl_tile,
+  sl_at_walk_sums = sl_at_out + sl_state,
+  sl_states_bytes = sl_at_walk_sums + 9 * 512,
+};
+
+// A state from shared memory to the card's, on its own.
+SL_WORD void sl_copy_state_out(char *to, uint32_t from) {
+  asm volatile("{\n.reg .u64 at;\ncvta.to.global.u64 at, %0;\n"
+               "cp.async.bulk.global.shared::cta.bulk_group [at], [%1], %2;\n}" ::"l"(to),
+               "r"(from), "n"(sl_state)
+               : "memory");
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+template <const bool adjoint, class Maps>
+SL_WORD void sl_gradient_states(
+    uint32_t shared, const sl_place place, const Maps maps, const sl_tensors t) {
+  // A warpgroup has half of the keys and half of the values of the state; a warp, of the rows that are
+  // scaled, eight tokens and a panel.
+  const int group = sl_group() % 2, panel = sl_group() / 2;
+  const int part = sl_uniform(SL_WARP / 2), key = 64 * (SL_WARP % 2) + 2 * SL_LANE;
+  const int chunks = (int)((place.length + 63) / 64);
+  const uint32_t sums = shared + sl_at_walk_sums;
+  const int gate_step = SL_GATE == 2 ? place.step : place.gate_step;
+  const auto chunk_of = [&](int n) __attribute__((always_inline)) {
+    return adjoint ? chunks - 1 - n : n;
+  };
+  const auto rows_of = [&](int chunk) __attribute__((always_inline)) {
+    return chunk + 1 < chunks ? 64 : (int)(place.length - 64 * (int64_t)chunk);
+  };
+  const auto ask = [&](int n) __attribute__((always_inline)) {
+    if (n < chunks) {
+      const int chunk = chunk_of(n), rows = rows_of(chunk);
+      const int64_t from = place.at + 64 * (int64_t)chunk * place.step;
+      const uint32_t to = shared + (uint32_t)(n & 1) * sl_walk_stage;
+      sl_copy_rows<sl_walk_threads>(to, (adjoint ? t.q : t.k) + from, place.step, rows);
+      sl_copy_rows<sl_walk_threads>(
+          to + sl_tile, (adjoint ? t.d_o : t.v) + from, place.step, rows);
+      const float *at = t.gate + from + (int64_t)SL_WARP * place.step + 4 * SL_LANE;
+      if (SL_GATE == 2)
+#pragma unroll
+        for (int m = 0; m < 4; ++m, at += 16 * (int64_t)place.step) {
+          const int row = SL_WARP + 16 * m;
+          sl_copy_sixteen(
+              to + sl_at_walk_gates + (uint32_t)(512 * row + 16 * SL_LANE),
+              row < rows ? at : t.gate + place.at, row < rows);
+        }
+    }
+    sl_copies_commit();
+  };
+
+  float state[32];
+  const float *const begin = adjoint ? t.d_final : t.initial;
+  const int64_t own_state =
+      place.state + (int64_t)(64 * group + sl_row()) * 128 + 64 * panel + sl_column();
+#pragma unroll
+  for (int n = 0; n < 32; ++n)
+    state[n] = begin ? begin[own_state + (n & 2) * 512 + 8 * (n / 4) + (n & 1)] : 0.0f;
+  ask(0);
+  ask(1);
+  int column = 2 * SL_LANE;
+#pragma unroll 1
+  for (int n = 0; n < chunks; ++n) {
+    const int chunk = chunk_of(n), rows = rows_of(chunk);
+    const uint32_t tile = shared + (uint32_t)(n & 1) * sl_walk_stage;
+    // Addresses are made anew for each chunk: kept, they would crowd registers.
+    asm volatile("" : "+r"(column));
+    sl_copies_wait(1);
+    if (SL_THREAD == 0) sl_copied_out();
+    sl_sync();
+
+    // Decays of eight tokens, and their sums; the chunk's first one stands apart, no half counts it.
+    float x[8][2], past[2] = {0.0f, 0.0f};
+#pragma unroll
+    for (int m = 0; m < 8; ++m) {
+      const int row = 8 * part + m;
+      if (SL_GATE == 2)
+        sl_load_floats(x[m], tile + sl_at_walk_gates + (uint32_t)(512 * row + 4 * key));
+      else
+        x[m][0] = x[m][1] =
+            SL_GATE && row < rows
+                ? t.gate[place.gate + (64 * (int64_t)chunk + row) * gate_step] : 0.0f;
+#pragma unroll
+      for (int e = 0; e < 2; ++e)
+        x[m][e] = row < rows ? 0x1.715476p0f * maps.log_decay(x[m][e]) : 0.0f;
+    }
+    const uint32_t own_sums = sums + 4 * (uint32_t)key;
+    if (part == 0) {
+      sl_store_floats(own_sums + 4096, x[0][0], x[0][1]);
+      x[0][0] = x[0][1] = 0.0f;
+    }
+#pragma unroll
+    for (int m = 0; m < 8; ++m) past[0] += x[m][0], past[1] += x[m][1];
+    sl_store_floats(own_sums + 512 * (uint32_t)part, past[0], past[1]);
+    sl_sync();
+
+    int fails = 0;
+    float halves[2][2] = {};
+    past[0] = past[1] = 0.0f;
+    if (adjoint) sl_load_floats(past, own_sums + 4096);
+#pragma unroll
+    for (int w = 0; w < 8; ++w) {
+      float each[2];
+      sl_load_floats(each, own_sums + 512 * w);
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        halves[w / 4][e] += each[e];
+        if (adjoint ? w < part : w > part) past[e] += each[e];
+      }
+    }
+#pragma unroll
+    for (int e = 0; e < 2; ++e) fails |= !(halves[0][e] >= -62.0f) | !(halves[1][e] >= -62.0f);
+    const uint32_t at = tile + (uint32_t)(SL_WARP % 2 * sl_panel + part * 1024);
+    uint32_t word[8];
+#pragma unroll
+    for (int m = 0; m < 8; ++m) word[m] = sl_load_word(at + sl_in_panel(m, column));
+#pragma unroll
+    for (int step = 0; step < 8; ++step) {
+      const int m = adjoint ? step : 7 - step;
+      float pair[2];
+      sl_pair(pair, word[m], [&](float z) __attribute__((always_inline)) {
+        return adjoint ? maps.query(z) : maps.key(z);
+      });
+      if (adjoint) past[0] += x[m][0], past[1] += x[m][1];
+      pair[0] *= sl_power(past[0]);
+      pair[1] *= sl_power(past[1]);
+      if (!adjoint) past[0] += x[m][0], past[1] += x[m][1];
+      const uint32_t whole = sl_pack(pair[0], pair[1]), to = at + sl_in_panel(m, column);
+      sl_store_word(to, whole);
+      sl_store_word(
+          to - tile + shared + sl_at_rest,
+          sl_pack(pair[0] - sl_low(whole), pair[1] - sl_high(whole)));
+    }
+    sl_publish();
+    const int is_exact = sl_meet_any(0, sl_walk_threads, fails);
+
+    // The state as it is at the middle is written; as it is at the end it goes on.
+    const int64_t slot = place.slot + chunk * (int64_t)place.slot_step;
+    if (!adjoint && SL_THREAD == 0) t.exact[slot] = is_exact;
+    float framed[2], whole[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const uint32_t from = sums + 4 * (uint32_t)(64 * group + sl_row() + 8 * h);
+      float half[2] = {0.0f, 0.0f};
+#pragma unroll
+      for (int w = 0; w < 8; ++w) half[w / 4] += sl_load_float(from + 512 * w);
+      half[0] += sl_load_float(from + 4096);
+      framed[h] = is_exact ? 1.0f : sl_power(half[adjoint]);
+      whole[h] = sl_power(half[0] + half[1]);
+    }
+    uint32_t out[16];
+#pragma unroll
+    for (int m = 0; m < 16; ++m) {
+      out[m] = sl_pack(framed[m & 1] * state[2 * m], framed[m & 1] * state[2 * m + 1]);
+      state[2 * m] *= whole[m & 1];
+      state[2 * m + 1] *= whole[m & 1];
+    }
+    sl_store_sums(shared + sl_at_out + (uint32_t)(panel * (sl_state / 2) + group * sl_panel), out);
+    sl_publish();
+    sl_sync();
+    if (SL_THREAD == 0)
+      sl_copy_state_out((adjoint ? t.adjoints : t.states) + slot * sl_state, shared + sl_at_out);
+    sl_products_begin();
+#pragma unroll
+    for (int s = 0; s < 4; ++s) {
+      const uint64_t value = sl_operand(tile + sl_tile + (uint32_t)panel * sl_panel, 2048 * s);
+      const uint32_t keys = (uint32_t)group * sl_panel;
+      sl_product_outer(state, sl_operand(tile + keys, 2048 * s), value);
+      sl_product_outer(state, sl_operand(shared + sl_at_rest + keys, 2048 * s), value);
+    }
+    sl_products_end();
+    sl_sync();
+    ask(n + 2);
+  }
+  if (SL_THREAD == 0) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+  float *const end = adjoint ? t.d_initial : (float *)0;
+  if (!end) return;
+#pragma unroll
+  for (int n = 0; n < 32; ++n) end[own_state + (n & 2) * 512 + 8 * (n / 4) + (n & 1)] = state[n];
+}
+
+}  // namespace sl_gradients
+
+#endif
