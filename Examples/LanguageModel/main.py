@@ -81,7 +81,7 @@ def edges(size: Size) -> List[int]:
 
 
 def means(losses: np.ndarray, at: np.ndarray, limits: List[int]) -> List[Optional[float]]:
-    """The mean loss of the characters for which `at` lies between each two limits; None of none."""
+    """The mean loss of the tokens for which `at` lies between each two limits; None of none."""
     pieces = [losses[(at >= low) & (at < high)] for low, high in zip(limits, limits[1:])]
     return [float(piece.mean()) if piece.size else None for piece in pieces]
 
