@@ -195,6 +195,7 @@ def main() -> None:
     parts = [*KINDS, "plain", "speed"]
     parser = argparse.ArgumentParser(prog="run", description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="a smoke of every part, in under a minute")
+    parser.add_argument("--steps", type=int, help=f"of training (default {WHOLE.budget.steps})")
     parser.add_argument(
         "--parts",
         nargs="+",
@@ -207,6 +208,10 @@ def main() -> None:
     parser.add_argument("--build", type=Path, required=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else WHOLE
+    if arguments.steps is not None:
+        if arguments.steps < 1:
+            parser.error(f"--steps is {arguments.steps}, and must be at least 1.")
+        size = size._replace(budget=size.budget._replace(steps=arguments.steps))
     folder = arguments.output or (
         arguments.build / "quick" if arguments.quick else Path(__file__).parent / "results"
     )
@@ -214,7 +219,11 @@ def main() -> None:
     arguments.build.mkdir(parents=True, exist_ok=True)
 
     kept = folder / "results.json"
-    results: Dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    sized = json.loads(json.dumps(size))  # as it is read back
+    results: Dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"size": sized}
+    if results["size"] != sized:
+        say(f"{kept} is of a run of another size: name another folder by -o, or remove it.")
+        raise SystemExit(65)
     # One model a core: small steps gain little from a second thread. Speed is last, and alone.
     together = [part for part in arguments.parts if part != "speed"]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
