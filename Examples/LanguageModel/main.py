@@ -156,10 +156,17 @@ def perform(part: str, size: Size, arguments: argparse.Namespace) -> Dict[str, A
     return {"losses": plain_losses(size)} if part == "plain" else study(part, size, kernels)
 
 
-def table(results: Dict[str, Any]) -> str:
-    """What the pictures do not say, as lines of text."""
+def new_text_loss(by_position: List[float], size: Size) -> float:
+    """The mean loss on test documents over the positions that training had, from the first limit on."""
+    pieces = [p for p in zip(edges(size), edges(size)[1:], by_position) if p[1] <= size.budget.length]
+    return float(np.average([x for _, _, x in pieces], weights=[high - low for low, high, _ in pieces]))
+
+
+def table(results: Dict[str, Any], size: Size) -> str:
+    """What the pictures do not say: losses in training's last steps, on new text at the positions that
+    training had, and at the last ones."""
     lines = [
-        f"{'MODEL':22}{'PARAMETERS':>12}{'STATE':>10}{'LAST 50 STEPS':>15}{'LONGEST':>10}{'WINDOWED':>10}"
+        f"{'MODEL':22}{'PARAMETERS':>12}{'STATE':>10}{'TRAINING':>10}{'NEW TEXT':>10}{'LONGEST':>10}{'WINDOWED':>10}"
     ]
     for name in KINDS:
         if name in results:
@@ -167,7 +174,8 @@ def table(results: Dict[str, Any]) -> str:
             windowed = f"{model['windowed'][-1]:.3f}" if "windowed" in model else ""
             lines.append(
                 f"{model['title']:22}{model['parameters']:12,}{model['state'] or 'grows':>10}"
-                f"{np.mean(model['losses'][-50:]):15.3f}{model['by_position'][-1]:10.3f}{windowed:>10}"
+                f"{np.mean(model['losses'][-50:]):10.3f}{new_text_loss(model['by_position'], size):10.3f}"
+                f"{model['by_position'][-1]:10.3f}{windowed:>10}"
             )
     if "speed" in results:
         rates = results["speed"]["tokens_per_second"]
@@ -235,7 +243,7 @@ def main() -> None:
         results["speed"] = perform("speed", size, arguments)
         kept.write_text(json.dumps(results) + "\n")
     draw(results, size, folder)
-    print(table(results))
+    print(table(results, size))
     say(f"pictures and results.json are in {folder}")
 
 
