@@ -62,10 +62,12 @@ def say(text: str) -> None:
     print(f"Examples/LanguageModel: {text}", file=sys.stderr, flush=True)
 
 
+def training_documents(size: Size) -> List[Text]:
+    return documents(size.training_documents, 4_000, 12_000, TRAINING_TEXT)
+
+
 def training_text(size: Size) -> np.ndarray:
-    return np.concatenate(
-        [d.codes for d in documents(size.training_documents, 4_000, 12_000, TRAINING_TEXT)]
-    )
+    return np.concatenate([document.codes for document in training_documents(size)])
 
 
 def test_text(size: Size) -> List[Text]:
@@ -105,6 +107,7 @@ def study(name: str, size: Size, kernels: Kernels) -> Dict[str, Any]:
         "state": model.state_size,
         "tokens_per_step": size.budget.batch * size.budget.length,
         "losses": run.losses,
+        "known_text": known_text_loss(model, size),
         "by_position": means(losses, positions, limits),
         "by_distance": means(losses, distances, limits),
     }
@@ -156,6 +159,12 @@ def perform(part: str, size: Size, arguments: argparse.Namespace) -> Dict[str, A
     return {"losses": plain_losses(size)} if part == "plain" else study(part, size, kernels)
 
 
+def known_text_loss(model: LanguageModel, size: Size) -> float:
+    """The mean loss at the first positions of documents that were trained on, as `new_text_loss`."""
+    losses = losses_of(model, training_documents(size)[:40], size.budget.length)
+    return float(losses[:, edges(size)[0] - 1 :].mean())
+
+
 def new_text_loss(by_position: List[float], size: Size) -> float:
     """The mean loss on test documents over the positions that training had, from the first limit on."""
     pieces = [p for p in zip(edges(size), edges(size)[1:], by_position) if p[1] <= size.budget.length]
@@ -163,10 +172,10 @@ def new_text_loss(by_position: List[float], size: Size) -> float:
 
 
 def table(results: Dict[str, Any], size: Size) -> str:
-    """What the pictures do not say: losses in training's last steps, on new text at the positions that
-    training had, and at the last ones."""
+    """What the pictures do not say: losses in training's last steps, on its own documents and on new ones
+    at the positions that training had, and at the last ones."""
     lines = [
-        f"{'MODEL':22}{'PARAMETERS':>12}{'STATE':>10}{'TRAINING':>10}{'NEW TEXT':>10}{'LONGEST':>10}{'WINDOWED':>10}"
+        f"{'MODEL':22}{'PARAMETERS':>12}{'STATE':>10}{'TRAINING':>10}{'KNOWN TEXT':>12}{'NEW TEXT':>10}{'LONGEST':>10}{'WINDOWED':>10}"
     ]
     for name in KINDS:
         if name in results:
@@ -174,7 +183,8 @@ def table(results: Dict[str, Any], size: Size) -> str:
             windowed = f"{model['windowed'][-1]:.3f}" if "windowed" in model else ""
             lines.append(
                 f"{model['title']:22}{model['parameters']:12,}{model['state'] or 'grows':>10}"
-                f"{np.mean(model['losses'][-50:]):10.3f}{new_text_loss(model['by_position'], size):10.3f}"
+                f"{np.mean(model['losses'][-50:]):10.3f}{model['known_text']:12.3f}"
+                f"{new_text_loss(model['by_position'], size):10.3f}"
                 f"{model['by_position'][-1]:10.3f}{windowed:>10}"
             )
     if "speed" in results:
