@@ -1,13 +1,14 @@
 """The text: documents that a program writes, each about a cast of its own.
 
-A document invents a cast: ten people with a name, a trade, a town and a thing in a colour, all of
-which stay as they are for that document only. Its sentences go on about the same few people for a
-while and come back to others later. To predict it a model must learn
+A document invents a cast: twelve people with a name, a trade, a town and a thing in a colour, all of
+which stay as they are for that document only. Its sentences go on about the same few people for a while
+and come back to others later. Tokens are words, marks, and the syllables of names. To predict a
+document a model must learn
 
-    1 to 10 characters     spelling and the forms of sentences
-    to about 100           that speech and asides close in the order in which they opened, with he or
+    1 to 10 tokens         the forms of sentences
+    to about 30            that speech and asides close in the order in which they opened, with he or
                            she as for the person last named
-    100 to 400             that a paragraph ends by repeating its first sentence
+    20 to 100              that a paragraph ends by repeating its first sentence
     10 to whole documents  what was said of a person: name, trade, town and thing, at whatever
                            distance, by memory alone, since no two documents share a cast
 
@@ -17,40 +18,53 @@ What is left is chance: who comes next, which form a sentence takes.
 from __future__ import annotations
 
 import random
-import string
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Tuple
 
 import numpy as np
 
-ALPHABET = "\n " + string.ascii_letters + ".,:()[]'"
-_CODES = {character: code for code, character in enumerate(ALPHABET)}
-
 _TRADES = (
-    "baker carter cooper dyer farmer fisher fuller glazier mason miller potter roper sailor "
-    "shepherd smith tailor tanner thatcher weaver wright"
+    "baker carter cooper dyer farmer fisher fuller glazier mason miller potter roper sailor shepherd "
+    "smith tailor tanner thatcher weaver wright"
 )
 _COLOURS = "amber black blue brown green grey ivory red silver white"
 _THINGS = (
-    "basin bell boat book bowl chair chest cloak clock drum flute kettle knife ladder lamp loom "
-    "mirror plough rope saddle"
+    "basin bell boat book bowl chair chest cloak clock drum flute kettle knife ladder lamp loom mirror "
+    "plough rope saddle"
 )
-_ONSETS = "b d f g h k l m n p r s t v z br dr gr kl st tr sh th".split()
-_VOWELS = "a e i o u ai ea ou".split()
-_ENDS = "n r l m s th nd rk".split() + [""] * 4
+_WORDS = "the of in to for a has met took asked said lives went is where was and he she And so it that"
+_MARKS = ". , : ( ) [ ] « » \n"
+_SYLLABLES = [
+    onset + vowel
+    for onset in "b d f g h k l m n p r s t v z br dr gr kl st tr sh th".split()
+    for vowel in "a e i o u ai ea ou".split()
+]
+_ENDS = "-n -r -l -m -s -th -nd -rk".split()
+
+# A name is its first syllable, capitalized, and then pieces that begin with a hyphen.
+VOCABULARY: List[str] = [
+    *_MARKS.split(" "),
+    *f"{_WORDS} {_TRADES} {_COLOURS} {_THINGS}".split(),
+    *(syllable.capitalize() for syllable in _SYLLABLES),
+    *(f"-{syllable}" for syllable in _SYLLABLES),
+    *_ENDS,
+]
+_CODES = {token: code for code, token in enumerate(VOCABULARY)}
 
 
 class Text(NamedTuple):
-    """Characters as codes into `ALPHABET`, and what they may be foretold from."""
+    """Tokens as codes into `VOCABULARY`, and what they may be foretold from."""
 
     codes: np.ndarray
-    """[characters] uint8."""
+    """[tokens] int16."""
     distances: np.ndarray
-    """[characters] int32: for the characters of a fact (a trade, a town, a coloured thing) that was told
-    of the person before in the document, how many characters ago it was last told; 0 elsewhere, and
-    in the sentence that a paragraph repeats."""
+    """[tokens] int32: for the tokens of a fact (a trade, a town, a coloured thing) that was told of the
+    person before in the document, how many tokens ago it was last told; 0 elsewhere, and in the
+    sentence that a paragraph repeats."""
 
 
 class _Person(NamedTuple):
+    """Each text is its tokens, with spaces between."""
+
     name: str
     pronoun: str
     trade: str
@@ -63,16 +77,14 @@ class _Document:
 
     def __init__(self, generator: random.Random, length: int) -> None:
         self.random, self.length = generator, length
-        self.pieces: List[str] = []
+        self.tokens: List[str] = []
         self.distances: List[Tuple[int, int, int]] = []  # start, end, how far back
-        self.written = 0
         # Facts of persons: where each was told last, and all tellings in order.
         self.told: Dict[Tuple[_Person, str], int] = {}
         self.tellings: List[Tuple[Tuple[_Person, str], int]] = []
-        towns = self._names(3)
-        names = self._names(10)
-        trades = generator.sample(_TRADES.split(), 10)
-        things = generator.sample(_THINGS.split(), 10)
+        names, towns = self._names(12), self._names(4)
+        trades = generator.sample(_TRADES.split(), len(names))
+        things = generator.sample(_THINGS.split(), len(names))
         self.cast = [
             _Person(
                 name,
@@ -88,22 +100,19 @@ class _Document:
     def _names(self, count: int) -> List[str]:
         names: Dict[str, None] = {}
         while len(names) < count:
-            syllables = [
-                self.random.choice(_ONSETS) + self.random.choice(_VOWELS)
-                for _ in range(self.random.choice((2, 2, 3)))
-            ]
-            names["".join([*syllables, self.random.choice(_ENDS)]).capitalize()] = None
+            first, *others = self.random.choices(_SYLLABLES, k=self.random.choice((2, 2, 3)))
+            ends = self.random.choice([[end] for end in _ENDS] + [[]] * 4)
+            names[" ".join([first.capitalize(), *(f"-{other}" for other in others), *ends])] = None
         return list(names)
 
     def _say(self, text: str) -> None:
-        self.pieces.append(text)
-        self.written += len(text)
+        self.tokens += text.split(" ")
 
     def _fact(self, person: _Person, fact: str) -> None:
-        start, about = self.written, (person, fact)
+        start, about = len(self.tokens), (person, fact)
         self._say(fact)
         if about in self.told:
-            self.distances.append((start, self.written, start - self.told[about]))
+            self.distances.append((start, len(self.tokens), start - self.told[about]))
         self._remember(about, start)
 
     def _remember(self, about: Tuple[_Person, str], start: int) -> None:
@@ -123,73 +132,75 @@ class _Document:
         person = self._someone()
         self._say(person.name)
         if form == 0:
-            self._say(" the ")
+            self._say("the")
             self._fact(person, person.trade)
-            self._say(" lives in ")
+            self._say("lives in")
             self._fact(person, person.town)
         elif form == 1:
-            self._say(" of ")
+            self._say("of")
             self._fact(person, person.town)
-            self._say(" has a ")
+            self._say("has a")
             self._fact(person, person.thing)
         elif form == 2:
-            self._say(" met ")
+            self._say("met")
             other = self._someone()
             self._say(other.name)
-            self._say(" the ")
+            self._say("the")
             self._fact(other, other.trade)
         elif form == 3:
-            self._say(" took the ")
+            self._say("took the")
             self._fact(person, person.thing)
-            self._say(" to ")
+            self._say("to")
             self._fact(person, person.town)
         elif form == 4:
-            self._say(" asked ")
+            self._say("asked")
             other = self._someone()
             self._say(other.name)
-            self._say(" for the ")
+            self._say("for the")
             self._fact(other, other.thing)
         elif form == 5:
-            mark = self.random.choice(("()", "[]"))
-            self._say(f" {mark[0]}{person.pronoun} said: ")
+            opening, closing = self.random.choice(("()", "[]"))
+            self._say(f"{opening} {person.pronoun} said :")
             self._clause(depth + 1)
-            self._say(mark[1])
-            self._say(f" is where {person.pronoun} was")
+            self._say(f"{closing} is where {person.pronoun} was")
         else:
-            self._say(" said: '")
+            self._say("said : «")
             self._clause(depth + 1)
-            self._say(f"', and {person.pronoun} went to ")
+            self._say(f"» , and {person.pronoun} went to")
             self._fact(person, person.town)
 
     def write(self) -> Text:
-        while self.written < self.length:
-            start, piece, told = self.written, len(self.pieces), len(self.tellings)
+        while len(self.tokens) < self.length:
+            start, told = len(self.tokens), len(self.tellings)
             self._clause(0)
-            tellings = self.tellings[told:]
-            first = "".join(self.pieces[piece:])
+            first, tellings = self.tokens[start:], self.tellings[told:]
             for _ in range(self.random.randint(1, 5)):
-                self._say(". ")
+                self._say(".")
                 self._clause(0)
-            self._say(". So it was that ")
-            repeated = self.written
-            self._say(first)
+            self._say(". And so it was that")
+            repeated = len(self.tokens)
+            self.tokens += first
             for about, position in tellings:
                 self._remember(about, position - start + repeated)
-            self._say(".\n")
+            self._say(". \n")
         self._say("\n")
-        codes = np.fromiter((_CODES[c] for c in "".join(self.pieces)), np.uint8, self.written)
-        distances = np.zeros(self.written, np.int32)
+        codes = np.array([_CODES[token] for token in self.tokens], np.int16)
+        distances = np.zeros(len(codes), np.int32)
         for start, end, distance in self.distances:
             distances[start:end] = distance
         return Text(codes, distances)
 
 
 def documents(count: int, shortest: int, longest: int, seed: int) -> List[Text]:
-    """`count` documents of at least `shortest` characters each; the same for the same arguments."""
+    """`count` documents of at least `shortest` tokens each; the same for the same arguments."""
     generator = random.Random(seed)
     return [_Document(generator, generator.randint(shortest, longest)).write() for _ in range(count)]
 
 
-def read(codes: np.ndarray) -> str:
-    """The characters of the codes."""
-    return "".join(ALPHABET[code] for code in codes)
+def read(codes: Iterable[int]) -> str:
+    """The tokens as a person reads them."""
+    text = ""
+    for token in (VOCABULARY[code] for code in codes):
+        tight = token[0] in "-.,:)]»\n" or text[-1:] in ("", "\n", "(", "[", "«")
+        text += ("" if tight else " ") + token.removeprefix("-")
+    return text

@@ -62,10 +62,12 @@ def say(text: str) -> None:
     print(f"Examples/LanguageModel: {text}", file=sys.stderr, flush=True)
 
 
+def training_documents(size: Size) -> List[Text]:
+    return documents(size.training_documents, 4_000, 12_000, TRAINING_TEXT)
+
+
 def training_text(size: Size) -> np.ndarray:
-    return np.concatenate(
-        [d.codes for d in documents(size.training_documents, 4_000, 12_000, TRAINING_TEXT)]
-    )
+    return np.concatenate([document.codes for document in training_documents(size)])
 
 
 def test_text(size: Size) -> List[Text]:
@@ -81,7 +83,7 @@ def edges(size: Size) -> List[int]:
 
 
 def means(losses: np.ndarray, at: np.ndarray, limits: List[int]) -> List[Optional[float]]:
-    """The mean loss of the characters for which `at` lies between each two limits; None of none."""
+    """The mean loss of the tokens for which `at` lies between each two limits; None of none."""
     pieces = [losses[(at >= low) & (at < high)] for low, high in zip(limits, limits[1:])]
     return [float(piece.mean()) if piece.size else None for piece in pieces]
 
@@ -105,6 +107,7 @@ def study(name: str, size: Size, kernels: Kernels) -> Dict[str, Any]:
         "state": model.state_size,
         "tokens_per_step": size.budget.batch * size.budget.length,
         "losses": run.losses,
+        "known_text": known_text_loss(model, size),
         "by_position": means(losses, positions, limits),
         "by_distance": means(losses, distances, limits),
     }
@@ -156,10 +159,23 @@ def perform(part: str, size: Size, arguments: argparse.Namespace) -> Dict[str, A
     return {"losses": plain_losses(size)} if part == "plain" else study(part, size, kernels)
 
 
-def table(results: Dict[str, Any]) -> str:
-    """What the pictures do not say, as lines of text."""
+def known_text_loss(model: LanguageModel, size: Size) -> float:
+    """The mean loss at the first positions of documents that were trained on, as `new_text_loss`."""
+    losses = losses_of(model, training_documents(size)[:40], size.budget.length)
+    return float(losses[:, edges(size)[0] - 1 :].mean())
+
+
+def new_text_loss(by_position: List[float], size: Size) -> float:
+    """The mean loss on test documents over the positions that training had, from the first limit on."""
+    pieces = [p for p in zip(edges(size), edges(size)[1:], by_position) if p[1] <= size.budget.length]
+    return float(np.average([x for _, _, x in pieces], weights=[high - low for low, high, _ in pieces]))
+
+
+def table(results: Dict[str, Any], size: Size) -> str:
+    """What the pictures do not say: losses in training's last steps, on its own documents and on new ones
+    at the positions that training had, and at the last ones."""
     lines = [
-        f"{'MODEL':22}{'PARAMETERS':>12}{'STATE':>10}{'LAST 50 STEPS':>15}{'LONGEST':>10}{'WINDOWED':>10}"
+        f"{'MODEL':22}{'PARAMETERS':>12}{'STATE':>10}{'TRAINING':>10}{'KNOWN TEXT':>12}{'NEW TEXT':>10}{'LONGEST':>10}{'WINDOWED':>10}"
     ]
     for name in KINDS:
         if name in results:
@@ -167,7 +183,9 @@ def table(results: Dict[str, Any]) -> str:
             windowed = f"{model['windowed'][-1]:.3f}" if "windowed" in model else ""
             lines.append(
                 f"{model['title']:22}{model['parameters']:12,}{model['state'] or 'grows':>10}"
-                f"{np.mean(model['losses'][-50:]):15.3f}{model['by_position'][-1]:10.3f}{windowed:>10}"
+                f"{np.mean(model['losses'][-50:]):10.3f}{model['known_text']:12.3f}"
+                f"{new_text_loss(model['by_position'], size):10.3f}"
+                f"{model['by_position'][-1]:10.3f}{windowed:>10}"
             )
     if "speed" in results:
         rates = results["speed"]["tokens_per_second"]
@@ -195,6 +213,7 @@ def main() -> None:
     parts = [*KINDS, "plain", "speed"]
     parser = argparse.ArgumentParser(prog="run", description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="a smoke of every part, in under a minute")
+    parser.add_argument("--steps", type=int, help=f"of training (default {WHOLE.budget.steps})")
     parser.add_argument(
         "--parts",
         nargs="+",
@@ -207,6 +226,10 @@ def main() -> None:
     parser.add_argument("--build", type=Path, required=True, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else WHOLE
+    if arguments.steps is not None:
+        if arguments.steps < 1:
+            parser.error(f"--steps is {arguments.steps}, and must be at least 1.")
+        size = size._replace(budget=size.budget._replace(steps=arguments.steps))
     folder = arguments.output or (
         arguments.build / "quick" if arguments.quick else Path(__file__).parent / "results"
     )
@@ -214,7 +237,11 @@ def main() -> None:
     arguments.build.mkdir(parents=True, exist_ok=True)
 
     kept = folder / "results.json"
-    results: Dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    sized = json.loads(json.dumps(size))  # as it is read back
+    results: Dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"size": sized}
+    if results["size"] != sized:
+        say(f"{kept} is of a run of another size: name another folder by -o, or remove it.")
+        raise SystemExit(65)
     # One model a core: small steps gain little from a second thread. Speed is last, and alone.
     together = [part for part in arguments.parts if part != "speed"]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
@@ -226,7 +253,7 @@ def main() -> None:
         results["speed"] = perform("speed", size, arguments)
         kept.write_text(json.dumps(results) + "\n")
     draw(results, size, folder)
-    print(table(results))
+    print(table(results, size))
     say(f"pictures and results.json are in {folder}")
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
-from chronicle import ALPHABET
+from chronicle import VOCABULARY
 from layers import GLA, Attention, Cores, Mamba2, RetNet, linear
 
 
@@ -61,13 +61,13 @@ class LanguageModel(nn.Module):
     def __init__(self, kind: Kind, cores: Cores, seed: int, width: int = 128) -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.embedding = nn.Embedding(len(ALPHABET), width)
+        self.embedding = nn.Embedding(len(VOCABULARY), width)
         self.blocks = nn.ModuleList()
         for _ in range(kind.layers):
             self.blocks += [Norm(width), kind.mixer(width, cores)]
             if kind.hidden is not None:
                 self.blocks += [Norm(width), SwiGLU(width, kind.hidden)]
-        self.norm, self.head = Norm(width), linear(width, len(ALPHABET))
+        self.norm, self.head = Norm(width), linear(width, len(VOCABULARY))
         for weight in self.matrices:
             nn.init.normal_(weight, std=0.02)
 

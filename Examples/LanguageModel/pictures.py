@@ -56,11 +56,11 @@ def _save(axes: Any, path: Path) -> None:
 
 
 def draw_losses(models: Dict[str, Dict[str, Any]], path: Path) -> None:
-    axes = _axes("training characters", "loss, nats a character")
+    axes = _axes("training tokens", "loss, nats a token")
     for name, model in models.items():
-        characters = (1 + np.arange(len(model["losses"]))) * model["tokens_per_step"]
+        tokens = (1 + np.arange(len(model["losses"]))) * model["tokens_per_step"]
         axes.plot(
-            characters,
+            tokens,
             smooth(model["losses"]),
             color=_COLOURS[name],
             label=model["title"],
@@ -71,7 +71,7 @@ def draw_losses(models: Dict[str, Dict[str, Any]], path: Path) -> None:
 
 
 def draw_parity(kernel: List[float], plain: List[float], path: Path) -> None:
-    axes = _axes("step", "loss of the step, nats a character")
+    axes = _axes("step", "loss of the step, nats a token")
     axes.plot(
         range(1, len(kernel) + 1),
         kernel,
@@ -93,7 +93,7 @@ def draw_parity(kernel: List[float], plain: List[float], path: Path) -> None:
 def draw_lengths(
     models: Dict[str, Dict[str, Any]], trained: int, edges: Sequence[int], path: Path
 ) -> None:
-    axes = _axes("position in the document, characters", "loss, nats a character")
+    axes = _axes("position in the document, tokens", "loss, nats a token")
     centres = np.sqrt(np.multiply(edges[:-1], edges[1:]))
     for name, model in models.items():
         axes.plot(
@@ -133,7 +133,7 @@ def draw_lengths(
 def draw_recall(
     models: Dict[str, Dict[str, Any]], trained: int, edges: Sequence[int], path: Path
 ) -> None:
-    axes = _axes("characters since the fact was last told", "loss of its characters, nats")
+    axes = _axes("tokens since the fact was last told", "loss of its tokens, nats")
     centres = np.sqrt(np.multiply(edges[:-1], edges[1:]))
     for name, model in models.items():
         axes.plot(

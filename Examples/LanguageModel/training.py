@@ -15,12 +15,12 @@ from model import LanguageModel
 
 
 class Budget(NamedTuple):
-    """What every model gets: `steps` of `batch` windows of `length` characters under AdamW."""
+    """What every model gets: `steps` of `batch` windows of `length` tokens under AdamW."""
 
     steps: int
     batch: int = 8
     length: int = 256
-    rate: float = 2e-3
+    rate: float = 3e-3
     warm_up: int = 40
     decay: float = 0.1
     seed: int = 2
@@ -37,7 +37,7 @@ class Run(NamedTuple):
     """What training left behind."""
 
     losses: List[float]
-    """Of each step, in nats a character."""
+    """Of each step, in nats a token."""
     tokens_per_second: float
     """Over the median step."""
 
@@ -71,13 +71,13 @@ def train(
         if not math.isfinite(losses[-1]):
             raise SystemExit(f"The loss of step {step} is {losses[-1]}: training went wrong.")
         if step % 25 == 24 or step == steps - 1:
-            say(f"step {step + 1}: {np.mean(losses[-50:]):.3f} nats a character")
+            say(f"step {step + 1}: {np.mean(losses[-50:]):.3f} nats a token")
     return Run(losses, budget.batch * budget.length / float(np.median(seconds)))
 
 
 @torch.no_grad()
 def losses_of(model: LanguageModel, documents: Sequence[Text], length: int) -> np.ndarray:
-    """The loss of each character after the first, in nats: [documents, length - 1]."""
+    """The loss of each token after the first, in nats: [documents, length - 1]."""
     rows = []
     for document in documents:
         codes = torch.from_numpy(document.codes[:length].astype(np.int64)).unsqueeze(0)
