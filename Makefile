@@ -35,12 +35,14 @@ swift-test: test-deps
 	PATH="$(CURDIR)/.build/venv/bin:$$PATH" swift test -c release --skip-build --no-parallel
 	@scripts/verify-generated
 
-# A user's own package: built against this one, its recurrence verified. In this one's scratch folder
-# what both need is built once.
+# Users' own packages: built against this one, a recurrence verified. In this one's scratch folder
+# what all need is built once.
 example: install-deps
-	swift build -c release --package-path Examples/OwnRecurrence --scratch-path .build
-	@rm -f .build/release.yaml  # so that the next build here plans anew, for its own targets
+	for package in OwnRecurrence LanguageModel; do \
+	  swift build -c release --package-path Examples/$$package --scratch-path .build && \
+	  rm -f .build/release.yaml || exit 1; done  # so that the next build plans anew, for its own targets
 	.build/release/own verify rglru --key-dim 64 --value-dim 64
+	.build/release/layers verify gla-layer --key-dim 32 --value-dim 64
 
 python-test: test-deps build
 	SLUICE=$(CURDIR)/$(SLUICE) $(PYTHON) -m pytest -q Tests/PythonTests

@@ -1199,37 +1199,45 @@ typedef struct {
   int64_t end_step;
 } sl_recurrence;
 
-// A piece of the state, `keys` rows (at most 8) by `vectors` vectors (at most 4)
-// from row i and column j on, stays in registers over all tokens:
+// One token: a piece of the state, `keys` rows (at most 8) by `vectors` vectors (at
+// most 4) from row i and column j on,
 //   S = d S dv + k v^T;  o (+)= S^T q        (in the other order when `before`)
+SL_INLINE void sl_recur_token(
+    const int keys, const int vectors, const int before, const int first, const int decays,
+    const sl_recurrence x, int64_t i, int64_t j, int64_t t, sl_f32 s[8][4]) {
+  sl_f32 value[4], sum[4];
+  float *o = x.o + t * x.o_row + j;
+  SL_UNROLL for (int b = 0; b < vectors; ++b) {
+    value[b] = sl_load(x.v + t * x.v_row + j + b * SL_LANES);
+    sum[b] = first ? sl_zero() : sl_load(o + b * SL_LANES);
+  }
+  SL_UNROLL for (int a = 0; a < keys; ++a) {
+    const sl_f32 query = sl_set(x.q[t * x.q_row + i + a]);
+    const sl_f32 key = sl_set(x.k[t * x.k_row + i + a]);
+    const sl_f32 decay = decays ? sl_set(x.d[t * x.d_row + (i + a) * x.d_step]) : sl_zero();
+    SL_UNROLL for (int b = 0; b < vectors; ++b) {
+      if (before) sum[b] = sl_fma(query, s[a][b], sum[b]);
+      if (decays) s[a][b] = sl_mul(decay, s[a][b]);
+      s[a][b] = sl_times_each(s[a][b], x.dv, t * x.dv_row + j + b * SL_LANES);
+      s[a][b] = sl_fma(key, value[b], s[a][b]);
+      if (!before) sum[b] = sl_fma(query, s[a][b], sum[b]);
+    }
+  }
+  SL_UNROLL for (int b = 0; b < vectors; ++b) sl_store(o + b * SL_LANES, sum[b]);
+}
+
+// A piece of the state stays in registers over all tokens, `unroll` of them, which
+// divides `tokens`, written out in a row.
 SL_INLINE void sl_recur_piece(
-    const int tokens, const int keys, const int vectors, const int before, const int first,
-    const int decays, const sl_recurrence x, int64_t i, int64_t j) {
+    const int tokens, const int keys, const int vectors, const int unroll, const int before,
+    const int first, const int decays, const sl_recurrence x, int64_t i, int64_t j) {
   sl_f32 s[8][4];
   SL_UNROLL for (int a = 0; a < keys; ++a)
     SL_UNROLL for (int b = 0; b < vectors; ++b)
       s[a][b] = sl_load(x.s + (i + a) * x.s_row + j + b * SL_LANES);
-  for (int t = 0; t < tokens; ++t) {
-    sl_f32 value[4], sum[4];
-    float *o = x.o + t * x.o_row + j;
-    SL_UNROLL for (int b = 0; b < vectors; ++b) {
-      value[b] = sl_load(x.v + t * x.v_row + j + b * SL_LANES);
-      sum[b] = first ? sl_zero() : sl_load(o + b * SL_LANES);
-    }
-    SL_UNROLL for (int a = 0; a < keys; ++a) {
-      const sl_f32 query = sl_set(x.q[t * x.q_row + i + a]);
-      const sl_f32 key = sl_set(x.k[t * x.k_row + i + a]);
-      const sl_f32 decay = decays ? sl_set(x.d[t * x.d_row + (i + a) * x.d_step]) : sl_zero();
-      SL_UNROLL for (int b = 0; b < vectors; ++b) {
-        if (before) sum[b] = sl_fma(query, s[a][b], sum[b]);
-        if (decays) s[a][b] = sl_mul(decay, s[a][b]);
-        s[a][b] = sl_times_each(s[a][b], x.dv, t * x.dv_row + j + b * SL_LANES);
-        s[a][b] = sl_fma(key, value[b], s[a][b]);
-        if (!before) sum[b] = sl_fma(query, s[a][b], sum[b]);
-      }
-    }
-    SL_UNROLL for (int b = 0; b < vectors; ++b) sl_store(o + b * SL_LANES, sum[b]);
-  }
+  for (int t = 0; t < tokens; t += unroll)
+    SL_UNROLL for (int u = 0; u < unroll; ++u)
+      sl_recur_token(keys, vectors, before, first, decays, x, i, j, t + u, s);
   if (!x.keep) return;
   const int near = sl_bases_are_one(x.end, keys, i, x.end_step);
   SL_UNROLL for (int a = 0; a < keys; ++a)
@@ -1248,8 +1256,8 @@ SL_INLINE void sl_recur_piece(
 // The same, without the decays where all of the piece's are one; and the state
 // of the piece that follows is asked for.
 SL_INLINE void sl_recur_keys(
-    const int tokens, const int keys, const int vectors, const int before, const int first,
-    const sl_recurrence x, int64_t i, int64_t j) {
+    const int tokens, const int keys, const int vectors, const int unroll, const int before,
+    const int first, const sl_recurrence x, int64_t i, int64_t j) {
   SL_UNROLL for (int a = 0; a < keys; ++a)
     SL_UNROLL for (int b = 0; b < vectors; ++b)
       sl_prefetch(x.s + (i + keys + a) * x.s_row + j + b * SL_LANES);
@@ -1257,38 +1265,39 @@ SL_INLINE void sl_recur_keys(
   if (x.decays)
     for (int a = 0; a < keys; ++a) decays += x.decays[(i + a) * x.d_step];
   if (decays != 0.0f)
-    sl_recur_piece(tokens, keys, vectors, before, first, 1, x, i, j);
+    sl_recur_piece(tokens, keys, vectors, unroll, before, first, 1, x, i, j);
   else
-    sl_recur_piece(tokens, keys, vectors, before, first, 0, x, i, j);
+    sl_recur_piece(tokens, keys, vectors, unroll, before, first, 0, x, i, j);
 }
 
 // All pieces of a panel of `vectors` vectors from column j on; between them, one
 // part after the other of what is read next is asked for.
 SL_INLINE void sl_recur_panel(
-    const int tokens, const int keys, const int piece_keys, const int vectors, const int before,
-    const sl_recurrence x, int64_t j, const sl_ahead *ahead, const int aheads,
+    const int tokens, const int keys, const int piece_keys, const int vectors, const int unroll,
+    const int before, const sl_recurrence x, int64_t j, const sl_ahead *ahead, const int aheads,
     int64_t first_part, int64_t parts) {
   const int rest = keys % piece_keys;
   int64_t part = first_part;
   for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
-  sl_recur_keys(tokens, keys < piece_keys ? rest : piece_keys, vectors, before, 1, x, 0, j);
+  sl_recur_keys(
+      tokens, keys < piece_keys ? rest : piece_keys, vectors, unroll, before, 1, x, 0, j);
   for (int64_t i = piece_keys; i + piece_keys <= keys; i += piece_keys) {
     ++part;
     for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
-    sl_recur_keys(tokens, piece_keys, vectors, before, 0, x, i, j);
+    sl_recur_keys(tokens, piece_keys, vectors, unroll, before, 0, x, i, j);
   }
   if (rest && keys > piece_keys) {
     ++part;
     for (int n = 0; n < aheads; ++n) sl_ask(ahead[n], tokens, part, parts);
-    sl_recur_keys(tokens, rest, vectors, before, 0, x, keys - rest, j);
+    sl_recur_keys(tokens, rest, vectors, unroll, before, 0, x, keys - rest, j);
   }
 }
 
 // The recurrence over `tokens` tokens, in pieces of `piece_keys` keys by
-// `piece_vectors` vectors.
+// `piece_vectors` vectors, `unroll` tokens in a row.
 SL_INLINE void sl_recur(
     const int tokens, const int keys, const int columns, const int piece_keys,
-    const int piece_vectors, const int before, const sl_recurrence x, const sl_ahead *ahead,
+    const int piece_vectors, const int unroll, const int before, const sl_recurrence x, const sl_ahead *ahead,
     const int aheads) {
   const int vectors = SL_VECTORS(columns);
   const int rest = vectors % piece_vectors;
@@ -1298,11 +1307,12 @@ SL_INLINE void sl_recur(
   int64_t j = 0;
   for (; j + piece_vectors * SL_LANES <= vectors * SL_LANES; j += piece_vectors * SL_LANES) {
     sl_recur_panel(
-        tokens, keys, piece_keys, piece_vectors, before, x, j, ahead, aheads, part, parts);
+        tokens, keys, piece_keys, piece_vectors, unroll, before, x, j, ahead, aheads, part, parts);
     part += pieces;
   }
   if (rest)
-    sl_recur_panel(tokens, keys, piece_keys, rest, before, x, j, ahead, aheads, part, parts);
+    sl_recur_panel(
+        tokens, keys, piece_keys, rest, unroll, before, x, j, ahead, aheads, part, parts);
 }
 
 static const float sl_ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};

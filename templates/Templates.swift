@@ -63,6 +63,16 @@ public enum Templates {
     case "probe.c": PackageResources.probe_c
     case "calibrate.c": PackageResources.calibrate_c
     case "package.py": PackageResources.package_py
+    case "_backward.py": PackageResources._backward_py
+    case "_checks.py": PackageResources._checks_py
+    case "_field.py": PackageResources._field_py
+    case "_forward.py": PackageResources._forward_py
+    case "_library.py": PackageResources._library_py
+    case "_manifest.py": PackageResources._manifest_py
+    case "_step.py": PackageResources._step_py
+    case "_tensors.py": PackageResources._tensors_py
+    case "_wheel.py": PackageResources._wheel_py
+    case "pyproject.toml": PackageResources.pyproject_toml
     case "cuda.py": PackageResources.cuda_py
     case "autograd.py": PackageResources.autograd_py
     case "decode.py": PackageResources.decode_py

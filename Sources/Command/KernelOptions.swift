@@ -64,6 +64,16 @@ struct KernelChoices: ParsableArguments {
   @Option(help: "Pin which states are written: none, segments:N or chunks.")
   var materialization: String?
   @Option(help: "Pin what products multiply: f32 or bf16.") var products: String?
+  @Option(help: "Pin the rows and vectors that stay in registers: 4x4.") var registerBlock: String?
+  @Option(parsing: .unconditional, help: "Pin the tokens or steps that are unrolled.")
+  var unroll: Int?
+  @Option(parsing: .unconditional, help: "Pin how many blocks ahead rows are asked for.")
+  var ahead: Int?
+  @Option(help: "Pin how outputs are stored: plain or streaming.") var stores: String?
+  @Option(
+    parsing: .unconditional,
+    help: "Calls can have states written out after every so many tokens, or a multiple.")
+  var snapshots: Int?
   @Option(
     parsing: .unconditional,
     help: "Threads when the caller does not say; the plan is chosen for them, else for all cores.")

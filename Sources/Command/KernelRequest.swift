@@ -24,7 +24,8 @@ struct KernelRequest {
       normalForm: try Registry.named(recurrence).normalForm(), key: shape.key, value: shape.value,
       type: try elementType(choices.dtype ?? "f32", "--dtype"),
       gateType: try elementType(choices.gateDtype, "--gate-dtype"),
-      target: try host.target(named: choices.target ?? "native"))
+      target: try host.target(named: choices.target ?? "native"),
+      snapshotEvery: choices.snapshots)
   }
 
   /// The sizes of a call, for verbs that run one.
@@ -105,7 +106,10 @@ struct KernelRequest {
       schedule: choices.schedule, chunk: choices.chunk, subBlock: choices.subBlock,
       keyTile: choices.keyTile, valueTile: choices.valueTile, headTile: choices.headTile,
       materialization: try materialization(), threads: choices.threads,
-      products: try choices.products.map(products))
+      products: try choices.products.map(products),
+      inner: InnerLoops(
+        registerBlock: try choices.registerBlock.map(registerBlock), unroll: choices.unroll,
+        ahead: choices.ahead, stores: try choices.stores.map(stores)))
   }
 
   /// The kernel, printed.
@@ -140,6 +144,21 @@ struct KernelRequest {
       throw SluiceError(.usage, "--products must be f32 or bf16, not '\(name)'.")
     }
     return type
+  }
+
+  private func registerBlock(_ text: String) throws -> RegisterBlock {
+    guard let block = RegisterBlock(text) else {
+      throw SluiceError(
+        .usage, "--register-block must be rows and vectors, such as 4x4, not '\(text)'.")
+    }
+    return block
+  }
+
+  private func stores(_ name: String) throws -> InnerLoops.Stores {
+    guard let stores = InnerLoops.Stores(rawValue: name) else {
+      throw SluiceError(.usage, "--stores must be plain or streaming, not '\(name)'.")
+    }
+    return stores
   }
 
   private func materialization() throws -> Materialization? {

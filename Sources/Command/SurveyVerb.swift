@@ -13,7 +13,7 @@ struct SurveyVerb: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "survey",
     abstract: "Measures many plans of a kernel, to judge the planner's model by.",
-    subcommands: [MeasureVerb.self, ShowVerb.self])
+    subcommands: [MeasureVerb.self, ShowVerb.self, CompareVerb.self])
 }
 
 extension SurveyVerb {
@@ -161,13 +161,20 @@ func readSpace(_ path: String) throws -> MeasuredSpace {
   return space
 }
 
+extension MeasuredSpace {
+  /// The kernel that the record is about.
+  func specification() throws -> KernelSpecification {
+    try KernelSpecification(
+      normalForm: try Registry.named(recurrence).normalForm(), key: key, value: value, type: type,
+      gateType: gateType, target: target)
+  }
+}
+
 /// The record with what the model of today predicts from the record's own calibration, and the
 /// bytes that each plan moves.
 func predicted(_ space: MeasuredSpace) throws -> MeasuredSpace {
   var space = space
-  let specification = try KernelSpecification(
-    normalForm: try Registry.named(space.recurrence).normalForm(), key: space.key,
-    value: space.value, type: space.type, gateType: space.gateType, target: space.target)
+  let specification = try space.specification()
   let model = CostModel(calibration: space.calibration)
   for index in space.plans.indices {
     let plan = space.plans[index].plan
@@ -190,6 +197,7 @@ extension Plan {
     if headTile > 1 { parts.append("ht\(headTile)") }
     if materialization != .none { parts.append("\(materialization)") }
     if products != .f32 { parts.append(products.rawValue) }
+    parts += innerChoices.map { "\($0.name) \($0.value)" }
     return parts.joined(separator: " ")
   }
 }

@@ -104,7 +104,7 @@ struct BackwardEmitter {
     var parts = [entry.workspace]
     for phase in program.phases {
       var emitter = PhaseEmitter(
-        program: program, phase: phase, target: target, kernel: kernel)
+        program: program, phase: phase, target: target, kernel: kernel, fusesRows: true)
       parts.append(emitter.function())
     }
     parts.append(entry.text)

@@ -58,9 +58,18 @@ public enum Emitter {
     let name = KernelName(specification, plan)
     let interface = Interface(manifest: manifest)
     let command = name.command
+    let backwardEmitter = gradient.map {
+      BackwardEmitter(specification: specification, manifest: manifest, program: $0)
+    }
+    let stepEmitter = single.map {
+      StepEmitter(specification: specification, manifest: manifest, program: $0)
+    }
     if let device = specification.target.device {
-      let backwardEmitter = gradient.map {
-        BackwardEmitter(specification: specification, manifest: manifest, program: $0)
+      guard specification.snapshotEvery == nil else {
+        throw SluiceError(
+          .unsupported,
+          "States are not written out on the way on \(specification.target.name): leave out "
+            + "--snapshots.")
       }
       let text = try DeviceEmitter(
         specification.target, device, manifest, program: program, backward: backwardEmitter,
@@ -73,10 +82,7 @@ public enum Emitter {
         header: SourceFile(
           name: "\(name).h",
           text: interface.header(
-            command: command, backward: backwardEmitter,
-            step: single.map {
-              StepEmitter(specification: specification, manifest: manifest, program: $0)
-            })),
+            command: command, backward: backwardEmitter, step: stepEmitter)),
         manifest: manifest)
     }
     let layouts = program.phases.map { ScratchLayout($0, specification.target) }
@@ -86,12 +92,6 @@ public enum Emitter {
     let entry = EntryEmitter(
       program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit,
       pointers: EntryPointers(manifest))
-    let backwardEmitter = gradient.map {
-      BackwardEmitter(specification: specification, manifest: manifest, program: $0)
-    }
-    let stepEmitter = single.map {
-      StepEmitter(specification: specification, manifest: manifest, program: $0)
-    }
     var parts = [
       preamble(specification, plan, name: name, command: command),
       try vocabulary(specification.target, withGradients: gradient != nil, withStep: single != nil),
@@ -101,7 +101,8 @@ public enum Emitter {
     ]
     for phase in program.phases {
       var emitter = PhaseEmitter(
-        program: program, phase: phase, target: specification.target, kernel: name.description)
+        program: program, phase: phase, target: specification.target, kernel: name.description,
+        inner: plan.inner)
       parts.append(emitter.function())
     }
     parts += [section("The entries"), entry.text]
@@ -204,6 +205,8 @@ extension KernelName {
     parts.append(
       "--value-tile \(plan.valueTile) --materialization \(plan.materialization) "
         + "--threads \(plan.threads) --products \(plan.products.rawValue)")
+    parts += plan.innerChoices.map { "--\($0.name) \($0.value)" }
+    if let snapshotEvery { parts.append("--snapshots \(snapshotEvery)") }
     return parts.joined(separator: " ")
   }
 }

@@ -63,9 +63,39 @@ struct EntryEmitter {
           "return rows * \(program.value * manifest.type.size) > \(EntryEmitter.streamedBytes);")
       }
     }
+    if program.writesSnapshots { snapshotText(&out) }
     guard !segments.isEmpty else { return out.text }
     segmentText(&out)
     return out.text
+  }
+
+  /// Where the states lie that a call has written out on the way.
+  private func snapshotText(_ out: inout CWriter) {
+    let size = program.key * manifest.stateColumns
+    let tokens = program.chunk == 1 ? "chunk + 1" : "(chunk + 1) * \(program.chunk)"
+    out.line()
+    out.line("// The slot of the first state that a sequence writes out.")
+    out.block(
+      "static int64_t first_snapshot_of(const arguments *args, int64_t batch_row, int64_t begin)"
+    ) {
+      $0.lines([
+        "const int64_t every = args->snapshot_every;",
+        "return every ? batch_row * (args->length / every) + begin / every : 0;",
+      ])
+    }
+    out.line()
+    out.line("// Where the state after a chunk goes, from a column on; NULL where none is due.")
+    out.line("static float *snapshot_after(")
+    out.block(
+      "    const arguments *args, float *first, int64_t chunk, int64_t length, int64_t column)"
+    ) {
+      $0.lines([
+        "const int64_t tokens = \(tokens);",
+        "const int64_t every = args->snapshot_every;",
+        "if (!first || tokens > length || tokens % every) return NULL;",
+        "return first + (tokens / every - 1) * args->heads * \(size) + column;",
+      ])
+    }
   }
 
   private func segmentText(_ out: inout CWriter) {
@@ -184,6 +214,11 @@ struct EntryEmitter {
           "  if (args->cu_seqlens[n] > args->cu_seqlens[n + 1]) return 4;",
         ])
       }
+      if program.writesSnapshots {
+        let chunk = program.chunk
+        let odd = chunk == 1 ? "" : " || args->snapshot_every % \(chunk)"
+        out.line("if (args->snapshot_every < 0\(odd)) return 9;")
+      }
       out.line("return 0;")
     }
   }
@@ -200,9 +235,12 @@ struct EntryEmitter {
       }
       if needsWorkspace { out.line("if (!args->workspace) return 2;") }
       if isStep { out.line("if (args->batch > 0 && !args->final_state) return 2;") }
+      if program.writesSnapshots {
+        out.line("if (args->snapshot_every && !args->snapshots) return 2;")
+      }
       out.line(
         "if ((int64_t)args->workspace_size < \(kernel)_\(sizeEntry)(args)) return 5;")
-      let optional = pointers.optional
+      let optional = pointers.optional + (program.writesSnapshots ? [TensorName.snapshots] : [])
       out.line("uintptr_t halves = 0, words = (uintptr_t)args->\(optional[0]);")
       for name in optional.dropFirst() { out.line("words |= (uintptr_t)args->\(name);") }
       for pointer in pointers.required {
@@ -243,8 +281,9 @@ struct EntryEmitter {
         out.lines([
           "#ifdef _OPENMP",
           "if (is_team) {",
-          // A head's state stays with the core whose caches hold it.
-          isStep ? "#pragma omp for schedule(static)" : "#pragma omp for schedule(dynamic, 1)",
+          // A head's state stays with the core whose caches hold it, and the team meets once, at its end.
+          isStep
+            ? "#pragma omp for schedule(static) nowait" : "#pragma omp for schedule(dynamic, 1)",
           "  for (int64_t item = 0; item < \(phase.name)_items; ++item) "
             + "\(phase.name)(args, item, scratch);",
           "} else",
@@ -295,8 +334,8 @@ struct EntryEmitter {
   static func renamed(_ text: String, _ entry: String) -> String {
     var text = text.replacing("scratch_bytes", with: "\(entry)_scratch_bytes")
     for name in [
-      "sequences_of", "threads_of", "most_segments", "slots_of", "check_sizes", "check_pointers",
-      "tiles_of",
+      "sequences_of", "threads_of", "most_segments", "slots_of", "streams_output", "check_sizes",
+      "check_pointers", "tiles_of",
     ] {
       text = text.replacing("\(name)(", with: "\(entry)_\(name)(")
     }
@@ -366,6 +405,9 @@ struct EntryPointers {
 }
 
 extension TileProgram {
+  /// Whether calls may have states written out on the way.
+  var writesSnapshots: Bool { written.contains(TensorName.snapshots) }
+
   /// Whether any output may go past the caches.
   fileprivate var streamsOutput: Bool {
     func visit(_ body: [Statement]) -> Bool {

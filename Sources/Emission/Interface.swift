@@ -40,6 +40,16 @@ struct Interface {
           "const \(PhaseEmitter.element(input.type)) *\(input.name);  // \(shape(of: input)): "
             + comment(input.summary))
       }
+      if let every = manifest.snapshotEvery {
+        out.lines([
+          "int64_t snapshot_every;  // tokens between two states that are written out, \(every) or "
+            + "another",
+          "                         // multiple of \(manifest.plan.chunk); 0 for none",
+          "float *snapshots;        // [B, T / snapshot_every, heads, \(manifest.key), "
+            + "\(manifest.stateColumns)]; of packed",
+          "                         // sequences, that beginning at b has its from b / snapshot_every on",
+        ])
+      }
     }
     var lines = out.lines
     lines[lines.count - 1] = "};"

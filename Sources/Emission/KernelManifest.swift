@@ -23,6 +23,9 @@ public struct KernelManifest: Hashable, Codable, Sendable {
   public var backward: Plan?
   /// The plan of a single token; nil where the library has no `step` entry.
   public var step: Plan?
+  /// Tokens between two states that a call may have written out, or a divisor of theirs; nil where
+  /// the library writes none, and its argument struct ends with the inputs.
+  public var snapshotEvery: Int?
   /// The pointers at the end of the argument struct, in their order.
   public var inputs: [Input]
   /// SHA-256 of the emitted source, hexadecimal; filled in when it is known.
@@ -61,6 +64,7 @@ public struct KernelManifest: Hashable, Codable, Sendable {
     self.plan = plan
     self.backward = backward
     self.step = step
+    snapshotEvery = specification.snapshotEvery
     inputs = specification.recurrence.inputs.map { input in
       let type: ElementType =
         switch input.role {

@@ -7,8 +7,11 @@ import Targets
 ///     gla_k128_v256_bf16_gf32_avx512_fused_c64_s16_kt128_vt64_m0_pbf16_n2
 ///
 /// recurrence (hyphens as underscores), K, V, element type, gate type, target, schedule, chunk,
-/// sub-block, key tile, value tile, head tile (`ht4`; absent for one head), materialization (`0`, a number of segments, or `c` for every
-/// chunk), type of the products, default threads.
+/// sub-block, key tile, value tile, head tile (`ht4`; absent for one head), materialization (`0`, a
+/// number of segments, or `c` for every chunk), type of the products, default threads; then what is
+/// chosen of the innermost loops: register block (`rb8x2`), unrolling (`u2`), blocks asked for ahead
+/// (`a2`), stores (`oplain` or `ostreaming`); and where states can be written out on the way, after
+/// how many tokens (`w256`).
 public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   public var recurrence: String
   public var key: Int
@@ -17,6 +20,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   public var gateType: ElementType
   public var target: String
   public var plan: Plan
+  public var snapshotEvery: Int?
 
   public init(_ specification: KernelSpecification, _ plan: Plan) {
     recurrence = specification.recurrence.name
@@ -26,6 +30,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
     gateType = specification.gateType
     target = specification.target.name
     self.plan = plan
+    snapshotEvery = specification.snapshotEvery
   }
 
   public var description: String {
@@ -41,6 +46,8 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       "c\(plan.chunk)", "s\(plan.subBlock)", "kt\(plan.keyTile)", "vt\(plan.valueTile)",
     ].joined(separator: "_") + (plan.headTile == 1 ? "" : "_ht\(plan.headTile)")
       + "_m\(materialization)_p\(plan.products.rawValue)_n\(plan.threads)"
+      + plan.innerChoices.map { "_\(KernelName.innerPrefixes[$0.name]!)\($0.value)" }.joined()
+      + (snapshotEvery.map { "_w\($0)" } ?? "")
   }
 
   /// Reads what `description` writes; nil for anything else.
@@ -52,6 +59,16 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       return String(last.dropFirst(prefix.count))
     }
     func number(_ prefix: String) -> Int? { take(prefix).flatMap(Int.init) }
+    /// What the name may leave out.
+    func optional(_ name: String) -> String? {
+      let prefix = KernelName.innerPrefixes[name]!
+      return parts.last?.hasPrefix(prefix) == true ? take(prefix) : nil
+    }
+    if parts.last?.hasPrefix("w") == true { snapshotEvery = number("w") }
+    let stores = optional("stores").flatMap(InnerLoops.Stores.init)
+    let ahead = optional("ahead").flatMap(Int.init)
+    let unroll = optional("unroll").flatMap(Int.init)
+    let registerBlock = optional("register-block").flatMap(RegisterBlock.init)
     /// One where the name does not say.
     func headTile() -> Int? { parts.last?.hasPrefix("ht") == true ? number("ht") : 1 }
     guard let threads = number("n"), let products = take("p").flatMap(ElementType.init),
@@ -76,9 +93,15 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
     plan = Plan(
       schedule: schedule, chunk: chunk, subBlock: subBlock, keyTile: keyTile,
       valueTile: valueTile, headTile: headTile, materialization: materialization,
-      threads: threads, products: products)
+      threads: threads, products: products,
+      inner: InnerLoops(
+        registerBlock: registerBlock, unroll: unroll, ahead: ahead, stores: stores))
     guard description == text else { return nil }
   }
+
+  private static let innerPrefixes = [
+    "register-block": "rb", "unroll": "u", "ahead": "a", "stores": "o",
+  ]
 
   /// A target's name without what separates parts of the name: `sm90a`.
   private static func plain(_ target: String) -> String { target.replacing("_", with: "") }

@@ -122,6 +122,15 @@ extension PhaseEmitter {
     // What does not change along the row is repeated over a vector once.
     for name in names {
       if let setup = setup(map.operands[name]!, name, row) { writer.line(setup) }
+      // Functions of many instructions leave memory no time to bring the rows after this one.
+      if fusesRows, !usesMatrixUnit, map.complement != nil,
+        case .tokens(let slice) = map.operands[name]!,
+        let tensor = program.tensor(slice.tensor), tensor.columns > 1
+      {
+        let bytes = min(slice.columns, tensor.columns) * tensor.type.size
+        writer.call(
+          "sl_ask_row", ["\(name)_row + \(RowRun.ahead) * \(slice.tensor)_token", String(bytes)])
+      }
     }
     let type = layout.places[map.target.tile]!.tile.type
     let store = type == .f32 ? "sl_store" : "sl_store_\(type.rawValue)"

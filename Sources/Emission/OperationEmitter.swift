@@ -217,27 +217,22 @@ extension PhaseEmitter {
       }
       out.line("};")
     }
-    let piece = recurrencePiece(recur)
+    let vectors = (recur.state.columns + target.lanes - 1) / target.lanes
+    let piece =
+      inner.registerBlock
+      ?? .fitting(
+        recur.state.rows, vectors, hasColumnDecay: recur.valueDecay != nil, in: target)
     out.call(
       "sl_recur",
       [
         String(recur.output.rows), String(recur.state.rows), String(recur.state.columns),
-        String(piece.keys), String(piece.vectors), flag(recur.readsPrevious), "recurrence",
+        String(min(piece.rows, recur.state.rows)), String(min(piece.vectors, vectors)),
+        String(inner.unroll ?? 1), flag(recur.readsPrevious), "recurrence",
         recur.ahead.isEmpty ? "NULL" : "ahead", String(recur.ahead.count),
       ])
     let lines = out.lines
     out = outside
     out.block("") { $0.lines(lines) }
-  }
-
-  /// Keys and vectors of the state that stay in registers, beside a row of values and one of sums.
-  private func recurrencePiece(_ recur: Recur) -> (keys: Int, vectors: Int) {
-    let vectors = (recur.state.columns + target.lanes - 1) / target.lanes
-    let width = min(target.vectorRegisters >= 32 ? 4 : 2, vectors)
-    let decays = recur.valueDecay == nil ? 0 : 2 * width
-    let room = (target.vectorRegisters - 2 * width - decays - 3) / width
-    let keys = [8, 4, 2, 1].first { $0 <= room } ?? 1
-    return (min(keys, recur.state.rows), width)
   }
 
   private mutating func write(_ move: MoveState) {
@@ -412,6 +407,10 @@ extension PhaseEmitter {
 
   /// Where a slice's first row begins; NULL without its tensor, unless it `isThere` always.
   private func place(_ slice: StateSlice, _ tensor: Tensor, isThere: Bool = false) -> String {
+    if tensor.kind == .snapshot, let chunk = slice.segment {
+      let column = begins(slice.column) ? columnBegin(slice.column) : "0"
+      return "snapshot_after(args, \(slice.tensor)_in, \(factor(chunk)), length, \(column))"
+    }
     var offsets: [String] = []
     if let segment = slice.segment {
       offsets.append("\(factor(segment)) * heads * \(tensor.rows * tensor.columns)")

@@ -111,6 +111,9 @@ extension PhaseEmitter {
     case .perChunk:
       add("slot", "(batch_row * args->length + begin) / \(program.chunk) + sequence")
     }
+    if program.writesSnapshots {
+      add("first_snapshot", "first_snapshot_of(args, batch_row, begin)")
+    }
     add("value_begin", "\(program.valueTile) * valueTile")
     add("value_columns", "sl_least(\(program.valueTile), \(program.value) - value_begin)")
     add("streams", "streams_output(args)")
@@ -171,6 +174,13 @@ extension PhaseEmitter {
             "\(name)_in",
             "\(qualifier)float *\(name)_in = args->\(name) ? args->\(name) + "
               + "(sequence * heads + head) * \(size) : NULL;", true
+          ))
+      case .snapshot:
+        list.append(
+          (
+            "\(name)_in",
+            "float *\(name)_in = args->snapshot_every ? args->\(name) + "
+              + "(first_snapshot * heads + head) * \(size) : NULL;", true
           ))
       case .partial:
         list.append(

@@ -1,4 +1,5 @@
 import Recurrences
+import Schedules
 import Targets
 import TileIR
 
@@ -8,20 +9,29 @@ struct PhaseEmitter {
   let phase: TileProgram.Phase
   let target: Target
   let kernel: String
+  /// How the plan wants the innermost loops.
+  let inner: InnerLoops
   let layout: ScratchLayout
   let usesMatrixUnit: Bool
+  /// Whether consecutive maps over the same rows become one loop.
+  let fusesRows: Bool
   /// How often each tile is read.
   let readings: [String: Int]
   var out = CWriter(depth: 1)
 
-  init(program: TileProgram, phase: TileProgram.Phase, target: Target, kernel: String) {
+  init(
+    program: TileProgram, phase: TileProgram.Phase, target: Target, kernel: String,
+    inner: InnerLoops = InnerLoops(), fusesRows: Bool = false
+  ) {
     self.program = program
     self.phase = phase
     self.target = target
     self.kernel = kernel
+    self.inner = inner
     layout = ScratchLayout(phase, target)
     readings = phase.readings
     usesMatrixUnit = MatrixUnit.isUsed(by: phase, target, layout)
+    self.fusesRows = fusesRows || usesMatrixUnit
   }
 
   /// The function's text, its comment included.
@@ -108,7 +118,7 @@ struct PhaseEmitter {
         ("tokens", "const int64_t tokens = sl_least(\(program.chunk), length - \(start));")
       ]
     case .heads: return headDeclarations
-    case .queryHeads, .segments, .range: return []
+    case .queryHeads, .segments, .tokens, .range: return []
     }
   }
 
@@ -139,6 +149,9 @@ struct PhaseEmitter {
     case .heads(let name): return loopHead(name, "0", "own_heads")
     case .chunksBackward(let name):
       return "for (int64_t \(name) = last_chunk - 1; \(name) >= first_chunk; --\(name))"
+    case .tokens(let name, false): return loopHead(name, "0", "tokens")
+    case .tokens(let name, true):
+      return "for (int64_t \(name) = tokens - 1; \(name) >= 0; --\(name))"
     case .queryHeads(let name): return loopHead(name, "0", "group")
     case .segments(let name): return loopHead(name, "0", "segments")
     case .range(let name, let from, let to, false):

@@ -1,9 +1,9 @@
 import Recurrences
 import TileIR
 
-/// Consecutive maps and forward scans over the same rows and columns, as one loop: what one writes the
-/// next finds in a register, and memory is asked for rows of the next chunk all the while. Where a
-/// matrix unit does the products, this is most of what is left to do.
+/// Consecutive maps, forward scans and sums over the rows of the same rows and columns, as one loop: what one writes the
+/// next finds in a register. Where a matrix unit does the products this is most of what is left to do,
+/// and memory is asked for rows of the next chunk all the while.
 struct RowRun {
   var operations: [TileIR.Operation]
   let rows: Int
@@ -14,7 +14,7 @@ struct RowRun {
   /// The run that begins with the first of these statements; nil when there is none, or one map
   /// that reads no tokens.
   init?(_ body: ArraySlice<Statement>, _ emitter: PhaseEmitter) {
-    guard emitter.usesMatrixUnit, let first = body.first.flatMap(RowRun.target),
+    guard emitter.fusesRows, let first = body.first.flatMap(RowRun.target),
       first.columns > 1
     else { return nil }
     (rows, columns) = (first.rows, first.columns)
@@ -58,12 +58,20 @@ struct RowRun {
         return how == .none ? isWhole(view) : !writes(view.tile)
       }
     case .scan(let scan): return !scan.backward && isWhole(scan.target) && isWhole(scan.source)
+    // What is summed must be at hand. A matrix unit's runs leave sums to their own word.
+    case .reduce(let reduce):
+      return !emitter.usesMatrixUnit && writes(reduce.source.tile) && isWhole(reduce.source)
+        && reduce.target.rows == 1 && reduce.target.columns == columns && rows > 1
+        && !operations.contains { $0.reads.contains { $0.tile == reduce.target.tile } }
     default: return false
     }
   }
 
   private func writes(_ tile: String) -> Bool {
-    operations.contains { RowRun.target(.operation($0))?.tile == tile }
+    operations.contains {
+      if case .reduce(let reduce) = $0, reduce.target.tile == tile { return true }
+      return RowRun.target(.operation($0))?.tile == tile
+    }
   }
 
   var hasTail: Bool { start != nil }
@@ -84,12 +92,17 @@ struct RowRun {
     return operations[(place + 1)...].contains { $0.reads.contains { $0.tile == tile } }
   }
 
-  /// The tiles of the run that must lie in memory: what others read, and what scans look back at.
+  /// The tiles of the run that must lie in memory: what others read, what scans look back at, and what
+  /// the run reads before it writes it, as its next turn does.
   func stored(_ readings: [String: Int]) -> Set<String> {
     var others = readings
     var stored: Set<String> = []
+    var written: Set<String> = []
     for operation in operations {
+      if case .reduce(let reduce) = operation { stored.insert(reduce.target.tile) }
       for view in operation.reads { others[view.tile]! -= 1 }
+      stored.formUnion(operation.reads.map(\.tile).filter { !written.contains($0) })
+      if let target = RowRun.target(.operation(operation)) { written.insert(target.tile) }
       guard case .scan(let scan) = operation else { continue }
       stored.insert(scan.target.tile)
       if scan.exclusive { stored.insert(scan.source.tile) }
@@ -116,6 +129,8 @@ extension PhaseEmitter {
       case .scan(let scan):
         let exclusive = scan.exclusive ? ", each row without its own" : ""
         out.comment("\(scan.target.tile) = running products of \(scan.source.tile)\(exclusive)")
+      case .reduce(let reduce):
+        out.comment("\(reduce.target.tile) = the sum of the rows of \(reduce.source.tile)")
       default: break
       }
     }
@@ -139,7 +154,7 @@ extension PhaseEmitter {
       }
     }
     writer.lines(lines)
-    if !isTail { ask(run, &writer) }
+    if usesMatrixUnit, !isTail { ask(run, &writer) }
     let whole = run.columns / target.lanes * target.lanes
     let stored = run.stored(readings)
     if whole > 0 {
@@ -233,6 +248,11 @@ extension PhaseEmitter {
           ? "row > 0 ? sl_mul(\(past(scan.target)), \(past(scan.source))) : sl_set(1.0f)"
           : "row > 0 ? sl_mul(\(past(scan.target)), \(own)) : \(own)"
         keep(scan.target, product, isReadLater: isRead)
+      case .reduce(let reduce):
+        let (sum, own) = ("\(address(reduce.target)) + \(column)", "\(reduce.source.tile)_now")
+        writer.call(
+          count == nil ? "sl_store" : "sl_store_n",
+          [sum, "row > 0 ? sl_add(sl_load(\(sum)), \(own)) : \(own)"] + (count.map { [$0] } ?? []))
       default: break
       }
     }

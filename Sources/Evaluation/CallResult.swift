@@ -9,6 +9,8 @@ struct CallResult: Hashable, Sendable {
   /// [B, T, query heads, V] whatever the layout, as bytes in the output's type.
   var output: [UInt8] = []
   var finalState: [UInt8]?
+  /// The states written out on the way, in their slots.
+  var snapshots: [UInt8]?
   /// What a `backward` call gave, by input (and `initial_state`), token tensors as [B, T, heads, D].
   var adjoints: [String: [UInt8]] = [:]
   var nanoseconds: [UInt64] = []
@@ -80,6 +82,7 @@ extension CallResult {
       switch item.buffers[index].name {
       case "o": output = call.canonical(contents, elementSize: manifest.type.size)
       case "final_state": finalState = contents
+      case "snapshots": snapshots = contents
       case let name where name.hasPrefix("d_"):
         adjoints[String(name.dropFirst(2))] = call.canonical(
           contents, adjoint: String(name.dropFirst(2)), manifest)

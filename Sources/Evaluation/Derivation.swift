@@ -34,16 +34,19 @@ extension TileProgram {
     let subject = Subject(specification, plan)
     return try (recipes ?? Self.derivationRecipes(chunk: plan.chunk)).map { recipe in
       let problem = try DrawnProblem(recipe, for: subject, seed: seed)
-      return try compare(problem, subject)
+      return try compare(problem, subject, snapshotEvery: specification.snapshotEvery ?? 0)
     }
   }
 
-  private func compare(_ problem: DrawnProblem, _ subject: Subject) throws -> DerivationFinding {
+  private func compare(
+    _ problem: DrawnProblem, _ subject: Subject, snapshotEvery: Int
+  ) throws -> DerivationFinding {
     let expected = try problem.expected(subject)
     var tensors = problem.inputs
     tensors[TensorName.initialState] = problem.initialState
     var interpreter = Interpreter(
       self, shape: problem.shape, scale: problem.scale, tensors: tensors)
+    interpreter.snapshotEvery = snapshotEvery
     interpreter.run()
     let output = TensorError(
       interpreter.tensors[TensorName.output] ?? [], expected.output,
@@ -51,11 +54,16 @@ extension TileProgram {
     let state = TensorError(
       interpreter.tensors[TensorName.finalState] ?? [], expected.finalState,
       groups: problem.shape.stateGroups(columns: subject.stateColumns))
-    let isOutput = max(output.whole, output.worst) >= max(state.whole, state.worst)
-    let worse = isOutput ? output : state
+    var errors = [("o", output), ("final state", state)]
+    if snapshotEvery > 0 {
+      let numbers = interpreter.tensors[TensorName.snapshots] ?? []
+      errors.append(
+        ("state", try Prefixes(problem, subject, every: snapshotEvery).error(of: numbers)))
+    }
+    let (what, worse) = errors.max { $0.1.rank < $1.1.rank }!
     return DerivationFinding(
-      problem: problem.name, error: max(worse.whole, worse.worst), bound: Self.derivationBound,
-      place: (isOutput ? "o, " : "final state, ") + worse.place)
+      problem: problem.name, error: worse.rank, bound: Self.derivationBound,
+      place: "\(what), \(worse.place)")
   }
 
   /// Tails, nothing, one token, packed and grouped, resets: small, as the interpreter is slow.

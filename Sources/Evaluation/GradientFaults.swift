@@ -10,7 +10,7 @@ extension PlantedFault {
 
   private static let gradientTileFaults: [PlantedFault] = [
     gradient("the state's adjoint not decayed over a chunk") {
-      guard case .multiply(let product) = $0, product.depth == 0 else { return nil }
+      guard case .map(let map) = $0, map.target.tile == "dS" else { return nil }
       return []
     },
     gradient("the states before chunks not decayed") {
@@ -155,8 +155,9 @@ extension PlantedFault {
 
   private static let gradientSourceFaults: [PlantedFault] = [
     gradient(
-      "a decay's adjoint a ten-thousandth too large", "passing = sl_fma(reading, read, passing)",
-      "passing = sl_fma(reading, sl_mul(read, sl_set(1.0002f)), passing)"),
+      "a decay's adjoint a ten-thousandth too large",
+      "path->passing = sl_fma(reading, read, path->passing)",
+      "path->passing = sl_fma(reading, sl_mul(read, sl_set(1.0002f)), path->passing)"),
     gradient(
       "the first sequence's parameters for all", "sum += rows[n * heads * count + i]",
       "sum += rows[0 * n * heads * count + i]", recurrence: "mamba2"),

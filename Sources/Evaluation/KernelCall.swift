@@ -17,6 +17,8 @@ struct KernelCall: Sendable {
   /// Empty sequences packed before the problem's own, with states of zeros: far offsets for little
   /// memory.
   var emptySequences = 0
+  /// Tokens between two states that are written out; 0 for none.
+  var snapshotEvery = 0
   /// What the entry is to return.
   var expectedCode: Int32 = 0
   /// What a caller does wrong, to the arguments of an otherwise right call.
@@ -42,6 +44,8 @@ struct ArgumentBlock: Sendable {
   var layout: Int
   var scale: Float
   var workspaceSize: Int
+  /// Of kernels that can write states out: tokens between two of them.
+  var snapshotEvery: Int?
   /// Pointers that are NULL, and pointers that are off their element's alignment.
   var missing: Set<String> = []
   var misaligned: Set<String> = []
@@ -56,7 +60,9 @@ struct ArgumentBlock: Sendable {
     let shape = call.problem.shape
     pointers =
       call.gradient == nil ? 3 + manifest.inputs.count : 4 + 2 * manifest.inputs.count
-    size = UInt32(Self.commonSize + 8 * pointers)
+    let hasSnapshots = manifest.snapshotEvery != nil && call.gradient == nil
+    snapshotEvery = hasSnapshots ? call.snapshotEvery : nil
+    size = UInt32(Self.commonSize + 8 * pointers + (hasSnapshots ? 16 : 0))
     batch = shape.batch
     length = shape.length
     queryHeads = shape.queryHeads
@@ -84,6 +90,10 @@ struct ArgumentBlock: Sendable {
     out.put(UInt64(0))
     out.put(UInt64(workspaceSize))
     for _ in 0..<pointers { out.put(UInt64(0)) }
+    if let snapshotEvery {
+      out.put(Int64(snapshotEvery))
+      out.put(UInt64(0))
+    }
     return out.bytes
   }
 }
@@ -137,6 +147,12 @@ extension KernelCall {
       add(
         input.name, .input, bytes.count, ArgumentBlock.headerSize + 8 * index,
         element: input.type.size, bytes)
+    }
+    if snapshotEvery > 0 {
+      let slots = shape.batch * (shape.length / snapshotEvery) * shape.heads
+      add(
+        "snapshots", .output, slots * shape.key * manifest.stateColumns * 4,
+        ArgumentBlock.headerSize + 8 * manifest.inputs.count + 8, element: 4)
     }
     return RunnerCase(
       id: id, entry: "\(manifest.name)_\(step == nil ? "forward" : "step")",

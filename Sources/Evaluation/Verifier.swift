@@ -69,6 +69,9 @@ struct Verifier {
     try await run(try accuracy.all)
     try await run(try LawTrials(subject, options).all)
     try await run(try ABITrials(subject: subject, options: options).all)
+    if let every = runner.manifest.snapshotEvery {
+      try await run(try SnapshotTrials(subject: subject, options: options, every: every).all)
+    }
   }
 
   /// Runs trials in their order, many in one process, and leaves out what would cost too much.

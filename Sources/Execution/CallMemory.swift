@@ -7,8 +7,10 @@ final class ArgumentBlock {
   private let size: Int
 
   /// A block of zeros, but for the version and its own size.
-  init(inputs: Int) {
-    size = 112 + 8 * inputs
+  ///
+  /// - Parameter hasSnapshots: whether two fields follow the inputs.
+  init(inputs: Int, hasSnapshots: Bool) {
+    size = 112 + 8 * inputs + (hasSnapshots ? 16 : 0)
     memory = .allocate(byteCount: size, alignment: 64)
     memory.initializeMemory(as: UInt8.self, repeating: 0, count: size)
     set(UInt32(KernelManifest.currentABI), at: 0)

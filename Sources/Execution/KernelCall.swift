@@ -72,7 +72,8 @@ public struct KernelCall: Sendable {
           try finalState.withUnsafeMutableBytes { final in
             try withOptional(initialState) { initial in
               try withOptional(shape.cumulativeLengths?.map(Int64.init)) { lengths in
-                let block = ArgumentBlock(inputs: pointers.count)
+                let block = ArgumentBlock(
+                  inputs: pointers.count, hasSnapshots: manifest.snapshotEvery != nil)
                 block.set(shape)
                 block.set(lengths, at: 48)
                 block.set(threads, at: 56)
@@ -132,6 +133,7 @@ public struct KernelCall: Sendable {
       case 6: "a pointer is not aligned"
       case 8: "the operating system does not let this process use the matrix tiles"
       case 7: "the layout or the number of threads is unknown or negative"
+      case 9: "the tokens between two snapshots are no multiple of the chunk"
       default: "the library does not say why"
       }
     return SluiceError(

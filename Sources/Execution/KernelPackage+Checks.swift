@@ -27,6 +27,7 @@ extension KernelPackage {
       ("gate type", name.gateType == manifest.gateType),
       ("target", name.target == manifest.target),
       ("plan", name.plan == manifest.plan),
+      ("number of tokens between snapshots", name.snapshotEvery == manifest.snapshotEvery),
     ]
     if let wrong = agreements.first(where: { !$0.1 }) {
       throw damaged("its \(wrong.0) is not the one in the name \(manifest.name)")

@@ -1,7 +1,6 @@
 import Emission
 import Foundation
 import Targets
-import Templates
 
 /// A folder that stands alone: library, header, source, manifest, and a Python module.
 ///
@@ -16,11 +15,6 @@ public struct KernelPackage: Hashable, Sendable {
   public var header: String { "\(folder)/\(manifest.name).h" }
 
   static let manifestFile = "manifest.json"
-  static let moduleFile = "__init__.py"
-  /// The kernel as a PyTorch operator, in packages that have the gradient.
-  static let autogradFile = "autograd.py"
-  static let decodeFile = "decode.py"
-  static let cudaFile = "cuda.py"
 
   /// Writes the package of a kernel whose library lies at `library`, in place of an older one.
   ///
@@ -36,16 +30,12 @@ public struct KernelPackage: Hashable, Sendable {
       }
       return try Files.read(library)
     }
-    guard let module = Templates.text("package.py"), let autograd = Templates.text("autograd.py"),
-      let decode = Templates.text("decode.py"),
-      let cuda = Templates.text("cuda.py")
-    else {
-      throw SluiceError(.internal, "The Python module is not part of this build.")
-    }
     var manifest = kernel.manifest
     manifest.sourceDigest = ContentDigest.sha256(kernel.source.text)
     manifest.libraryDigest = ContentDigest.sha256(content)
     manifest.compiler = toolchain.version.line
+    let module = try PythonModule.files(
+      of: manifest, isForCard: kernel.source.name.hasSuffix(".cu"))
     let described = try Emitter.json(manifest, pretty: true) + "\n"
     let runtime = try await OpenMPCopy(for: content, toolchain)
     try place.install { aside in
@@ -54,13 +44,7 @@ public struct KernelPackage: Hashable, Sendable {
       try Files.write(kernel.source.text, to: "\(aside)/\(kernel.source.name)")
       try Files.write(kernel.header.text, to: "\(aside)/\(manifest.name).h")
       try Files.write(described, to: "\(aside)/\(manifestFile)")
-      try Files.write(module, to: "\(aside)/\(moduleFile)")
-      let isOnCard = kernel.source.name.hasSuffix(".cu")
-      if manifest.backward != nil || isOnCard {
-        try Files.write(autograd, to: "\(aside)/\(autogradFile)")
-      }
-      if manifest.step != nil, !isOnCard { try Files.write(decode, to: "\(aside)/\(decodeFile)") }
-      if isOnCard { try Files.write(cuda, to: "\(aside)/\(cudaFile)") }
+      for file in module { try Files.write(file.text, to: "\(aside)/\(file.name)") }
       try runtime?.write(into: aside)
     }
     return KernelPackage(folder: place.folder, manifest: manifest)

@@ -73,10 +73,7 @@ struct PackagePlace {
         "\(folder) holds something that is no Sluice package, and is left alone; "
           + "name another folder, or remove it.")
     }
-    let own = [
-      KernelPackage.manifestFile, KernelPackage.moduleFile, KernelPackage.autogradFile,
-      KernelPackage.decodeFile, KernelPackage.cudaFile, "__pycache__",
-    ]
+    let own = PythonModule.names + [KernelPackage.manifestFile, "__pycache__"]
     let foreign = names.filter { name in
       !own.contains(name) && !name.hasPrefix(OpenMPCopy.prefix)
         && ![".so", ".c", ".cu", ".h"].contains { name == kernel + $0 }

@@ -28,12 +28,15 @@ public struct CostModel: Ranker {
     guard let schedule = Schedules.ofAnyEntry(plan.schedule)
     else { return Prediction(terms: [:]) }
     return prediction(
-      of: schedule.lower(specification, plan), for: specification, workload)
+      of: schedule.lower(specification, plan), for: specification, workload, plan.inner)
   }
 
   /// The time of a call of a tile program, term by term.
+  ///
+  /// - Parameter inner: how the plan wants the innermost loops.
   public func prediction(
-    of program: TileProgram, for specification: KernelSpecification, _ workload: Workload
+    of program: TileProgram, for specification: KernelSpecification, _ workload: Workload,
+    _ inner: InnerLoops = InnerLoops()
   ) -> Prediction {
     if let warpgroups = WarpgroupCost(program, workload) {
       return Prediction(terms: [.recurrence: warpgroups.seconds])
@@ -44,7 +47,7 @@ public struct CostModel: Ranker {
     for phase in program.phases {
       let price = OperationPrice(
         program: program, phase: phase, target: specification.target, figures: figures,
-        workload: workload)
+        workload: workload, inner: inner)
       var worker = Charges()
       let group = Double(workload.queryHeads) / Double(max(1, workload.heads))
       for counted in program.countedOperations(

@@ -1,4 +1,5 @@
 import Recurrences
+import Schedules
 import Targets
 import TileIR
 
@@ -10,19 +11,34 @@ struct OperationPrice {
   /// How much shows of the time that rows take to begin although they were asked for ahead: what
   /// was asked for waits for the address of its page.
   private static let shownBegins = 0.5
+  /// How often the time of rows counts once more that a recurrence did not ask for ahead: each is
+  /// waited for where it is used.
+  private static let unasked = 2.0
+  /// What a load takes of a multiplication's time in a recurrence: it goes beside them, but not for
+  /// nothing.
+  private static let load = 0.5
 
   let program: TileProgram
   let target: Target
   let figures: Calibration
   let memory: MemoryPrice
+  let inner: InnerLoops
+  /// Token tensors whose rows a recurrence asks for ahead: their price is the recurrence's.
+  private let asked: Set<String>
 
   init(
     program: TileProgram, phase: TileProgram.Phase, target: Target, figures: Calibration,
-    workload: Workload
+    workload: Workload, inner: InnerLoops
   ) {
     self.program = program
     self.target = target
     self.figures = figures
+    self.inner = inner
+    asked = Set(
+      phase.operations.flatMap { operation -> [String] in
+        guard case .recur(let recur) = operation else { return [] }
+        return recur.ahead.map(\.tensor)
+      })
     memory = MemoryPrice(
       program: program, phase: phase, target: target, figures: figures, workload: workload)
   }
@@ -49,7 +65,7 @@ struct OperationPrice {
       for case .tile(let view, let kind) in map.operands.values where kind == .none {
         charge(.caches, memory.cache(view))
       }
-      for case .tokens(let slice) in map.operands.values {
+      for case .tokens(let slice) in map.operands.values where !asked.contains(slice.tensor) {
         charge(.rows, memory.rows(slice))
       }
       charge(.caches, memory.cache(map.target, writes: true))
@@ -119,6 +135,8 @@ struct OperationPrice {
     case .loadState(let load):
       rows = load.target.rows
       charge(.states, memory.state(load.target, writes: false))
+    case .storeState(let store) where store.target.tensor == TensorName.snapshots:
+      break  // As many are written out whatever the plan.
     case .storeState(let store):
       rows = store.source.rows
       charge(.states, memory.state(store.source, writes: true))
@@ -171,28 +189,45 @@ struct OperationPrice {
     // slope and a base.
     let decays = recur.decay != nil && recur.decays == nil ? 1.0 : 0
     let steps = 2 + decays + (recur.valueDecay == nil ? 0 : 2)
-    let seconds = steps * tokens * entries * figures.recurrence
+    let wide = (recur.state.columns + target.lanes - 1) / target.lanes
+    let own = RegisterBlock.fitting(
+      recur.state.rows, wide, hasColumnDecay: recur.valueDecay != nil, in: target)
+    let block = inner.registerBlock ?? own
+    let loads = max(0, block.loadsPerStep - own.loadsPerStep)
+    let seconds = steps * tokens * entries * figures.recurrence * (1 + Self.load * loads)
     charge(.recurrence, seconds)
     // The state's pieces come and go while others are worked on: half of their way is hidden.
     charge(
       .caches, 0.5 * (memory.cache(recur.state) + memory.cache(recur.state, writes: true)))
     // A panel of columns goes through all pieces of the keys: queries and keys are read once a
-    // panel, values and outputs once a piece, among each other and what is asked for ahead.
-    let panels = (vectors(recur.state.columns) / 4).rounded(.up)
+    // panel, values and outputs once a piece, among each other and what is asked for ahead. The
+    // emitter's block is meant: another one's panels and pieces make no difference that was seen.
+    let panels = (Double(wide) / 4).rounded(.up)
     let pieces = (Double(recur.state.rows) / 8).rounded(.up)
-    let block = [recur.query, recur.key].reduce(0) { $0 + memory.bytes($1) }
+    let operands = [recur.query, recur.key].reduce(0) { $0 + memory.bytes($1) }
     let panel = (memory.bytes(recur.value) + memory.bytes(recur.output)) / panels
-    let asked = recur.ahead.reduce(0) { $0 + memory.bytes($1) } / panels
-    let among = block + panel + asked
+    let isPast = inner.stores == .streaming
+    let asked =
+      (Double(inner.ahead ?? 1) * recur.ahead.reduce(0) { $0 + memory.bytes($1) }
+        + (isPast ? memory.bytes(recur.output) : 0)) / panels
+    let among = operands + panel + asked
     for view in [recur.query, recur.key] {
       charge(.caches, memory.again(view, readings: panels - 1, among: among))
     }
     charge(.caches, memory.again(recur.value, readings: pieces - 1, among: among))
     charge(.caches, memory.again(recur.output, readings: pieces - 1, among: among))
     charge(.caches, memory.again(recur.output, writes: true, readings: pieces - 1, among: among))
+    if recur.ahead.isEmpty {
+      let slices = program.tensors.filter { $0.kind == .tokens || $0.kind == .queryTokens }.map {
+        TokenSlice($0.name, start: 0, rows: recur.output.rows, column: 0, columns: $0.columns)
+      }
+      charge(.rows, Self.unasked * slices.reduce(0) { $0 + memory.rows($1) })
+    }
     // What is asked for ahead comes while this runs.
     let wait = recur.ahead.reduce(0) { $0 + memory.rows($1) }
-    let begins = recur.ahead.reduce(0) { $0 + memory.begins($1.rows) }
+    var begins = recur.ahead.reduce(0) { $0 + memory.begins($1.rows) }
+    // Outputs that go past the caches are not asked for, and their rows begin as well.
+    if isPast { begins += memory.begins(recur.output.rows) }
     charge(.rows, max(Self.shownBegins * begins, wait - seconds))
   }
 
@@ -222,6 +257,14 @@ struct OperationPrice {
     default: break
     }
     return seconds
+  }
+}
+
+extension RegisterBlock {
+  /// Loads of a token, its values and outputs and a number of query and key each, over its
+  /// multiplications.
+  fileprivate var loadsPerStep: Double {
+    Double(rows + vectors) / Double(rows * vectors)
   }
 }
 

@@ -132,6 +132,7 @@ extension Plan {
     if let materialization = request.materialization { plan.materialization = materialization }
     if let threads = request.threads { plan.threads = threads }
     if let products = request.products { plan.products = products }
+    plan.inner = plan.inner.pinned(by: request.inner)
     return plan
   }
 }

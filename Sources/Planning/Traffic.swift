@@ -39,7 +39,9 @@ extension TileProgram {
       }
     case .storeTokens(let store): return bytes(store.target)
     case .loadState(let load): return bytes(load.target)
-    case .storeState(let store): return bytes(store.source)
+    // As many states are written out whatever the plan.
+    case .storeState(let store):
+      return store.target.tensor == TensorName.snapshots ? 0 : bytes(store.source)
     default: return 0
     }
   }

@@ -94,7 +94,7 @@ struct BlockRecurrence {
           output: output.all, state: state, query: query.all, key: fold?.folded ?? key.all,
           value: value.all, decay: fold?.step, decays: fold?.exact, valueDecay: valueDecay,
           endScale: fold?.total,
-          readsPrevious: form.readsPrevious, ahead: ahead + [rows])))
+          readsPrevious: form.readsPrevious, ahead: ahead(output: rows))))
     if let present = form.present { addPresent(present, output, value, &b) }
     walk.writeOut(output, from: walk.start, streams: false, &b)
   }
@@ -115,18 +115,23 @@ struct BlockRecurrence {
           ])))
   }
 
-  /// The next block's rows of every token tensor that the maps read.
-  private var ahead: [TokenSlice] {
+  /// What is asked for while a block's tokens are worked on: the rows of a block to come of every
+  /// token tensor that the maps read, and the outputs' own, which are written next, unless they go
+  /// past the caches.
+  private func ahead(output: TokenSlice) -> [TokenSlice] {
+    let inner = walk.plan.inner
+    let distance = inner.ahead ?? 1
+    if distance == 0 { return [] }
     var slices: [TokenSlice] = []
     for input in specification.recurrence.inputs where input.role != .parameter {
       let isValue = input.axes.contains(.value)
       slices.append(
         TokenSlice(
-          input.name, start: walk.start + block, rows: block,
+          input.name, start: walk.start + distance * block, rows: block,
           column: isValue ? .valueTile(times: walk.plan.valueTile) : 0,
           columns: isValue
             ? walk.plan.valueTile : input.axes == .key ? specification.key : 1))
     }
-    return slices
+    return slices + (inner.stores == .streaming ? [] : [output])
   }
 }

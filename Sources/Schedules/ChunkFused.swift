@@ -18,7 +18,7 @@ public struct ChunkFused: Schedule {
   }
 
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
-    var found = ChunkWalk.objections(to: plan, for: specification)
+    var found = ChunkWalk.objections(to: plan, for: specification, choosing: [.stores])
     if plan.materialization != .none {
       found.append(
         "\(name) keeps the state on chip; materialization \(plan.materialization) needs the "

@@ -70,10 +70,18 @@ extension ChunkWalk {
     }
   }
 
-  static func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
+  /// - Parameter axes: what the schedule leaves open of its innermost loops.
+  static func objections(
+    to plan: Plan, for specification: KernelSpecification, choosing axes: Set<InnerLoops.Axis> = []
+  ) -> [String] {
     var found: [String] = []
     if plan.chunk < 2 || plan.chunk > 512 || plan.chunk % 2 != 0 {
       found.append("chunk must be an even number from 2 to 512, not \(plan.chunk).")
+    }
+    if let every = specification.snapshotEvery, plan.chunk > 0, every % plan.chunk != 0 {
+      found.append(
+        "chunk \(plan.chunk) does not divide the \(every) tokens between two snapshots: states are "
+          + "written out between chunks.")
     }
     if plan.subBlock < 1 || plan.chunk % plan.subBlock != 0 {
       found.append("sub-block \(plan.subBlock) does not divide chunk \(plan.chunk).")
@@ -101,7 +109,7 @@ extension ChunkWalk {
       found.append("head-tile must be from 1 to 64, not \(plan.headTile).")
     }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
-    return found
+    return found + plan.innerObjections(axes, specification)
   }
 
   /// The objection of a schedule whose worker walks one head alone.

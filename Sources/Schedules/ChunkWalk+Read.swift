@@ -195,7 +195,9 @@ extension ChunkWalk {
   /// What follows once a row's own reads are summed: what goes past the state, the epilogue in
   /// place, the store.
   ///
-  /// - Parameter token: the token of the first row.
+  /// - Parameters:
+  ///   - token: the token of the first row.
+  ///   - streams: the schedule's own choice, where the plan has none.
   func writeOut(
     _ output: Tile, from token: Index, streams: Bool = true, _ b: inout ProgramBuilder
   ) {
@@ -214,6 +216,6 @@ extension ChunkWalk {
           TokenSlice(
             TensorName.output, start: token, rows: output.rows,
             column: .valueTile(times: output.columns), columns: output.columns),
-          output.all, streams: streams)))
+          output.all, streams: plan.inner.stores.map { $0 == .streaming } ?? streams)))
   }
 }

@@ -100,6 +100,13 @@ struct ChunkWalk {
     }
   }
 
+  /// Writes out the state after the present chunk, where the call asks for it.
+  func snapshot(_ state: State, _ b: inout ProgramBuilder) {
+    guard specification.snapshotEvery != nil else { return }
+    b.note("the state after this chunk, where it is asked for")
+    store(state, to: TensorName.snapshots, segment: Index("c"), &b)
+  }
+
   /// `target = value` everywhere.
   func fill(_ target: TileView, _ value: Double, _ b: inout ProgramBuilder) {
     b.add(.map(Map(target, .constant(value), [:])))

@@ -37,18 +37,20 @@ struct GradientTerms {
   private func adjoint(of input: Recurrence.Input, _ b: inout ProgramBuilder) -> Tile {
     rows("grad_\(input.name)", input.axes, "adjoint of \(input.name)", &b)
   }
-  private func total(of input: Recurrence.Input, _ b: inout ProgramBuilder) -> Tile {
+  private func total(of input: Recurrence.Input, _ b: inout ProgramBuilder) -> TileView {
     let row = adjoint(of: input, &b)
-    return row.columns == 1
-      ? b.tile("total_\(input.name)", 1, 1, layout: .column, "the same over the sequence")
-      : b.tile("total_\(input.name)", 1, row.columns, "the same over the sequence")
+    return walk.ofHead(1) { rows in
+      b.tile(
+        "total_\(input.name)", rows, row.columns, layout: row.columns == 1 ? .column : .rows,
+        "the same over the sequence")
+    }
   }
   private var parameters: [Recurrence.Input] { inputs.filter { $0.role == .parameter } }
 
   // MARK: The walk
 
   func begin(_ b: inout ProgramBuilder) {
-    for input in parameters { walk.walk.fill(total(of: input, &b).all, 0, &b) }
+    for input in parameters { walk.walk.fill(total(of: input, &b), 0, &b) }
   }
 
   func beginChunk(_ b: inout ProgramBuilder) {
@@ -121,7 +123,7 @@ struct GradientTerms {
         "added_\(input.name)", 1, own.columns, layout: own.columns == 1 ? .column : .rows,
         "the same over the chunk")
       b.add(.reduce(Reduce(sumOf: own.all, to: added.all)))
-      walk.walk.add(total.all, total.all, added.all, &b)
+      walk.walk.add(total, total, added.all, &b)
     }
   }
 
@@ -131,7 +133,7 @@ struct GradientTerms {
       b.add(
         .storeState(
           StoreState(
-            StateSlice(TensorName.partial(of: input.name), columns: total.columns), total.all)))
+            StateSlice(TensorName.partial(of: input.name), columns: total.columns), total)))
     }
   }
 
@@ -143,7 +145,7 @@ struct GradientTerms {
         StoreTokens(
           TokenSlice(
             TensorName.adjoint(of: input.name), start: start, rows: chunk, columns: own.columns),
-          own.all, streams: false)))
+          own.all)))
   }
 
   // MARK: Elementwise helpers

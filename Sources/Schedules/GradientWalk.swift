@@ -40,7 +40,8 @@ struct GradientWalk {
 
   var pseudoCode: [String] {
     var lines = [
-      "S, dS, held transposed: the state, and its adjoint",
+      "S, dS, held transposed: the state, and its adjoint"
+        + (walk.plan.headTile == 1 ? "" : "; \(walk.plan.headTile) heads together, chunk by chunk"),
       "for each chunk of \(chunk) tokens:  store S;  S = S diag(D) + v^T k",
       "for each chunk, last to first, with D(..) the products of decays:",
       "  dk = D(j+1..C) (v dS);  dv = D(j+1..C) (dS k^T)^T;  dS = dS diag(D)",
@@ -57,11 +58,25 @@ struct GradientWalk {
 
   // MARK: Tiles
 
-  func state(_ b: inout ProgramBuilder) -> Tile {
-    b.tile("S", V, K, "state of one head, transposed")
+  func state(_ b: inout ProgramBuilder) -> TileView {
+    ofHead(V) { b.tile("S", $0, K, "state of \(heads), transposed") }
   }
-  func stateAdjoint(_ b: inout ProgramBuilder) -> Tile {
-    b.tile("dS", V, K, "adjoint of the state, transposed")
+  func stateAdjoint(_ b: inout ProgramBuilder) -> TileView {
+    ofHead(V) { b.tile("dS", $0, K, "adjoint of the state of \(heads), transposed") }
+  }
+  private var heads: String {
+    walk.plan.headTile == 1 ? "one head" : "each of \(walk.plan.headTile) heads"
+  }
+  /// The present head's rows of a tile that holds as many of every head that the worker walks.
+  func ofHead(_ rows: Int, _ tile: (Int) -> Tile) -> TileView {
+    let own: Index = walk.plan.headTile == 1 ? 0 : Index(ChunkWalk.ownHead, times: rows)
+    return tile(rows * walk.plan.headTile).rows(own, rows)
+  }
+  /// Writes what is done for each of the worker's heads.
+  private func eachHead(
+    _ b: inout ProgramBuilder, _ write: (inout ProgramBuilder) -> Void
+  ) {
+    if walk.plan.headTile == 1 { write(&b) } else { b.loop(.heads(ChunkWalk.ownHead), write) }
   }
   private func matrix(_ b: inout ProgramBuilder) -> Tile {
     b.tile("matrix", K, V, "a state as it lies in memory")
@@ -82,47 +97,56 @@ struct GradientWalk {
   // MARK: The program
 
   func write(_ b: inout ProgramBuilder) {
-    let state = state(&b)
-    b.note("forward: the states before chunks")
-    load(state, from: TensorName.initialState, &b)
-    normalizer?.load(from: TensorName.initialState, &b)
-    b.loop(.chunks("c")) { b in
-      b.add(.storeState(StoreState(chunkState, state.all)))
-      key.prepare(&b, forScores: false)
-      value.prepare(&b, forScores: false)
-      let (rows, columns) = (value.chunkDecay(&b), key.chunkDecay(&b))
-      b.add(
-        .multiply(
-          Multiply(
-            state.all, value.writerFull(&b).all, key.writerFull(&b).all, leftIsTransposed: true,
-            accumulates: true, rowScale: rows, columnScale: columns)))
-      normalizer?.carry(decay: columns, &b)
-    }
-    b.note("back: the adjoints")
-    load(stateAdjoint(&b), from: TensorName.adjoint(of: TensorName.finalState), &b)
-    normalizer?.loadAdjoint(from: TensorName.adjoint(of: TensorName.finalState), &b)
     let terms = GradientTerms(walk: self)
-    terms.begin(&b)
+    b.note("forward: the states before chunks")
+    eachHead(&b) { b in
+      load(state(&b), from: TensorName.initialState, &b)
+      normalizer?.load(from: TensorName.initialState, &b)
+    }
+    b.loop(.chunks("c")) { b in eachHead(&b, forward) }
+    b.note("back: the adjoints")
+    eachHead(&b) { b in
+      load(stateAdjoint(&b), from: TensorName.adjoint(of: TensorName.finalState), &b)
+      normalizer?.loadAdjoint(from: TensorName.adjoint(of: TensorName.finalState), &b)
+      terms.begin(&b)
+    }
     b.add(.decayMatrix(DecayMatrix(mask(&b).all, decay: nil, readsPrevious: true)))
-    b.loop(.chunksBackward("c")) { b in back(terms, &b) }
-    let matrix = matrix(&b)
-    b.add(.transpose(Transpose(matrix.all, stateAdjoint(&b).all)))
+    b.loop(.chunksBackward("c")) { b in eachHead(&b) { b in back(terms, &b) } }
+    eachHead(&b) { b in
+      let matrix = matrix(&b)
+      b.add(.transpose(Transpose(matrix.all, stateAdjoint(&b))))
+      b.add(
+        .storeState(
+          StoreState(
+            StateSlice(TensorName.adjoint(of: TensorName.initialState), columns: V), matrix.all)))
+      normalizer?.storeAdjoint(to: TensorName.adjoint(of: TensorName.initialState), &b)
+      terms.end(&b)
+    }
+  }
+
+  /// Stores the state before a chunk, and carries it over.
+  private func forward(_ b: inout ProgramBuilder) {
+    let state = state(&b)
+    b.add(.storeState(StoreState(chunkState, state)))
+    key.prepare(&b, forScores: false)
+    value.prepare(&b, forScores: false)
+    let (rows, columns) = (value.chunkDecay(&b), key.chunkDecay(&b))
     b.add(
-      .storeState(
-        StoreState(
-          StateSlice(TensorName.adjoint(of: TensorName.initialState), columns: V), matrix.all)))
-    normalizer?.storeAdjoint(to: TensorName.adjoint(of: TensorName.initialState), &b)
-    terms.end(&b)
+      .multiply(
+        Multiply(
+          state, value.writerFull(&b).all, key.writerFull(&b).all, leftIsTransposed: true,
+          accumulates: true, rowScale: rows, columnScale: columns)))
+    normalizer?.carry(decay: columns, &b)
   }
 
   private var chunkState: StateSlice {
     StateSlice(TensorName.chunkState, columns: K, segment: Index("c"))
   }
 
-  private func load(_ state: Tile, from tensor: String, _ b: inout ProgramBuilder) {
+  private func load(_ state: TileView, from tensor: String, _ b: inout ProgramBuilder) {
     let matrix = matrix(&b)
     b.add(.loadState(LoadState(matrix.all, StateSlice(tensor, columns: V))))
-    b.add(.transpose(Transpose(state.all, matrix.all)))
+    b.add(.transpose(Transpose(state, matrix.all)))
   }
 
   private func back(_ terms: GradientTerms, _ b: inout ProgramBuilder) {
@@ -130,26 +154,22 @@ struct GradientWalk {
     b.note("the chunk's keys, values and decays, and the state before it")
     key.prepare(&b, forScores: true)
     value.prepare(&b, forScores: true)
-    b.add(.loadState(LoadState(state.all, chunkState)))
+    b.add(.loadState(LoadState(state, chunkState)))
     b.note("what later chunks read of this one's keys and values, and what passes its decays")
     let (dK, dV) = (terms.keyAdjoint(&b), terms.valueAdjoint(&b))
     b.add(
-      .multiply(Multiply(dK.all, value.writerFull(&b).all, adjoint.all, accumulates: false)))
+      .multiply(Multiply(dK.all, value.writerFull(&b).all, adjoint, accumulates: false)))
     readColumns(of: adjoint, key.writerFull(&b), into: dV, &b)
     normalizer?.beginChunk(keyAdjoint: dK, &b)
     let (rows, columns) = (value.chunkDecay(&b), key.chunkDecay(&b))
-    for (side, read) in [(key, dK), (value, dV)] where side.hasGate {
-      let carried = carried(side, other: side.isKey ? rows : columns, &b)
+    let gated = [(key, dK), (value, dV)].filter(\.0.hasGate)
+    let carried = gated.map { self.carried($0.0, other: $0.0.isKey ? rows : columns, &b) }
+    for (decay, how) in [(rows, Map.Operand.Repeat.rowAsColumn), (columns, .overRows)] {
+      if let decay { scale(adjoint, by: decay, how, &b) }
+    }
+    for ((side, read), carried) in zip(gated, carried) {
       side.beginPassing(carried: carried, read: read, &b)
       side.leave(read, &b)
-    }
-    b.note("dS = dS diag(decay of the chunk)")
-    if rows != nil || columns != nil {
-      b.add(
-        .multiply(
-          Multiply(
-            adjoint.all, value.writerFull(&b).all, key.writerFull(&b).all, leftIsTransposed: true,
-            accumulates: true, rowScale: rows, columnScale: columns, depth: 0)))
     }
     normalizer?.decayAdjoint(columns, &b)
     let decays = scalarDecays(&b)
@@ -160,12 +180,12 @@ struct GradientWalk {
 
   /// `target = (state rows^T)^T`: what rows along the key read of the state, row by row.
   func readColumns(
-    of state: Tile, _ rows: Tile, into target: Tile, _ b: inout ProgramBuilder
+    of state: TileView, _ rows: Tile, into target: Tile, _ b: inout ProgramBuilder
   ) {
     let turned = b.tile("turned", K, chunk, "rows along the key, transposed")
     let read = b.tile("read_turned", V, chunk, "what they read of a state, transposed")
     b.add(.transpose(Transpose(turned.all, rows.all)))
-    b.add(.multiply(Multiply(read.all, state.all, turned.all, accumulates: false)))
+    b.add(.multiply(Multiply(read.all, state, turned.all, accumulates: false)))
     b.add(.transpose(Transpose(target.all, read.all)))
   }
 
@@ -213,7 +233,7 @@ struct GradientWalk {
     let dQ = terms.queryAdjoint(&b)
     b.add(
       .multiply(
-        Multiply(dQ.all, value.readerFull(&b).all, state(&b).all, accumulates: false)))
+        Multiply(dQ.all, value.readerFull(&b).all, state(&b), accumulates: false)))
     normalizer?.addRead(to: dQ, &b)
     key.addAdjoints(read: dQ, written: terms.keyAdjoint(&b), scores: dP, pairs: pairs, &b)
     if value.hasGate {
@@ -230,7 +250,7 @@ struct GradientWalk {
     b.add(
       .multiply(
         Multiply(
-          stateAdjoint(&b).all, value.readerFull(&b).all, key.readerFull(&b).all,
+          stateAdjoint(&b), value.readerFull(&b).all, key.readerFull(&b).all,
           leftIsTransposed: true, accumulates: true)))
     normalizer?.addStateAdjoint(&b)
     if let own { terms.addPresent(own, &b) }
@@ -285,21 +305,24 @@ struct GradientWalk {
     return u
   }
 
+  /// `target = target * decay`, a row of it for every row or for every column.
+  private func scale(
+    _ target: TileView, by decay: Factor, _ how: Map.Operand.Repeat, _ b: inout ProgramBuilder
+  ) {
+    var operands = [target.tile: Map.Operand.tile(target, .none)]
+    for view in decay.views { operands[view.tile] = .tile(view, how) }
+    let own = Expression.input(target.tile, .scalar)
+    b.add(.map(Map(target, .total(decay.views.map { own * .input($0.tile, .scalar) }), operands)))
+  }
+
   /// The sum of S * dS over the other axis (over both for a scalar gate), under what the chunk leaves
   /// along that axis: one row, or one number.
   private func carried(
     _ side: GradientSide, other decay: Factor?, _ b: inout ProgramBuilder
   ) -> Tile {
     let product = b.tile("S_dS", V, K, "the state times its adjoint")
-    walk.scale(product.all, state(&b).all, by: stateAdjoint(&b).all, &b)
-    if let decay {
-      let how = side.isKey ? Map.Operand.Repeat.rowAsColumn : .overRows
-      var operands = [product.name: Map.Operand.tile(product.all, .none)]
-      for view in decay.views { operands[view.tile] = .tile(view, how) }
-      let own = Expression.input(product.name, .scalar)
-      let terms = decay.views.map { own * .input($0.tile, .scalar) }
-      b.add(.map(Map(product.all, .total(terms), operands)))
-    }
+    walk.scale(product.all, state(&b), by: stateAdjoint(&b), &b)
+    if let decay { scale(product.all, by: decay, side.isKey ? .rowAsColumn : .overRows, &b) }
     let row = b.tile(
       side.isKey ? "carried" : "carried_v", 1, side.size, "its sum over the other axis")
     guard side.isKey else {

@@ -11,16 +11,22 @@ public struct KernelSpecification: Hashable, Codable, Sendable {
   public var type: ElementType
   public var gateType: ElementType
   public var target: Target
+  /// Tokens between two states that a call may have written out, or a divisor of theirs; nil for a
+  /// kernel that writes none.
+  public var snapshotEvery: Int?
 
   /// - Throws: `ShapeError` for a size below one or above what a head can have.
   public init(
     normalForm: NormalForm, key: Int, value: Int, type: ElementType, gateType: ElementType,
-    target: Target
+    target: Target, snapshotEvery: Int? = nil
   ) throws(ShapeError) {
     let wrong = [("key-dim", key), ("value-dim", value)].filter { !(1...4096).contains($0.1) }
-    guard wrong.isEmpty else {
-      throw ShapeError(reasons: wrong.map { "\($0.0) must be from 1 to 4096, not \($0.1)." })
+    var reasons = wrong.map { "\($0.0) must be from 1 to 4096, not \($0.1)." }
+    if let every = snapshotEvery, !(1...1 << 30).contains(every) {
+      reasons.append("snapshots must be from 1 to 2^30 tokens, not \(every).")
     }
+    guard reasons.isEmpty else { throw ShapeError(reasons: reasons) }
+    self.snapshotEvery = snapshotEvery
     self.normalForm = normalForm
     self.key = key
     self.value = value

@@ -48,7 +48,7 @@ public struct MatrixFused: Schedule {
   }
 
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
-    var found = ChunkWalk.objections(to: plan, for: specification)
+    var found = ChunkWalk.objections(to: plan, for: specification, choosing: [.stores])
     if plan.chunk % 32 != 0 {
       found.append("chunk must be a multiple of 32, a matrix register's depth, not \(plan.chunk).")
     }

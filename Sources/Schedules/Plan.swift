@@ -19,11 +19,13 @@ public struct Plan: Hashable, Codable, Sendable {
   public var threads: Int
   /// What products multiply: f32, or bf16 pairs summed in f32.
   public var products: ElementType
+  /// How the innermost loops are written.
+  public var inner: InnerLoops
 
   public init(
     schedule: String, chunk: Int, subBlock: Int, keyTile: Int, valueTile: Int,
     headTile: Int = 1, materialization: Materialization = .none, threads: Int = 1,
-    products: ElementType = .f32
+    products: ElementType = .f32, inner: InnerLoops = InnerLoops()
   ) {
     self.schedule = schedule
     self.chunk = chunk
@@ -34,6 +36,7 @@ public struct Plan: Hashable, Codable, Sendable {
     self.materialization = materialization
     self.threads = threads
     self.products = products
+    self.inner = inner
   }
 }
 
@@ -80,11 +83,12 @@ public struct PlanRequest: Hashable, Codable, Sendable {
   public var materialization: Materialization?
   public var threads: Int?
   public var products: ElementType?
+  public var inner: InnerLoops
 
   public init(
     schedule: String? = nil, chunk: Int? = nil, subBlock: Int? = nil, keyTile: Int? = nil,
     valueTile: Int? = nil, headTile: Int? = nil, materialization: Materialization? = nil,
-    threads: Int? = nil, products: ElementType? = nil
+    threads: Int? = nil, products: ElementType? = nil, inner: InnerLoops = InnerLoops()
   ) {
     self.schedule = schedule
     self.chunk = chunk
@@ -95,6 +99,7 @@ public struct PlanRequest: Hashable, Codable, Sendable {
     self.materialization = materialization
     self.threads = threads
     self.products = products
+    self.inner = inner
   }
 
   /// Whether a plan has everything that is pinned.
@@ -107,6 +112,7 @@ public struct PlanRequest: Hashable, Codable, Sendable {
       && (materialization == nil || materialization == plan.materialization)
       && (threads == nil || threads == plan.threads)
       && (products == nil || products == plan.products)
+      && plan.inner.pinned(by: inner) == plan.inner
   }
 }
 
@@ -121,16 +127,34 @@ extension Plan: CustomStringConvertible {
     value-tile       \(valueTile)\(headTile == 1 ? "" : "\nhead-tile        \(headTile)")
     materialization  \(materialization)
     threads          \(threads)
-    products         \(products.rawValue)
+    products         \(products.rawValue)\(innerLines)
     """
   }
 }
 
-/// As JSON: a plan of one head a worker has no `headTile`, as those that were written before there
-/// was one.
+extension Plan {
+  /// The choices of the innermost loops, by the names that the command has for them.
+  public var innerChoices: [(name: String, value: String)] {
+    [
+      ("register-block", inner.registerBlock?.description), ("unroll", inner.unroll?.description),
+      ("ahead", inner.ahead?.description), ("stores", inner.stores?.rawValue),
+    ].compactMap { name, value in value.map { (name, $0) } }
+  }
+
+  /// What an emitter chooses by itself is not said.
+  private var innerLines: String {
+    innerChoices.map {
+      "\n\($0.name)" + String(repeating: " ", count: 17 - $0.name.count) + $0.value
+    }.joined()
+  }
+}
+
+/// As JSON: a plan of one head a worker has no `headTile`, and one that leaves its innermost loops to
+/// the emitter says nothing of them, as those that were written before there was a choice.
 extension Plan {
   private enum CodingKeys: String, CodingKey {
     case schedule, chunk, subBlock, keyTile, valueTile, headTile, materialization, threads, products
+    case registerBlock, unroll, ahead, stores
   }
 
   public init(from decoder: any Decoder) throws {
@@ -144,7 +168,12 @@ extension Plan {
       headTile: try fields.decodeIfPresent(Int.self, forKey: .headTile) ?? 1,
       materialization: try fields.decode(Materialization.self, forKey: .materialization),
       threads: try fields.decode(Int.self, forKey: .threads),
-      products: try fields.decode(ElementType.self, forKey: .products))
+      products: try fields.decode(ElementType.self, forKey: .products),
+      inner: InnerLoops(
+        registerBlock: try fields.decodeIfPresent(RegisterBlock.self, forKey: .registerBlock),
+        unroll: try fields.decodeIfPresent(Int.self, forKey: .unroll),
+        ahead: try fields.decodeIfPresent(Int.self, forKey: .ahead),
+        stores: try fields.decodeIfPresent(InnerLoops.Stores.self, forKey: .stores)))
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -158,5 +187,9 @@ extension Plan {
     try fields.encode(materialization, forKey: .materialization)
     try fields.encode(threads, forKey: .threads)
     try fields.encode(products, forKey: .products)
+    try fields.encodeIfPresent(inner.registerBlock, forKey: .registerBlock)
+    try fields.encodeIfPresent(inner.unroll, forKey: .unroll)
+    try fields.encodeIfPresent(inner.ahead, forKey: .ahead)
+    try fields.encodeIfPresent(inner.stores, forKey: .stores)
   }
 }

@@ -160,10 +160,11 @@ struct ProgramBuilder {
     tensors.append(
       Tensor(
         TensorName.output, .queryTokens, type: specification.type, columns: specification.value))
-    for (name, kind) in [
-      (TensorName.initialState, Tensor.Kind.initialState),
-      (TensorName.finalState, .finalState),
-    ] {
+    var states = [
+      (TensorName.initialState, Tensor.Kind.initialState), (TensorName.finalState, .finalState),
+    ]
+    if specification.snapshotEvery != nil { states.append((TensorName.snapshots, .snapshot)) }
+    for (name, kind) in states {
       tensors.append(
         Tensor(
           name, kind, rows: specification.key, columns: specification.stateColumns,

@@ -27,19 +27,37 @@ public struct RegisterRecurrent: Schedule {
 
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
+    let loops = Self.innerLoops
     return [16, 32, 8].flatMap { chunk in
       ChunkWalk.valueTiles(for: specification).flatMap { valueTile in
-        [1, 2, 4].map { headTile in
-          Plan(
-            schedule: name, chunk: chunk, subBlock: chunk, keyTile: specification.key,
-            valueTile: valueTile, headTile: headTile)
+        [1, 2, 4].flatMap { headTile in
+          loops.map {
+            Plan(
+              schedule: name, chunk: chunk, subBlock: chunk, keyTile: specification.key,
+              valueTile: valueTile, headTile: headTile, inner: $0)
+          }
         }
       }
     }
   }
 
+  /// The emitter's register block and two others, tokens one by one or four in a row, rows asked for
+  /// a block or two ahead or not at all, either way of storing.
+  private static let innerLoops: [InnerLoops] = {
+    [nil, RegisterBlock(8, 2), RegisterBlock(4, 2)].flatMap { block in
+      [nil, 4].flatMap { unroll in
+        [nil, 2, 0].flatMap { ahead in
+          [nil, .streaming].map {
+            InnerLoops(registerBlock: block, unroll: unroll, ahead: ahead, stores: $0)
+          }
+        }
+      }
+    }
+  }()
+
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
-    var found = ChunkWalk.objections(to: plan, for: specification)
+    var found = ChunkWalk.objections(
+      to: plan, for: specification, choosing: [.registerBlock, .unroll, .ahead, .stores])
     if plan.subBlock != plan.chunk {
       found.append("\(name) has no sub-blocks; sub-block must be the chunk, \(plan.chunk).")
     }
@@ -48,6 +66,9 @@ public struct RegisterRecurrent: Schedule {
     }
     if plan.materialization != .none {
       found.append("\(name) keeps the state on chip; materialization must be none.")
+    }
+    if let unroll = plan.inner.unroll, unroll > 0, plan.chunk % unroll != 0 {
+      found.append("unroll \(unroll) does not divide the \(plan.chunk) tokens of a block.")
     }
     if plan.products != .f32 { found.append("\(name) multiplies in f32.") }
     return found

@@ -24,7 +24,7 @@ public struct Segmented: Schedule {
   }
 
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
-    var found = ChunkWalk.objections(to: plan, for: specification)
+    var found = ChunkWalk.objections(to: plan, for: specification, choosing: [.stores])
     found += ChunkWalk.objectionToHeadTile(plan)
     if plan.materialization == .none {
       found.append("\(name) writes states; give materialization segments:N or chunks.")
@@ -206,6 +206,7 @@ public struct Segmented: Schedule {
       let operands = walk.prepare(&b, forScores: true)
       walk.readOut(state, operands, &b)
       walk.carry(state, operands, total: nil, &b)
+      walk.snapshot(state, &b)
     }
     return TileProgram.Phase(
       name: "walk", pseudoCode: walk.pseudoCode(of: "each segment"),

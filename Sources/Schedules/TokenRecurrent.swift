@@ -49,7 +49,7 @@ public struct TokenRecurrent: Schedule {
     found += ChunkWalk.objectionToHeadTile(plan)
     if plan.products != .f32 { found.append("\(name) multiplies in f32.") }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
-    return found
+    return found + plan.innerObjections([], specification)
   }
 
   public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {

@@ -31,7 +31,15 @@ struct TokenScan {
     if isStep {
       token(state, readsPrevious, &b)
     } else {
-      b.loop(.chunks("c")) { token(state, readsPrevious, &$0) }
+      b.loop(.chunks("c")) { b in
+        token(state, readsPrevious, &b)
+        guard specification.snapshotEvery != nil else { return }
+        b.add(
+          .storeState(
+            StoreState(
+              StateSlice(
+                TensorName.snapshots, column: column, columns: V, segment: Index("c")), state.all)))
+      }
     }
     b.add(
       .storeState(

@@ -34,6 +34,7 @@ struct TokenStep {
       if !form.readsPrevious { update(state, key, value, &b) }
       read(state, value, &b)
       if form.readsPrevious { update(state, key, value, &b) }
+      walk.snapshot(state, &b)
     }
     walk.store(state, to: TensorName.finalState, &b)
   }

@@ -92,7 +92,7 @@ public struct WarpgroupFused: Schedule {
     }
     if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
-    return found
+    return found + plan.innerObjections([], specification)
   }
 
   /// For each chunk: k, v and d of its 64 tokens; for each query head q, and then

@@ -28,7 +28,12 @@ extension ChunkWalk {
     }
     if let ones = state.ones { fill(ones.all, 1, &b) }
     begin(state, &b)
-    b.loop(.chunks("c")) { b in forHeads(&b) { body(state, &$0) } }
+    b.loop(.chunks("c")) { b in
+      forHeads(&b) { b in
+        body(state, &b)
+        snapshot(state, &b)
+      }
+    }
     forHeads(&b) { store(state, to: TensorName.finalState, &$0) }
     return program(
       segmentation: .none, extraTensors: [],

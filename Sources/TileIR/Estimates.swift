@@ -28,7 +28,8 @@ extension TileProgram {
     of phase: Phase, heads: Int, queryHeads: Double
   ) -> [CountedOperation] {
     var counter = Counter(
-      valueTiles: Double(valueTiles), heads: Double(min(headTile, heads)), queryHeads: queryHeads)
+      chunk: Double(chunk), valueTiles: Double(valueTiles), heads: Double(min(headTile, heads)),
+      queryHeads: queryHeads)
     counter.count(phase.body, .worker)
     return counter.found
   }
@@ -36,6 +37,7 @@ extension TileProgram {
 
 /// Walks a phase's statements with the loops' counts as weights.
 private struct Counter {
+  let chunk: Double
   let valueTiles: Double
   let heads: Double
   let queryHeads: Double
@@ -64,6 +66,10 @@ private struct Counter {
       case .loop(.heads(let name), let inner):
         variables[name] = (heads - 1) / 2
         weighted(heads) { $0.count(inner, occasion) }
+        variables[name] = nil
+      case .loop(.tokens(let name, _), let inner):
+        variables[name] = (chunk - 1) / 2
+        weighted(chunk) { $0.count(inner, occasion) }
         variables[name] = nil
       case .loop(.queryHeads, let inner): weighted(queryHeads) { $0.count(inner, occasion) }
       case .loop(.range(let name, let from, let to, _), let inner):

@@ -11,6 +11,8 @@ public struct Interpreter {
   public var shape: ProblemShape
   public var precision: Precision
   public var scale: Double
+  /// Tokens between two states that are written out; 0 for none.
+  public var snapshotEvery = 0
   /// Tensors by name: inputs, and after `run` the outputs. Layouts are `Tensor.Kind`'s.
   public var tensors: [String: [Double]]
 
@@ -27,7 +29,7 @@ public struct Interpreter {
 
   /// Runs all phases; outputs appear in `tensors`, where unwritten elements are NaN.
   public mutating func run() {
-    let grid = Grid(program: program, shape: shape)
+    let grid = Grid(program: program, shape: shape, snapshotEvery: snapshotEvery)
     let written = program.written
     for tensor in program.tensors where tensors[tensor.name] == nil {
       if written.contains(tensor.name) || tensor.kind == .segment || tensor.kind == .finalState {
@@ -53,6 +55,7 @@ public enum TensorName {
   public static let output = "o"
   public static let initialState = "initial_state"
   public static let finalState = "final_state"
+  public static let snapshots = "snapshots"
   public static let segmentState = "segment_state"
   public static let segmentDecay = "segment_decay"
   public static let segmentValueDecay = "segment_value_decay"
@@ -71,11 +74,13 @@ public enum TensorName {
 public struct Grid {
   var program: TileProgram
   var shape: ProblemShape
+  var snapshotEvery: Int
   var sequences: [ProblemShape.Sequence]
 
-  init(program: TileProgram, shape: ProblemShape) {
+  init(program: TileProgram, shape: ProblemShape, snapshotEvery: Int) {
     self.program = program
     self.shape = shape
+    self.snapshotEvery = snapshotEvery
     sequences = shape.sequences
   }
 
@@ -151,6 +156,17 @@ public struct Grid {
     }
   }
 
+  /// The slot of the state after a chunk; nil where none was asked for.
+  func snapshot(sequence: Int, after chunk: Int) -> Int? {
+    let place = sequences[sequence]
+    let tokens = (chunk + 1) * program.chunk
+    guard snapshotEvery > 0, tokens % snapshotEvery == 0, tokens <= place.tokens.count else {
+      return nil
+    }
+    return place.batch * (shape.length / snapshotEvery) + place.tokens.lowerBound / snapshotEvery
+      + tokens / snapshotEvery - 1
+  }
+
   /// Elements of a tensor.
   func size(of tensor: Tensor) -> Int {
     let matrix = tensor.rows * tensor.columns
@@ -159,6 +175,9 @@ public struct Grid {
     case .tokens: return shape.batch * shape.length * shape.heads * matrix
     case .parameter: return shape.heads * matrix
     case .initialState, .finalState, .partial: return sequences.count * shape.heads * matrix
+    case .snapshot:
+      return snapshotEvery == 0
+        ? 0 : shape.batch * (shape.length / snapshotEvery) * shape.heads * matrix
     case .segment: return slots * shape.heads * matrix
     }
   }

@@ -72,6 +72,8 @@ extension Loop: CustomStringConvertible {
     case .chunks(let name): "for \(name) in chunks"
     case .heads(let name): "for \(name) in heads"
     case .chunksBackward(let name): "for \(name) in chunks downwards"
+    case .tokens(let name, let descending):
+      "for \(name) in tokens of the chunk\(descending ? " downwards" : "")"
     case .queryHeads(let name): "for \(name) in query heads"
     case .segments(let name): "for \(name) in segments"
     case .range(let name, let from, let to, let descending):

@@ -102,6 +102,9 @@ public struct Tensor: Hashable, Codable, Sendable {
     case finalState
     /// [slots, heads, rows, columns], f32: one slot a segment of a sequence, in the workspace.
     case segment
+    /// [slots, heads, rows, columns], f32: the states after every so many tokens, a number that the
+    /// call says. The n-th of a sequence that begins at token b of all has the slot b / number + n.
+    case snapshot
     /// [sequences, heads, rows, columns], f32, in the workspace: what each worker adds to a head.
     case partial
   }
@@ -148,7 +151,8 @@ public struct StateSlice: Hashable, Codable, Sendable, CustomStringConvertible {
   public var tensor: String
   public var column: Index
   public var columns: Int
-  /// For a tensor of kind `.segment`: which segment of the sequence.
+  /// For a tensor of kind `.segment`: which segment of the sequence; of kind `.snapshot`: after which
+  /// chunk. Where the call asks for no state after that chunk, nothing is stored.
   public var segment: Index?
 
   public init(_ tensor: String, column: Index = 0, columns: Int, segment: Index? = nil) {

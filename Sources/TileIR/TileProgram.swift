@@ -123,6 +123,9 @@ public enum Loop: Hashable, Codable, Sendable {
   case chunksBackward(String)
   /// The heads that the worker holds, counted from 0: `headTile`, or what is left of them.
   case heads(String)
+  /// The tokens of the present chunk that the sequence has, counted from its first; first to last, or
+  /// last to first.
+  case tokens(String, descending: Bool)
   /// The query heads that share the worker's key/value head.
   case queryHeads(String)
   /// The segments of the worker's sequence that hold chunks, first to last.
@@ -130,10 +133,18 @@ public enum Loop: Hashable, Codable, Sendable {
   /// `from ..< to`, upwards or downwards.
   case range(String, from: Index, to: Index, descending: Bool)
 
+  /// Whether it walks chunks, in either direction.
+  var isOverChunks: Bool {
+    switch self {
+    case .chunks, .chunksBackward: true
+    default: false
+    }
+  }
+
   public var variable: String {
     switch self {
     case .chunks(let name), .chunksBackward(let name), .heads(let name), .queryHeads(let name),
-      .segments(let name):
+      .segments(let name), .tokens(let name, _):
       name
     case .range(let name, _, _, _): name
     }

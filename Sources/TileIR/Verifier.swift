@@ -26,6 +26,8 @@ struct Verifier {
   var found: [String] = []
   /// Whether what is checked runs for each of a worker's heads: tensors hold one head at a time.
   private(set) var isAtHead: Bool
+  /// Whether what is checked stands in a loop over chunks.
+  private var isInChunk = false
 
   init(program: TileProgram, phase: TileProgram.Phase) {
     self.program = program
@@ -85,6 +87,13 @@ struct Verifier {
           ranges[loop.variable] = 0...max(0, program.headTile - 1)
           isAtHead = true
         }
+        if case .tokens = loop {
+          require(isInChunk, "The loop '\(loop.variable)' over tokens stands outside of a chunk.")
+          ranges[loop.variable] = 0...max(0, program.chunk - 1)
+        }
+        let outside = isInChunk
+        if loop.isOverChunks { isInChunk = true }
+        defer { isInChunk = outside }
         if case .range(_, let from, let to, _) = loop {
           guard let first = bounds(from), let last = bounds(to), last.upperBound < Int.max else {
             found.append("The loop '\(loop.variable)' has no static bounds.")

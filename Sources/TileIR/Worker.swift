@@ -12,6 +12,8 @@ struct Worker {
   var group = 0
   /// Which of the worker's heads is being walked.
   private var ownHead = 0
+  /// The chunk that is being walked.
+  private var chunk = 0
 
   init(machine: Interpreter, grid: Grid, phase: TileProgram.Phase, place: [String: Int]) {
     self.machine = machine
@@ -50,6 +52,10 @@ struct Worker {
     case .chunks: places = ownChunks
     case .chunksBackward: places = ownChunks.reversed()
     case .heads: places = Array(0..<min(machine.program.headTile, machine.shape.heads - head))
+    case .tokens(_, let descending):
+      let size = machine.program.chunk
+      places = Array(0..<max(0, min(size, sequence.tokens.count - size * chunk)))
+      if descending { places.reverse() }
     case .queryHeads: places = Array(0..<machine.shape.queryHeads / machine.shape.heads)
     case .segments: places = Array(0..<grid.segments(of: sequence))
     case .range(_, let from, let to, let descending):
@@ -61,6 +67,7 @@ struct Worker {
       variables[loop.variable] = place
       if case .heads = loop { ownHead = place }
       if case .queryHeads = loop { group = place }
+      if loop.isOverChunks { chunk = place }
       run(body)
     }
     variables[loop.variable] = nil
@@ -146,8 +153,17 @@ struct Worker {
     // The last value tile may be wider than what is left of V; the normalizer's column comes after.
     let isTiled = slice.column.terms.contains { $0.variable == GridAxis.valueTile.variable }
     guard place < (isTiled ? machine.program.value : tensor.columns) else { return nil }
-    let owner =
-      slice.segment.map { grid.slot(sequence: sequenceIndex, segment: at($0)) } ?? sequenceIndex
+    var owner = sequenceIndex
+    if let segment = slice.segment {
+      if tensor.kind == .snapshot {
+        guard let slot = grid.snapshot(sequence: sequenceIndex, after: at(segment)) else {
+          return nil
+        }
+        owner = slot
+      } else {
+        owner = grid.slot(sequence: sequenceIndex, segment: at(segment))
+      }
+    }
     let matrix = (owner * machine.shape.heads + head) * tensor.rows
     return (matrix + row) * tensor.columns + place
   }

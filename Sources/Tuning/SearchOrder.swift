@@ -10,6 +10,11 @@ struct SearchOrder: Sendable {
     /// Seconds, by the model.
     var predicted: Double
     var axes: [String: String]
+
+    /// The axes without those of the innermost loops, which change a plan's time by little.
+    var outerAxes: [String: String] {
+      axes.filter { !["registerBlock", "unroll", "ahead", "stores"].contains($0.key) }
+    }
   }
 
   /// Not yet tried, the most promising first.
@@ -19,6 +24,8 @@ struct SearchOrder: Sendable {
   /// The best so far, by the clock.
   private(set) var best: (candidate: Candidate, seconds: Double)?
   private var begun = false
+  /// What was taken out, but for the innermost loops.
+  private var tried: Set<[String: String]> = []
   private var turn = 0
 
   init(
@@ -38,8 +45,13 @@ struct SearchOrder: Sendable {
   /// Takes a plan out of what is open; nil if it is not there.
   mutating func remove(_ plan: Plan) -> Candidate? {
     let axes = plan.axes
-    guard let index = open.firstIndex(where: { $0.axes == axes }) else { return nil }
-    return open.remove(at: index)
+    return open.firstIndex(where: { $0.axes == axes }).map { take($0) }
+  }
+
+  private mutating func take(_ index: Int) -> Candidate {
+    let candidate = open.remove(at: index)
+    tried.insert(candidate.outerAxes)
+    return candidate
   }
 
   /// Tells what the clock said.
@@ -51,7 +63,7 @@ struct SearchOrder: Sendable {
   ///
   /// At first the model's best of each schedule that it does not think ten times slower than another.
   /// Then by turns the best one's neighbours along one axis (two, when these are exhausted), and the
-  /// model's next.
+  /// model's next that differs in more than its innermost loops from all before.
   mutating func next(_ limit: Int) -> [Candidate] {
     guard begun else {
       begun = true
@@ -67,11 +79,14 @@ struct SearchOrder: Sendable {
     var chosen: [Candidate] = []
     while chosen.count < limit, !open.isEmpty {
       turn += 1
-      let index = turn % 2 == 1 ? neighbour ?? 0 : 0
-      chosen.append(open.remove(at: index))
+      let index = turn % 2 == 1 ? neighbour ?? 0 : promising
+      chosen.append(take(index))
     }
     return chosen
   }
+
+  /// Where the model's next stands.
+  private var promising: Int { open.firstIndex { !tried.contains($0.outerAxes) } ?? 0 }
 
   /// Where the most promising neighbour of the best stands.
   private var neighbour: Int? {

@@ -59,14 +59,9 @@ public struct Survey: Sendable {
     var plans = plans
     let pending = plans.indices.filter { plans[$0].status == .untried }
     guard !pending.isEmpty else { return plans }
-    let folder = try Files.makeUniqueFolder(in: "/tmp", prefix: "sluice-survey-")
+    let folder = try Files.makeUniqueFolder(in: temporaryFolder, prefix: "sluice-survey-")
     defer { Files.remove(folder) }
-    let cases = try MeasurementCases(specification, workload)
-    try Files.write(cases.bytes, to: "\(folder)/cases.bin")
-    let measurer = Measurer(
-      program: try await RunnerProgram.measure.build(
-        for: specification.target, builder: builder, cache: cache),
-      cases: "\(folder)/cases.bin", timed: cases.timed, target: specification.target)
+    let measurer = try await measurer(in: folder)
     func measure(_ index: Int, round: Int) async throws {
       guard let built = try await libraries(of: [plans[index].plan], jobs: 1).first,
         case .success(let library) = built.library
@@ -90,6 +85,32 @@ public struct Survey: Sendable {
       try await measure(index, round: 1)
     }
     return plans
+  }
+
+  /// The times of several plans that take turns, so that they compare: seconds, the median of all
+  /// calls; nil for one that failed.
+  public func compared(
+    _ plans: [Plan], rounds: Int, milliseconds: Int
+  ) async throws -> [Plan: Double] {
+    let folder = try Files.makeUniqueFolder(in: temporaryFolder, prefix: "sluice-survey-")
+    defer { Files.remove(folder) }
+    let turns = try await TurnMeasurer(measurer: measurer(in: folder)).takeTurns(
+      libraries(of: plans, jobs: 1), rounds: rounds, milliseconds: milliseconds, best: nil,
+      isOver: { false }, keep: { _, _ in })
+    var seconds: [Plan: Double] = [:]
+    for (candidate, runs) in turns where runs.allSatisfy({ $0.status == .ok }) && !runs.isEmpty {
+      seconds[candidate.candidate.plan] = CallTimes(runs).median
+    }
+    return seconds
+  }
+
+  private func measurer(in folder: String) async throws -> Measurer {
+    let cases = try MeasurementCases(specification, workload)
+    try Files.write(cases.bytes, to: "\(folder)/cases.bin")
+    return Measurer(
+      program: try await RunnerProgram.measure.build(
+        for: specification.target, builder: builder, cache: cache),
+      cases: "\(folder)/cases.bin", timed: cases.timed, target: specification.target)
   }
 
   private func libraries(of plans: [Plan], jobs: Int) async throws -> [BuiltCandidate] {

@@ -112,6 +112,34 @@ struct DerivationTests {
     }
   }
 
+  @Test("States written out on the way are the final states of prefixes")
+  func snapshots() throws {
+    for recurrence in Recurrence.variants {
+      var specification = try Self.specification(recurrence, key: 9, value: 7)
+      specification.snapshotEvery = 6
+      var count = 0
+      for plan in Self.oddPlans(key: 9, value: 7) where plan.keyTile == 9 {
+        let schedule = try #require(Schedules.named(plan.schedule))
+        guard schedule.obstacle(to: specification) == nil,
+          schedule.objections(to: plan, for: specification).isEmpty
+        else { continue }
+        count += 1
+        for finding in try checkDerivation(specification, plan, seed: Self.seed) {
+          #expect(finding.passed, "\(label(specification, plan)), seed \(Self.seed): \(finding)")
+        }
+      }
+      #expect(count >= 1, "no plan applied")
+    }
+    var specification = try Self.specification(.gla, key: 9, value: 7)
+    specification.snapshotEvery = 6
+    let plan = Plan(schedule: "chunk-fused", chunk: 4, subBlock: 2, keyTile: 9, valueTile: 7)
+    #expect(
+      ChunkFused().objections(to: plan, for: specification) == [
+        "chunk 4 does not divide the 6 tokens between two snapshots: states are written out between "
+          + "chunks."
+      ])
+  }
+
   @Test("Programs with bf16 products mean the same in Double")
   func pairs() throws {
     for recurrence in Recurrence.variants {

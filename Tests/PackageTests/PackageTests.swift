@@ -17,10 +17,24 @@ import Testing
     #expect(
       names.isSuperset(of: [
         "\(name).so", "\(name).c", "\(name).h", "manifest.json", "__init__.py",
+        "pyproject.toml", "_wheel.py", "_tensors.py", "py.typed",
       ]))
     #expect(names.contains("libomp.so.5") == names.contains("libomp.so.5.LICENSE.txt"))
     #expect(Files.names(in: "\(bench.folder)/deep/down") == ["gla"])
     _ = try KernelCall(opened)
+  }
+
+  /// Those of the other kind of machine are imported where it is known that they are there.
+  @Test(arguments: [false, true])
+  func everyPythonFileThatIsImportedIsThere(isForCard: Bool) async throws {
+    let bench = try await PackageBench()
+    let files = try PythonModule.files(of: bench.kernel.manifest, isForCard: isForCard)
+    let names = Set(files.map(\.name) + [isForCard ? "autograd.py" : "cuda.py"])
+    for (name, text) in files {
+      for match in text.matches(of: /from \.(\w+) import/) {
+        #expect(names.contains("\(match.1).py"), "\(name) imports \(match.1)")
+      }
+    }
   }
 
   @Test func anOlderPackageIsReplaced() async throws {

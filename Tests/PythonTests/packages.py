@@ -27,7 +27,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TEMPLATE = REPOSITORY / "templates" / "python" / "package.py"
+TEMPLATES = REPOSITORY / "templates" / "python"
 TARGET = os.environ.get("SLUICE_TARGET", "native")
 
 
@@ -39,10 +39,14 @@ class Request(NamedTuple):
     value: int = 12
     dtype: str = "f32"
     gate_dtype: str = "f32"
+    backward: bool = False
+    snapshots: int = 0
 
     @property
     def folder(self) -> str:
         name = f"{self.variant}_k{self.key}_v{self.value}_{self.dtype}_g{self.gate_dtype}"
+        name += "_backward" if self.backward else ""
+        name += f"_w{self.snapshots}" if self.snapshots else ""
         return name.replace("-", "_") + ("" if TARGET == "native" else f"_{TARGET}")
 
 
@@ -79,6 +83,8 @@ def build(request: Request) -> Path:
     arguments += ["--key-dim", str(request.key), "--value-dim", str(request.value)]
     arguments += ["--dtype", request.dtype, "--gate-dtype", request.gate_dtype]
     arguments += ["--target", TARGET, "-o", str(folder)]
+    arguments += ["--backward"] if request.backward else []
+    arguments += ["--snapshots", str(request.snapshots)] if request.snapshots else []
     done = subprocess.run(arguments, capture_output=True, text=True)
     if done.returncode != 0:
         pytest.fail(f"{' '.join(arguments)} exits with {done.returncode}:\n{done.stderr}")
@@ -167,7 +173,7 @@ def stand_in_manifest(request: Request) -> Dict[str, Any]:
 
 def _stand_in(request: Request, folder: Path) -> Path:
     compiler = os.environ.get("CC") or shutil.which("clang") or shutil.which("cc")
-    if request.variant not in _GATES or request.gate_dtype != "f32":
+    if request.variant not in _GATES or request.gate_dtype != "f32" or request.backward:
         pytest.skip(f"there is no stand-in for {request.folder}, and no command to build it")
     if compiler is None:
         pytest.skip("neither the command nor a C compiler is here")
@@ -189,6 +195,8 @@ def _stand_in(request: Request, folder: Path) -> Path:
     arguments += [str(Path(__file__).with_name("standin.c")), "-o", str(library), "-lm"]
     subprocess.run(arguments, check=True)
     manifest["libraryDigest"] = hashlib.sha256(library.read_bytes()).hexdigest()
-    shutil.copy(TEMPLATE, folder / "__init__.py")
+    for template in TEMPLATES.glob("_*.py"):
+        shutil.copy(template, folder)
+    shutil.copy(TEMPLATES / "package.py", folder / "__init__.py")
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder

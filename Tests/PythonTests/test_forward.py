@@ -234,13 +234,15 @@ def test_signature_and_help(gla: ModuleType) -> None:
     signature = inspect.signature(gla.forward)
     assert list(signature.parameters) == [
         *("q", "k", "v", "g", "scale", "initial_state", "output_final_state"),
-        *("cu_seqlens", "threads", "out"),
+        *("cu_seqlens", "threads", "snapshot_every", "out"),
     ]
     assert signature.parameters["scale"].default is None
     text = inspect.getdoc(gla.forward)
     assert text is not None
     assert "[B, T, query heads, 8] float32" in text and "1 / sqrt(8)" in text
-    assert gla.__all__ == ["backward", "forward", "manifest", "step"] and gla.__version__ == gla.manifest["sluice"]
+    names = ["Stepper", "backward", "forward", "manifest", "new_state", "step", "chunk_gla"]
+    assert gla.__all__ == names
+    assert gla.__version__ == gla.manifest["sluice"]
 
 
 def test_resets_are_exact(gla: ModuleType) -> None:

@@ -170,11 +170,11 @@ def test_a_library_for_another_machine(package: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/cpuinfo")
 def test_a_library_for_another_cpu(package: Path) -> None:
-    module = import_package(build(Request("gla")))
+    module = import_package(build(Request("gla")))._manifest
     module._CPU_FLAGS["fictional"] = ("no_such_flag",)
     try:
         with pytest.raises(ImportError, match="this machine's CPU lacks no_such_flag"):
-            module._check_library(
+            module.check_library(
                 library(package),
                 hashlib.sha256(library(package).read_bytes()).hexdigest(),
                 "fictional",

@@ -64,6 +64,35 @@ def test_calls_again_see_their_own_arrays(gla: ModuleType) -> None:
     assert np.array_equal(gla.step(*first, _state(gla), threads=2), kept)
 
 
+def test_states_begin_at_a_cache_line(gla: ModuleType) -> None:
+    x = draw(gla, SHAPE)
+    _, final = gla.forward(**x, output_final_state=True)
+    for _ in range(5):
+        state = gla.new_state(SHAPE.batch, SHAPE.heads)
+        assert state.ctypes.data % 64 == 0 and state.shape == final.shape and not state.any()
+        assert gla.forward(**x, output_final_state=True)[1].ctypes.data % 64 == 0
+
+
+def test_a_stepper_is_steps_on_bound_arrays(gla: ModuleType) -> None:
+    x = draw(gla, SHAPE)
+    state, wanted_state = _state(gla), _state(gla)
+    bound = {name: np.ascontiguousarray(a[:, 0]) for name, a in x.items()}
+    out = np.empty((SHAPE.batch, SHAPE.query_heads, gla.manifest["value"]), np.float32)
+    stepper = gla.Stepper(**bound, state=state, out=out)
+    for t in range(SHAPE.length):
+        token = [a[:, t] for a in x.values()]
+        for place, now in zip(bound.values(), token):
+            place[:] = now
+        assert stepper() is out and stepper.o is out
+        assert np.array_equal(out, gla.step(*token, wanted_state))
+    assert np.array_equal(state, wanted_state)
+    with pytest.raises(ValueError, match="q must be aligned and in C order"):
+        gla.Stepper(**{**bound, "q": np.repeat(bound["q"], 2, axis=-1)[..., ::2]}, state=state)
+    inside = state.reshape(-1)[: bound["q"].size].reshape(bound["q"].shape)
+    with pytest.raises(ValueError, match="state shares memory"):
+        gla.Stepper(**{**bound, "q": inside}, state=state)
+
+
 def _wrong(gla: ModuleType) -> Dict[str, Tuple[type, str, Dict[str, Any]]]:
     read_only = _state(gla)
     read_only.flags.writeable = False
@@ -86,8 +115,9 @@ def test_wrong_arguments(gla: ModuleType, case: str) -> None:
     kind, text, change = _wrong(gla)[case]
     given = {**draw(gla, SHAPE._replace(length=1)), "state": _state(gla), **change}
     gla.step(**{**draw(gla, SHAPE._replace(length=1)), "state": _state(gla)})
-    with pytest.raises(kind, match=text):
-        gla.step(**given)
+    for call in (gla.step, gla.Stepper):
+        with pytest.raises(kind, match=text):
+            call(**given)
 
 
 def test_torch_operator() -> None:
@@ -105,5 +135,11 @@ def test_torch_operator() -> None:
     assert np.array_equal(state.numpy(), wanted_state)
     operator = getattr(torch.ops.sluice, f"{package.manifest['name']}_step").default
     torch.library.opcheck(operator, (*tensors, state, 1.0, 0))
+    stepper = decode.Stepper(*tensors, state)
+    wanted = package.step(*x.values(), wanted_state)
+    assert np.array_equal(stepper().numpy(), wanted) and np.array_equal(stepper.o.numpy(), wanted)
+    assert np.array_equal(state.numpy(), wanted_state)
+    with pytest.raises(ValueError, match="q must be contiguous"):
+        decode.Stepper(tensors[0].transpose(0, 2), *tensors[1:], state)
     with pytest.raises(ValueError, match="gradient"):
         decode.step(tensors[0].requires_grad_(), *tensors[1:], state)

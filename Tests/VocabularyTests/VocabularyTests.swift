@@ -50,6 +50,20 @@ struct VocabularyTests {
 
   @Test("Every word means what its scalar meaning says", arguments: VocabularyTarget.all)
   func words(of target: VocabularyTarget) async throws {
+    try await check("vocabulary_test", target, says: "sl_exp2")
+  }
+
+  @Test(
+    "Every word of a gradient's and a step's walk means what its scalar meaning says",
+    arguments: VocabularyTarget.all)
+  func walks(on target: VocabularyTarget) async throws {
+    try await check("walk_test", target, says: "sl_move_column")
+  }
+
+  /// Compiles a program of checks for the target and runs it, under an emulator where it must be.
+  private func check(
+    _ name: String, _ target: VocabularyTarget, says word: String
+  ) async throws {
     var runner: [String] = []
     if target.architecture != Self.host {
       let emulator = "qemu-\(target.architecture)"
@@ -68,7 +82,7 @@ struct VocabularyTests {
       .appending(path: "vocabulary-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
-    let program = folder.appending(path: "vocabulary_test").path
+    let program = folder.appending(path: name).path
 
     var arguments = [
       "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off",
@@ -79,13 +93,13 @@ struct VocabularyTests {
       arguments += ["--target=\(target.architecture)-linux-gnu", "-static"]
     }
     arguments += target.flags
-    arguments += [Self.tests.appending(path: "vocabulary_test.c").path, "-lm", "-o", program]
+    arguments += [Self.tests.appending(path: "\(name).c").path, "-lm", "-o", program]
 
     let compiled = try await Self.run([Self.compiler] + arguments)
     try #require(compiled.succeeded, "\(compiled.text)")
     let checked = try await Self.run(runner + [program])
     #expect(checked.succeeded, "\(checked.text)")
-    #expect(checked.text.contains("sl_exp2"), "\(checked.text)")
+    #expect(checked.text.contains(word), "\(checked.text)")
   }
 
   @Test("Every word of the matrix unit means what its scalar meaning says")

@@ -1,4 +1,4 @@
-"""The kernel of this package as a PyTorch operator, with its gradient.
+"""The kernel of this package as a PyTorch operator; with its gradient, if it has one.
 
     from gla.autograd import forward
 
@@ -6,23 +6,24 @@
     o.sum().backward()
 
 The arguments are those of the package's ``forward``; tensors may be of any strides, and bfloat16 where
-the package is. The operators are ``torch.ops.sluice.<kernel>`` and ``..._backward``: they have fake
-versions, so ``torch.compile`` takes them without a graph break. This text is the same in every
-package that was built with its gradient or for a card.
+the package is. The operators are ``torch.ops.sluice.<kernel>`` and ``..._backward``, or only
+``..._forward`` in a package without its gradient: they have fake versions, so ``torch.compile`` takes
+them without a graph break. They take tensors on the CPU, or on a card where the package is for one.
+This text is the same in every package.
 """
 
 from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
 
-import numpy as np
 import torch
 
-from . import _kernel
-from . import backward as _numpy_backward
-from . import forward as _numpy_forward
+from ._backward import backward as _numpy_backward
+from ._forward import forward as _numpy_forward
+from ._library import kernel as _kernel
+from ._tensors import array_of, check_tensor, tensor_of
 
-_DEVICE = "cuda" if str(_kernel.manifest.get("target")).startswith("sm_") else "cpu"
+_DEVICE = "cuda" if _kernel.is_for_card else "cpu"
 if _DEVICE == "cuda":
     from .cuda import run_backward as _card_backward
     from .cuda import run_forward as _card_forward
@@ -36,33 +37,18 @@ _QUERY = next(i for i, entry in enumerate(_kernel.inputs) if entry.role == "quer
 _HEADS = next((i for i, entry in enumerate(_kernel.inputs) if entry.role != "query"), _QUERY)
 
 
-def _array(tensor: Optional[torch.Tensor]) -> Any:
-    """The tensor's memory as an array; bfloat16 as its bits, which NumPy has no type for."""
-    if tensor is None:
-        return None
-    tensor = tensor.detach().contiguous()
-    if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(np.uint16)
-    return tensor.numpy()
-
-
-def _tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-    if dtype == torch.bfloat16:
-        return torch.from_numpy(array.view(np.int16)).view(dtype)
-    return torch.from_numpy(array)
-
-
 def _options(scale: float, state: Any, offsets: Any, threads: int) -> Dict[str, Any]:
     return {
         "scale": scale,
-        "initial_state": _array(state),
-        "cu_seqlens": _array(offsets),
+        "initial_state": array_of(state),
+        "cu_seqlens": array_of(offsets),
         "threads": threads or None,
     }
 
 
 @torch.library.custom_op(
-    f"sluice::{_kernel.name}",
+    # Without a gradient it has a name of its own: it must not stand in the place of the one with.
+    f"sluice::{_kernel.name}" + ("" if _kernel.has_gradient else "_forward"),
     mutates_args=(),
     device_types=_DEVICE,
     schema=f"({_INPUTS}, {_COMMON}) -> (Tensor, Tensor)",
@@ -71,9 +57,9 @@ def _operator(*args: Any) -> Tuple[torch.Tensor, torch.Tensor]:
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
     if _DEVICE == "cuda":
         return _card_forward(inputs, *rest[:-1], True)
-    arrays = dict(zip(_NAMES, map(_array, inputs)))
+    arrays = dict(zip(_NAMES, map(array_of, inputs)))
     o, state = _numpy_forward(**arrays, **_options(*rest), output_final_state=True)
-    return _tensor(o, inputs[_QUERY].dtype), torch.from_numpy(state)
+    return tensor_of(o, inputs[_QUERY].dtype), torch.from_numpy(state)
 
 
 @_operator.register_fake
@@ -88,27 +74,22 @@ def _(*args: Any) -> Tuple[torch.Tensor, torch.Tensor]:
     )
 
 
-@torch.library.custom_op(
-    f"sluice::{_kernel.name}_backward",
-    mutates_args=(),
-    device_types=_DEVICE,
-    schema=f"(Tensor d_o, Tensor d_final_state, {_INPUTS}, {_COMMON}) -> Tensor[]",
-)
-def _gradient(d_o: torch.Tensor, d_final_state: torch.Tensor, *args: Any) -> List[torch.Tensor]:
+def _gradient_of(d_o: torch.Tensor, d_final_state: torch.Tensor, *args: Any) -> List[torch.Tensor]:
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
     if _DEVICE == "cuda":
         return _card_backward(d_o, d_final_state, inputs, *rest[:-1])
-    arrays = dict(zip(_NAMES, map(_array, inputs)))
+    arrays = dict(zip(_NAMES, map(array_of, inputs)))
     adjoints = _numpy_backward(
-        **arrays, **_options(*rest), d_o=_array(d_o), d_final_state=_array(d_final_state)
+        **arrays, **_options(*rest), d_o=array_of(d_o), d_final_state=array_of(d_final_state)
     )
-    return [_tensor(adjoints[name], tensor.dtype) for name, tensor in zip(_NAMES, inputs)] + [
+    return [tensor_of(adjoints[name], tensor.dtype) for name, tensor in zip(_NAMES, inputs)] + [
         torch.from_numpy(adjoints["initial_state"])
     ]
 
 
-@_gradient.register_fake
-def _(d_o: torch.Tensor, d_final_state: torch.Tensor, *args: Any) -> List[torch.Tensor]:
+def _gradient_shapes(
+    d_o: torch.Tensor, d_final_state: torch.Tensor, *args: Any
+) -> List[torch.Tensor]:
     inputs = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in args[: len(_NAMES)]]
     state = d_final_state
     return [*inputs, torch.empty(state.shape, dtype=state.dtype, device=state.device)]
@@ -127,7 +108,16 @@ def _differentiate(ctx: Any, d_o: torch.Tensor, d_final_state: torch.Tensor) -> 
     return (*adjoints[:-1], None, d_state, None, None)
 
 
-_operator.register_autograd(_differentiate, setup_context=_save)
+if _kernel.has_gradient:
+    _gradient = torch.library.custom_op(
+        f"sluice::{_kernel.name}_backward",
+        _gradient_of,
+        mutates_args=(),
+        device_types=_DEVICE,
+        schema=f"(Tensor d_o, Tensor d_final_state, {_INPUTS}, {_COMMON}) -> Tensor[]",
+    )
+    _gradient.register_fake(_gradient_shapes)
+    _operator.register_autograd(_differentiate, setup_context=_save)
 
 
 def forward(
@@ -139,7 +129,8 @@ def forward(
     threads: Optional[int] = None,
     **inputs: torch.Tensor,
 ) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
-    """Computes o and, when asked for, the final state; differentiable in all floating-point tensors.
+    """Computes o and, when asked for, the final state; differentiable in all tensors but cu_seqlens
+    where the package has its gradient.
 
     Args:
         *args, **inputs: the inputs in the package's order, or by name; ``help`` of the package's own
@@ -151,19 +142,26 @@ def forward(
 
     Raises:
         TypeError: an input is missing, unknown, no tensor, or of the wrong type.
-        ValueError: a shape or value is wrong, or a tensor is on another device.
+        ValueError: a shape or value is wrong, a tensor is on another device than the package's, or one
+            asks for a gradient that the package does not have.
     """
     given = {**dict(zip(_NAMES, args)), **inputs}
     twice = set(_NAMES[: len(args)]) & set(inputs)
     if len(args) > len(_NAMES) or given.keys() != set(_NAMES) or twice:
         raise TypeError(f"forward({', '.join(_NAMES)}): each input is needed, once.")
-    for name, tensor in [*given.items(), ("initial_state", initial_state), ("cu_seqlens", cu_seqlens)]:
-        if tensor is None and name not in _NAMES:
-            continue
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
-        if tensor.device.type != _DEVICE:
-            raise ValueError(f"{name} must be on a {_DEVICE} device, and is on {tensor.device}.")
+    for entry in _kernel.inputs:
+        check_tensor(entry.name, given[entry.name], entry.element, _DEVICE)
+    if initial_state is not None:
+        check_tensor("initial_state", initial_state, "f32", _DEVICE)
+    if cu_seqlens is not None:
+        check_tensor("cu_seqlens", cu_seqlens, device=_DEVICE)
+    if torch.is_grad_enabled() and not _kernel.has_gradient:
+        for name, tensor in [*given.items(), ("initial_state", initial_state)]:
+            if tensor is not None and tensor.requires_grad:
+                raise ValueError(
+                    f"{name} asks for a gradient, and this package has none: build it with "
+                    "'sluice build ... --backward', or call it under torch.no_grad()."
+                )
     tensors = [given[name] for name in _NAMES]
     o, state = _operator(
         *tensors,

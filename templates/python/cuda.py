@@ -20,11 +20,12 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
-from . import _check_scale, _kernel
+from ._checks import check_scale
+from ._library import kernel as _kernel
+from ._tensors import TYPES as _TYPES
 
 __all__ = ["backward", "forward", "step"]
 
-_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 _NAMES = [entry.name for entry in _kernel.inputs]
 _QUERY = next(entry.name for entry in _kernel.inputs if entry.role == "query")
 _message = _kernel.library[f"{_kernel.name}_message"]
@@ -152,7 +153,7 @@ class _Call:
             rows = self.offsets.numel() - 1
         self.state_shape = (rows, heads, _kernel.key, _kernel.state_columns)
         self.o_shape = (batch, length, query_heads, _kernel.value)
-        self.query, self.scale = query, _check_scale(scale, _kernel.default_scale)
+        self.query, self.scale = query, check_scale(scale, _kernel.default_scale)
         self.initial = self.state("initial_state", initial_state)
 
     def state(self, name: str, tensor: Any) -> Optional[torch.Tensor]:
@@ -271,7 +272,7 @@ def forward(
             "'sluice build ... --backward', or call it under torch.no_grad()."
         )
     if torch.compiler.is_compiling():
-        scale = _check_scale(scale, _kernel.default_scale)
+        scale = check_scale(scale, _kernel.default_scale)
         o, final = _operator(*inputs, scale, initial_state, cu_seqlens, 0)
         return o, final if output_final_state else None
     if wants_gradient:

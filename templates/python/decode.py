@@ -4,6 +4,10 @@
 
     o = step(q, k, v, g, state)
 
+    stepper = Stepper(q, k, v, g, state)    # the tensors bound once; a call costs little more than the
+    q.copy_(...); ...                       # kernel
+    o = stepper()
+
 ``torch.ops.sluice.<kernel>_step`` says that it mutates its state and has a fake version, so
 ``torch.compile`` takes it without a graph break. It has no gradient: decoding needs none. This text is
 the same in every package.
@@ -11,25 +15,20 @@ the same in every package.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
-import numpy as np
 import torch
 
-from . import _kernel
-from . import step as _numpy_step
+from ._library import kernel as _kernel
+from ._step import Stepper as _NumpyStepper
+from ._step import step as _numpy_step
+from ._tensors import array_of, check_tensor, tensor_of
 
-__all__ = ["step"]
+__all__ = ["Stepper", "step"]
 
 _NAMES = [entry.name for entry in _kernel.inputs]
+_TENSORS = [*_NAMES, "state"]
 _QUERY = next(i for i, entry in enumerate(_kernel.inputs) if entry.role == "query")
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    """The tensor's memory as an array; bfloat16 as its bits, which NumPy has no type for."""
-    if tensor.dtype == torch.bfloat16:
-        return tensor.contiguous().view(torch.int16).numpy().view(np.uint16)
-    return tensor.contiguous().numpy()
 
 
 @torch.library.custom_op(
@@ -43,14 +42,12 @@ def _operator(*args: Any) -> torch.Tensor:
     inputs, (state, scale, threads) = args[: len(_NAMES)], args[len(_NAMES) :]
     usual = scale == _kernel.default_scale
     o = _numpy_step(
-        *map(_array, inputs),
+        *map(array_of, inputs),
         state.numpy(),
         scale=None if usual else scale,
         threads=threads or None,
     )
-    if inputs[_QUERY].dtype == torch.bfloat16:
-        return torch.from_numpy(o.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(o)
+    return tensor_of(o, inputs[_QUERY].dtype)
 
 
 @_operator.register_fake
@@ -82,24 +79,65 @@ def step(
         ValueError: a shape is wrong, a tensor is not on the CPU or asks for a gradient, or the state
             is not contiguous.
     """
-    names = [*_NAMES, "state"]
-    given = {**dict(zip(names, args)), **tensors}
-    twice = set(names[: len(args)]) & set(tensors)
-    if len(args) > len(names) or given.keys() != set(names) or twice:
-        raise TypeError(f"step({', '.join(names)}): each tensor is needed, once.")
+    given = _given(args, tensors)
+    if not given[-1].is_contiguous():
+        raise ValueError("state must be contiguous: it is moved in place.")
+    return _operator(
+        *given, _kernel.default_scale if scale is None else float(scale), threads or 0
+    )
+
+
+class Stepper:
+    """``step`` again and again on tensors that are bound once; the package's ``Stepper`` says the rest.
+
+    A call reads the tensors as they are then, moves ``state`` in place and overwrites ``o``. One thread
+    at a time may call it; autograd and ``torch.compile`` see nothing of it.
+    """
+
+    o: torch.Tensor
+    """The output, the Stepper's own."""
+
+    def __init__(
+        self,
+        *args: torch.Tensor,
+        scale: Optional[float] = None,
+        threads: Optional[int] = None,
+        **tensors: torch.Tensor,
+    ) -> None:
+        """Binds the tensors.
+
+        Args:
+            as ``step``'s; but all tensors must be contiguous, since they are read where they lie.
+
+        Raises:
+            RuntimeError, TypeError, ValueError: as ``step``; or a tensor is not contiguous.
+        """
+        given = _given(args, tensors)
+        for name, tensor in zip(_TENSORS, given):
+            if not tensor.is_contiguous():
+                raise ValueError(
+                    f"{name} must be contiguous: a Stepper reads and writes where it lies."
+                )
+        # Its arrays are the tensors' memory, and keep it.
+        self._call = _NumpyStepper(*map(array_of, given), scale=scale, threads=threads)
+        self.o = tensor_of(self._call.o, given[_QUERY].dtype)
+
+    def __call__(self) -> torch.Tensor:
+        """Computes the token that lies in the tensors; returns ``o``."""
+        self._call()
+        return self.o
+
+
+def _given(args: Sequence[Any], named: Dict[str, Any]) -> List[torch.Tensor]:
+    """The inputs and the state in their order, checked as far as tensors differ from arrays."""
+    given = {**dict(zip(_TENSORS, args)), **named}
+    twice = set(_TENSORS[: len(args)]) & set(named)
+    if len(args) > len(_TENSORS) or given.keys() != set(_TENSORS) or twice:
+        raise TypeError(f"step({', '.join(_TENSORS)}): each tensor is needed, once.")
     for name, tensor in given.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, not {type(tensor).__name__}.")
-        if tensor.device.type != "cpu":
-            raise ValueError(f"{name} must be on the CPU, and is on {tensor.device}.")
+        check_tensor(name, tensor)
         if tensor.requires_grad and torch.is_grad_enabled():
             raise ValueError(
                 f"{name} asks for a gradient, and a step has none: call it under torch.no_grad()."
             )
-    if not given["state"].is_contiguous():
-        raise ValueError("state must be contiguous: it is moved in place.")
-    return _operator(
-        *(given[name] for name in names),
-        _kernel.default_scale if scale is None else float(scale),
-        threads or 0,
-    )
+    return [given[name] for name in _TENSORS]

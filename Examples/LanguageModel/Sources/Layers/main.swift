@@ -1,0 +1,3 @@
+import Sluice
+
+await SluiceMain.main(recurrences: [.glaLayer, .retnetLayer])

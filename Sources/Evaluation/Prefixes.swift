@@ -1,0 +1,55 @@
+import Recurrences
+import Reference
+
+/// The beginnings of a problem's sequences after which a call writes the state out: what the states in
+/// its slots are held to.
+struct Prefixes: Sendable {
+  let subject: Subject
+  private let all: [Prefix]
+
+  private struct Prefix: Sendable {
+    var problem: DrawnProblem
+    var sequence: Int
+    var tokens: Int
+    /// Where the state after it lies.
+    var slot: Int
+  }
+
+  /// - Parameter every: tokens between two states.
+  init(_ problem: DrawnProblem, _ subject: Subject, every: Int) throws {
+    self.subject = subject
+    all = try problem.shape.sequences.enumerated().flatMap { index, sequence in
+      let alone = try problem.sequence(index, subject)
+      let first =
+        sequence.batch * (problem.shape.length / every) + sequence.tokens.lowerBound / every
+      return try (0..<sequence.tokens.count / every).map { place in
+        let tokens = (place + 1) * every
+        return Prefix(
+          problem: try alone.tokens(0..<tokens, subject), sequence: index, tokens: tokens,
+          slot: first + place)
+      }
+    }
+  }
+
+  var isEmpty: Bool { all.isEmpty }
+
+  /// The error of the states that lie in the slots, beside the reference's final states of the prefixes.
+  func error(of states: [Double]) throws -> TensorError {
+    let size = subject.key * subject.stateColumns
+    var (found, expected, groups) = ([Double](), [Double](), [Group]())
+    for prefix in all {
+      let heads = prefix.problem.shape.heads
+      for head in 0..<heads {
+        let start = expected.count + head * size
+        groups.append(
+          Group(
+            name: "after \(prefix.tokens) tokens of sequence \(prefix.sequence), head \(head)",
+            ranges: [start..<start + size]))
+      }
+      let place = prefix.slot * heads * size
+      found += states[place..<place + heads * size]
+      expected += try prefix.problem.expected(subject).finalState
+    }
+    return TensorError(found, expected, groups: groups)
+  }
+}

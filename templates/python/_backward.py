@@ -1,0 +1,68 @@
+"""`backward`: the adjoints of a forward call's inputs, NumPy arrays in and out.
+
+This text is the same in every package.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from ._checks import Call, check_shape, check_type, dense
+from ._library import address_of, kernel
+
+__all__ = ["backward"]
+
+
+def backward(
+    *args: Any,
+    d_o: Any = None,
+    d_final_state: Any = None,
+    scale: Optional[float] = None,
+    initial_state: Optional[np.ndarray] = None,
+    cu_seqlens: Optional[np.ndarray] = None,
+    threads: Optional[int] = None,
+    **inputs: Any,
+) -> Dict[str, np.ndarray]:
+    """Computes the adjoints of a forward call's inputs from those of its results.
+
+    Args:
+        *args, **inputs: the inputs of ``forward``, in its order or by name.
+        d_o: adjoint of o, of its shape and type.
+        d_final_state: adjoint of the final state, of its shape, float32; None is zero.
+        scale, initial_state, cu_seqlens, threads: as in the forward call.
+
+    Returns:
+        The adjoints by input, each of its input's shape and type; and under ``initial_state`` that
+        of the state before the first token, float32. A log decay of -inf has the adjoint 0.
+
+    Raises:
+        RuntimeError: the package was built without its gradient.
+        TypeError, ValueError: as ``forward`` does.
+    """
+    if not kernel.has_gradient:
+        raise RuntimeError(
+            f"{kernel.name} has no gradient: build the package with 'sluice build ... --backward'."
+        )
+    names = [entry.name for entry in kernel.inputs]
+    given = {**dict(zip(names, args)), **inputs}
+    if len(args) > len(names) or given.keys() != set(names) or set(names[: len(args)]) & set(inputs):
+        raise TypeError(f"backward({', '.join(names)}, d_o=...): each input is needed, once.")
+    given.update(
+        scale=scale, initial_state=initial_state, cu_seqlens=cu_seqlens, threads=threads
+    )
+    call = Call(given)
+    d_o = check_type("d_o", d_o, kernel.element)
+    check_shape("d_o", d_o, call.o_shape)
+    d_o = dense(d_o)
+    d_final = call.state("d_final_state", d_final_state)
+    d_initial = np.empty(call.state_shape, np.float32)
+    adjoints = {name: np.empty_like(tensor) for name, tensor in call.tensors.items()}
+    arguments = call.arguments(
+        kernel.GradientArguments, d_o=d_o, d_final_state=d_final, d_initial_state=d_initial
+    )
+    for name, adjoint in adjoints.items():
+        setattr(arguments, f"adjoint_{name}", address_of(adjoint))
+    kernel.run_backward(arguments)
+    return {**adjoints, "initial_state": d_initial}
