@@ -65,6 +65,9 @@ public struct ChunkGradient: Schedule {
       found.append("\(name) reloads the states before chunks; materialization must be chunks.")
     }
     if plan.products != .f32 { found.append("\(name) multiplies in f32.") }
+    if specification.target.device != nil, plan.headTile != 1 {
+      found.append("a card's block walks one head; head-tile must be 1, not \(plan.headTile).")
+    }
     return found
   }
 

@@ -10,7 +10,10 @@ public struct TokenGradient: Schedule {
   public init() {}
 
   public func obstacle(to specification: KernelSpecification) -> String? {
-    specification.normalForm.diagonal == nil
+    if specification.target.device != nil {
+      return "There is no gradient token by token for \(specification.target.name) yet."
+    }
+    return specification.normalForm.diagonal == nil
       ? ScanGradient.obstacle(to: specification.recurrence)
       : "A recurrence with a chunk form takes its gradient chunk by chunk."
   }
