@@ -25,7 +25,11 @@ public struct Probe: Hashable, Codable, Sendable {
     self.calibration = calibration
   }
 
-  /// Measures this machine with the words of a target, in a process of its own; a few seconds.
+  /// Runs of the measuring program: one that is disturbed for a while must not decide what the planner
+  /// believes of the machine.
+  private static let runs = 3
+
+  /// Measures this machine with the words of a target, in processes of their own; ten seconds.
   public static func measure(
     _ target: Target, on host: Execution.Host, threads: Int, builder: Builder,
     cache: KernelCache = KernelCache()
@@ -41,22 +45,28 @@ public struct Probe: Hashable, Codable, Sendable {
       "calibrate.c", [target.vocabulary, "common.h", "tiles.h"] + unit + ["calibrate.c"])
     let job = builder.job(source, for: target, output: .executable)
     let entry = try await cache.entry(for: job, description: "calibrate", builder: builder)
-    let outcome = try await Program.on(
-      target, entry.product,
-      ["\(threads)", "\(target.firstLevelCache)", "\(target.secondLevelCache)"]
-    ).run(limit: .seconds(120))
-    guard outcome.succeeded,
-      var figures = try? JSONSerialization.jsonObject(with: Data(outcome.output.utf8))
-        as? [String: Any]
-    else {
-      throw SluiceError(.internal, "The machine could not be probed: \(outcome.description)")
+    var runs: [Calibration] = []
+    for _ in 0..<Self.runs {
+      let outcome = try await Program.on(
+        target, entry.product,
+        ["\(threads)", "\(target.firstLevelCache)", "\(target.secondLevelCache)"]
+      ).run(limit: .seconds(120))
+      guard outcome.succeeded,
+        var figures = try? JSONSerialization.jsonObject(with: Data(outcome.output.utf8))
+          as? [String: Any]
+      else {
+        throw SluiceError(.internal, "The machine could not be probed: \(outcome.description)")
+      }
+      figures["lastCache"] =
+        host.cacheSizes.max { $0.key < $1.key }?.value ?? target.secondLevelCache
+      runs.append(
+        try JSONDecoder().decode(
+          Calibration.self, from: try JSONSerialization.data(withJSONObject: figures)))
     }
-    figures["lastCache"] = host.cacheSizes.max { $0.key < $1.key }?.value ?? target.secondLevelCache
-    let calibration = try JSONDecoder().decode(
-      Calibration.self, from: try JSONSerialization.data(withJSONObject: figures))
+    let calibration = Calibration.undisturbed(runs)
     guard calibration.isPlausible else {
       throw SluiceError(
-        .internal, "The probe measured what no machine does: \(outcome.output)")
+        .internal, "The probe measured what no machine does: \(try Emitter.json(calibration))")
     }
     return Probe(host: host, target: target.name, calibration: calibration)
   }

@@ -75,17 +75,39 @@ extension Calibration {
       forkJoin: 2e-6, lastCache: 16 << 20)
   }
 
+  /// Seconds, and bytes a second: what is best when it is least, and when it is most.
+  private static var times: [WritableKeyPath<Calibration, Double>] {
+    [
+      \.multiplyAdd, \.multiplyAddPairs, \.product, \.productPairs, \.recurrence, \.scores, \.scan,
+      \.fold, \.transpose, \.pass, \.exponential, \.division, \.forkJoin,
+    ]
+  }
+  private static var rates: [WritableKeyPath<Calibration, Double>] {
+    [
+      \.firstRead, \.firstWrite, \.secondRead, \.secondWrite, \.thirdRead, \.thirdWrite,
+      \.memoryRead, \.memoryWrite, \.rowsRead, \.memoryReadTogether,
+    ]
+  }
+
+  /// What a machine does while nothing disturbs it: of each figure the best of several measurements,
+  /// and the middle one of how arithmetic scales, whose errors go both ways.
+  ///
+  /// - Parameter runs: measurements of one machine; at least one.
+  public static func undisturbed(_ runs: [Calibration]) -> Calibration {
+    var best = runs[0]
+    for run in runs {
+      for path in times { best[keyPath: path] = min(best[keyPath: path], run[keyPath: path]) }
+      for path in rates { best[keyPath: path] = max(best[keyPath: path], run[keyPath: path]) }
+      best.matrix = run.matrix.map { min($0, best.matrix ?? $0) } ?? best.matrix
+    }
+    best.scaling = runs.map(\.scaling).sorted()[runs.count / 2]
+    return best
+  }
+
   /// Every figure is a positive number that a machine could have.
   public var isPlausible: Bool {
-    let times = [
-      multiplyAdd, multiplyAddPairs, product, productPairs, recurrence, scores, scan, fold,
-      transpose,
-      pass, exponential, division, forkJoin, matrix ?? forkJoin,
-    ]
-    let rates = [
-      firstRead, firstWrite, secondRead, secondWrite, thirdRead, thirdWrite, memoryRead,
-      memoryWrite, rowsRead, memoryReadTogether,
-    ]
+    let times = Self.times.map { self[keyPath: $0] } + (matrix.map { [$0] } ?? [])
+    let rates = Self.rates.map { self[keyPath: $0] }
     return times.allSatisfy { $0 > 1e-13 && $0 < 1e-2 }
       && rates.allSatisfy { $0 > 1e6 && $0 < 1e16 }
       && threads >= 1 && lastCache >= 0 && scaling > 0 && scaling < 2 * Double(threads)

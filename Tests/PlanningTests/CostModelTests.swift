@@ -124,6 +124,21 @@ struct CostModelTests {
     #expect(cost(register, slow) == cost(register, .assumed(for: .avx512)))
   }
 
+  @Test("A machine that was disturbed in one measurement of three is believed the others")
+  func undisturbed() {
+    let quiet = Calibration.assumed(for: .avx512)
+    var disturbed = quiet
+    disturbed.recurrence *= 1.7
+    disturbed.memoryRead /= 2
+    disturbed.scaling = 1.1
+    for place in 0..<3 {
+      var runs = [quiet, quiet]
+      runs.insert(disturbed, at: place)
+      #expect(Calibration.undisturbed(runs) == quiet)
+    }
+    #expect(Calibration.undisturbed([disturbed]) == disturbed)
+  }
+
   @Test("Ranks are compared as Spearman did")
   func ranks() {
     #expect(spearman([1, 2, 3, 4], [10, 20, 30, 400]) == 1)
