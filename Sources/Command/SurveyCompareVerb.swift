@@ -36,7 +36,7 @@ extension SurveyVerb {
       where !(1...100).contains(number) {
         throw SluiceError(.usage, "--\(name) must be from 1 to 100, not \(number).")
       }
-      let space = try predicted(try readSpace(record))
+      let space = try readSpace(record)
       let specification = try space.specification()
       guard Host.detect().runs(specification.target) else {
         throw SluiceError(

@@ -1,4 +1,5 @@
 import Emission
+import Evaluation
 import Execution
 import Planning
 import Schedules
@@ -42,6 +43,21 @@ struct CandidateBuilder: Sendable {
       }
       return results.compactMap { $0 }
     }
+  }
+
+  /// What judges and times the candidates on calls of a workload, whose cases it writes to the folder.
+  ///
+  /// - Parameter limit: seconds until a candidate counts as hung.
+  func measurer(
+    of workload: Workload, in folder: String, limit: Int = 60
+  ) async throws -> Measurer {
+    let program = try await RunnerProgram.measure.build(
+      for: specification.target, builder: builder, cache: cache)
+    let cases = try MeasurementCases(specification, workload)
+    try Files.write(cases.bytes, to: "\(folder)/cases.bin")
+    return Measurer(
+      program: program, cases: "\(folder)/cases.bin", timed: cases.timed,
+      target: specification.target, limit: limit)
   }
 
   private func build(_ candidate: SearchOrder.Candidate) async throws -> BuiltCandidate {

@@ -61,7 +61,7 @@ public struct Survey: Sendable {
     guard !pending.isEmpty else { return plans }
     let folder = try Files.makeUniqueFolder(in: temporaryFolder, prefix: "sluice-survey-")
     defer { Files.remove(folder) }
-    let measurer = try await measurer(in: folder)
+    let measurer = try await workshop.measurer(of: workload, in: folder)
     func measure(_ index: Int, round: Int) async throws {
       guard let built = try await libraries(of: [plans[index].plan], jobs: 1).first,
         case .success(let library) = built.library
@@ -94,7 +94,8 @@ public struct Survey: Sendable {
   ) async throws -> [Plan: Double] {
     let folder = try Files.makeUniqueFolder(in: temporaryFolder, prefix: "sluice-survey-")
     defer { Files.remove(folder) }
-    let turns = try await TurnMeasurer(measurer: measurer(in: folder)).takeTurns(
+    let measurer = try await workshop.measurer(of: workload, in: folder)
+    let turns = try await TurnMeasurer(measurer: measurer).takeTurns(
       libraries(of: plans, jobs: 1), rounds: rounds, milliseconds: milliseconds, best: nil,
       isOver: { false }, keep: { _, _ in })
     var seconds: [Plan: Double] = [:]
@@ -104,17 +105,12 @@ public struct Survey: Sendable {
     return seconds
   }
 
-  private func measurer(in folder: String) async throws -> Measurer {
-    let cases = try MeasurementCases(specification, workload)
-    try Files.write(cases.bytes, to: "\(folder)/cases.bin")
-    return Measurer(
-      program: try await RunnerProgram.measure.build(
-        for: specification.target, builder: builder, cache: cache),
-      cases: "\(folder)/cases.bin", timed: cases.timed, target: specification.target)
+  private var workshop: CandidateBuilder {
+    CandidateBuilder(specification: specification, builder: builder, cache: cache)
   }
 
   private func libraries(of plans: [Plan], jobs: Int) async throws -> [BuiltCandidate] {
-    try await CandidateBuilder(specification: specification, builder: builder, cache: cache).build(
+    try await workshop.build(
       plans.map { SearchOrder.Candidate(plan: $0, predicted: 0, axes: $0.axes) }, jobs: jobs)
   }
 }

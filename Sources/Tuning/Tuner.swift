@@ -94,9 +94,10 @@ public struct Tuner: Sendable {
     let folder = try Files.makeUniqueFolder(
       in: temporaryFolder, prefix: "sluice-tune-")
     defer { Files.remove(folder) }
-    let measurer = try await measurer(in: folder)
     let workshop = CandidateBuilder(
       specification: specification, builder: builder, cache: cache, alteration: alteration)
+    let measurer = TurnMeasurer(
+      measurer: try await workshop.measurer(of: workload, in: folder, limit: limit))
     let turn = MeasuringTurn(in: cache.folder)
     var isFirst = true
     while room() > 0 {
@@ -152,17 +153,6 @@ public struct Tuner: Sendable {
       try records.save(record)
       report.note(record)
     }
-  }
-
-  private func measurer(in folder: String) async throws -> TurnMeasurer {
-    let program = try await RunnerProgram.measure.build(
-      for: specification.target, builder: builder, cache: cache)
-    let cases = try MeasurementCases(specification, workload)
-    try Files.write(cases.bytes, to: "\(folder)/cases.bin")
-    return TurnMeasurer(
-      measurer: Measurer(
-        program: program, cases: "\(folder)/cases.bin", timed: cases.timed,
-        target: specification.target, limit: limit))
   }
 
   private func record(
