@@ -89,12 +89,20 @@ public enum Emitter {
     let usesMatrixUnit = zip(program.phases, layouts).contains {
       MatrixUnit.isUsed(by: $0, specification.target, $1)
     }
+    let keepsStateInRegisters = program.phases.contains {
+      $0.operations.contains { if case .recur = $0 { true } else { false } }
+    }
     let entry = EntryEmitter(
       program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit,
       pointers: EntryPointers(manifest))
     var parts = [
       preamble(specification, plan, name: name, command: command),
-      try vocabulary(specification.target, withGradients: gradient != nil, withStep: single != nil),
+      try vocabulary(
+        specification.target,
+        leavingOut: [
+          keepsStateInRegisters ? nil : "recurrence.h", gradient == nil ? "gradients.h" : nil,
+          single == nil ? "step.h" : nil,
+        ]),
       section("The interface"), "#define SL_EXPORT __attribute__((visibility(\"default\")))\n",
       interface.argumentStruct, prototypes(name.description),
       section("The workspace"), entry.workspace, section("The kernel"),
@@ -147,15 +155,11 @@ public enum Emitter {
 
   /// The words of the machine, pasted: the source stands alone.
   private static func vocabulary(
-    _ target: Target, withGradients: Bool, withStep: Bool
+    _ target: Target, leavingOut unused: [String?]
   ) throws(SluiceError) -> String {
     var texts: [String] = []
-    let names = [
-      target.vocabulary, "common.h", "tiles.h", withGradients ? "gradients.h" : nil,
-      withStep ? "step.h" : nil,
-      target.matrixVocabulary,
-    ]
-    for name in names.compactMap({ $0 }) {
+    let words = Templates.tileWords.filter { !unused.contains($0) }
+    for name in [target.vocabulary] + words + [target.matrixVocabulary].compactMap({ $0 }) {
       guard let text = Templates.text(name) else {
         throw SluiceError(.internal, "The vocabulary '\(name)' is not part of this build.")
       }

@@ -1,4 +1,5 @@
 import Recurrences
+import Schedules
 import TileIR
 
 extension PhaseEmitter {
@@ -227,7 +228,9 @@ extension PhaseEmitter {
       [
         String(recur.output.rows), String(recur.state.rows), String(recur.state.columns),
         String(min(piece.rows, recur.state.rows)), String(min(piece.vectors, vectors)),
-        String(inner.unroll ?? 1), flag(recur.readsPrevious), "recurrence",
+        String(inner.unroll ?? InnerLoops.ownUnroll(of: recur.output.rows)),
+        flag(recur.readsPrevious),
+        "recurrence",
         recur.ahead.isEmpty ? "NULL" : "ahead", String(recur.ahead.count),
       ])
     let lines = out.lines

@@ -7,8 +7,7 @@ public struct InnerLoops: Hashable, Codable, Sendable {
   /// What stays in registers: keys and vectors of the state in a recurrence, rows and vectors of the
   /// sums in a product.
   public var registerBlock: RegisterBlock?
-  /// Tokens of a recurrence, or steps of a product's depth, that are written out in a row; one
-  /// where it is nil.
+  /// Tokens of a recurrence that are written out in a row; `ownUnroll` where it is nil.
   public var unroll: Int?
   /// Blocks of tokens by which rows are asked for before they are read; one where it is nil, and
   /// nothing is asked for where it is 0.
@@ -31,6 +30,13 @@ public struct InnerLoops: Hashable, Codable, Sendable {
     case plain
     /// Past them, where the call's tensors are larger than the last of them.
     case streaming
+  }
+
+  /// The emitter's own number of tokens in a row, for a block of so many. Requests for what is
+  /// read next lie between them, one tensor's after one token, and so need some tokens to lie
+  /// between.
+  public static func ownUnroll(of tokens: Int) -> Int {
+    [8, 4, 2].first { tokens % $0 == 0 } ?? 1
   }
 
   public enum Axis: Hashable, Sendable {
