@@ -18,7 +18,7 @@ struct BuildVerb: AsyncParsableCommand {
   func run() async throws {
     let (specification, kernel, origin) = try KernelRequest(
       recurrence: self.kernel.recurrence, choices: self.kernel.choices,
-      hasGradient: gradient.backward, hasStep: single.step ?? true
+      gradient: gradient, hasStep: single.step ?? true
     ).emit(Host.detect())
     let builder = try await tools.builder()
     let (package, notice) = try await withProgress("building \(kernel.name)") {

@@ -17,6 +17,31 @@ struct GradientOptions: ParsableArguments {
       "Also make the gradient: an entry 'backward'.",
       discussion: "The library is three times as large, and takes four times as long to build."))
   var backward = false
+  @Option(help: "Pin the gradient's schedule: chunk-gradient, ...") var gradientSchedule: String?
+  @Option(parsing: .unconditional, help: "Pin the tokens of a chunk of the gradient.")
+  var gradientChunk: Int?
+  @Option(parsing: .unconditional, help: "Pin the tokens of a piece of its scores.")
+  var gradientSubBlock: Int?
+  @Option(parsing: .unconditional, help: "Pin the adjacent heads that it walks together.")
+  var gradientHeadTile: Int?
+  @Option(
+    help: ArgumentHelp(
+      "Pin where its states come from: saved by the forward call, or its own walk (chunks).",
+      discussion: "Saved, they take batch x heads x T / chunk x K x V x 4 bytes until it is called."
+    ))
+  var gradientStates: String?
+
+  /// Whether anything of the gradient's plan is pinned.
+  var pinsAny: Bool {
+    gradientSchedule != nil || gradientChunk != nil || gradientSubBlock != nil
+      || gradientHeadTile != nil || gradientStates != nil
+  }
+
+  func validate() throws {
+    if pinsAny, !backward {
+      throw ValidationError("Options of the gradient's plan (--gradient-...) go with --backward.")
+    }
+  }
 }
 
 /// Whether a kernel is made with its entry for a single token.

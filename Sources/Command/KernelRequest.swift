@@ -11,8 +11,8 @@ import Tuning
 struct KernelRequest {
   var recurrence: String
   var choices: KernelChoices
-  /// Whether the kernel gets the `backward` entry.
-  var hasGradient = false
+  /// The gradient's options, for a kernel that may get the `backward` entry.
+  var gradient: GradientOptions?
   /// Whether it gets the `step` entry where there is one.
   var hasStep = false
 
@@ -47,7 +47,11 @@ struct KernelRequest {
   }
 
   /// What was measured, and the model for what was not.
-  func ranker(_ specification: KernelSpecification) throws -> RecordedRanker {
+  ///
+  /// - Parameter isGradient: whether gradients' plans are ranked.
+  func ranker(
+    _ specification: KernelSpecification, isGradient: Bool = false
+  ) throws -> RecordedRanker {
     let host = Host.detect()
     let workload = try workload(host)
     let model = try model(specification.target, host)
@@ -55,7 +59,7 @@ struct KernelRequest {
       guard let store = try RecordStore(reading: recordPath) else {
         return RecordedRanker(model: model)
       }
-      var key = TuningKey(specification, workload)
+      var key = TuningKey(specification, workload, isGradient: isGradient)
       let records = try store.relatives(of: key)
       // For a target that this machine does not run, what ran it elsewhere is all there is.
       if !host.runs(specification.target),
@@ -119,14 +123,39 @@ struct KernelRequest {
     let specification = try specification(host)
     let (plan, origin) = try choice(specification)
     let backward =
-      hasGradient
-      ? try Planner(ranker: try model(specification.target, host)).gradientPlan(
-        specification, try workload(host), threads: plan.threads) : nil
+      gradient?.backward == true
+      ? try gradientChoice(specification, beside: plan).plan : nil
+    let written = specification.writingStates(for: backward)
     var step = hasStep ? Schedules.stepPlan(specification) : nil
     step?.threads = plan.threads
     return (
-      specification, try Emitter.emit(specification, plan, backward: backward, step: step), origin
+      written, try Emitter.emit(written, plan, backward: backward, step: step), origin
     )
+  }
+
+  /// The gradient's plan beside a forward plan, with everything that is pinned, and where it comes from.
+  func gradientChoice(
+    _ specification: KernelSpecification, beside forward: Plan
+  ) throws -> (plan: Plan, origin: PlanOrigin) {
+    let ranker = try ranker(specification, isGradient: true)
+    let plan = try Planner(ranker: ranker).gradientPlan(
+      specification, try gradientRequest(threads: forward.threads), try workload(Host.detect()),
+      beside: forward)
+    return (plan, ranker.origin(of: plan))
+  }
+
+  /// What of the gradient's plan is pinned.
+  func gradientRequest(threads: Int?) throws -> PlanRequest {
+    PlanRequest(
+      schedule: gradient?.gradientSchedule, chunk: gradient?.gradientChunk,
+      subBlock: gradient?.gradientSubBlock, headTile: gradient?.gradientHeadTile,
+      materialization: try gradient?.gradientStates.map { text in
+        guard let states = Materialization(text), [.saved, .chunks].contains(states) else {
+          throw SluiceError(
+            .usage, "--gradient-states must be saved or chunks, not '\(text)'.")
+        }
+        return states
+      }, threads: threads)
   }
 
   private func preset() throws -> (key: Int, value: Int) {

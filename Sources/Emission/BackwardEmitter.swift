@@ -41,7 +41,18 @@ struct BackwardEmitter {
           "gets the adjoint of \($0.name): \($0.type.rawValue) \(manifest.shape(of: $0))"
         )
       }
+      + (takesStates
+        ? [
+          (
+            "const float", TensorName.states,
+            "as a forward call writes them out, [B, T / \(program.chunk), heads, \(manifest.key), "
+              + "\(manifest.stateColumns)], or NULL"
+          )
+        ] : [])
   }
+
+  /// Whether calls may bring the states that the forward call wrote out.
+  private var takesStates: Bool { program.tensor(TensorName.states) != nil }
 
   /// The struct's declaration.
   var argumentStruct: String {
@@ -88,6 +99,7 @@ struct BackwardEmitter {
         }
       }
     pointers.optional = ["initial_state", "d_final_state", "d_initial_state"]
+    if takesStates { pointers.optional.append(TensorName.states) }
     return pointers
   }
 

@@ -115,6 +115,7 @@ struct EntryEmitter {
     out.line()
     out.line("// Slots for the states between segments.")
     out.block("static int64_t slots_of(const arguments *args)") { out in
+      if program.tensor(TensorName.states) != nil { out.line("if (args->states) return 0;") }
       switch program.segmentation {
       case .fixed(let count): out.line("return \(count) * sequences_of(args);")
       default:

@@ -8,7 +8,7 @@ import Targets
 ///
 /// recurrence (hyphens as underscores), K, V, element type, gate type, target, schedule, chunk,
 /// sub-block, key tile, value tile, head tile (`ht4`; absent for one head), materialization (`0`, a
-/// number of segments, or `c` for every chunk), type of the products, default threads; then what is
+/// number of segments, `c` for every chunk, `s` for those of the forward call), type of the products, default threads; then what is
 /// chosen of the innermost loops: register block (`rb8x2`), unrolling (`u2`), blocks asked for ahead
 /// (`a2`), stores (`oplain` or `ostreaming`); and where states can be written out on the way, after
 /// how many tokens (`w256`).
@@ -39,6 +39,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       case .none: "0"
       case .segments(let count): String(count)
       case .chunks: "c"
+      case .saved: "s"
       }
     return [
       recurrence.replacing("-", with: "_"), "k\(key)", "v\(value)", type.rawValue,
@@ -82,7 +83,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       let key = number("k"),
       let materialization = states == "0"
         ? Materialization.none
-        : states == "c" ? .chunks : Int(states).map({ .segments($0) })
+        : states == "c" ? .chunks : states == "s" ? .saved : Int(states).map({ .segments($0) })
     else { return nil }
     recurrence = parts.joined(separator: "-")
     self.key = key
@@ -121,6 +122,6 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   }
 
   private static func long(_ short: String) -> String? {
-    Schedules.all.map(\.name).first { KernelName.short($0) == short }
+    (Schedules.all + Schedules.gradients).map(\.name).first { KernelName.short($0) == short }
   }
 }

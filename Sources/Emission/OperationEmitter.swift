@@ -414,14 +414,22 @@ extension PhaseEmitter {
       let column = begins(slice.column) ? columnBegin(slice.column) : "0"
       return "snapshot_after(args, \(slice.tensor)_in, \(factor(chunk)), length, \(column))"
     }
-    var offsets: [String] = []
-    if let segment = slice.segment {
-      offsets.append("\(factor(segment)) * heads * \(tensor.rows * tensor.columns)")
+    if tensor.kind == .chunkStates, let chunk = slice.segment {
+      var initial = slice
+      (initial.tensor, initial.segment) = (TensorName.initialState, nil)
+      let first = place(initial, program.tensor(TensorName.initialState)!)
+      return "\(c(chunk)) ? \(address(slice, tensor, segment: "(\(c(chunk)) - 1)")) : \(first)"
     }
-    if begins(slice.column) { offsets.append(columnBegin(slice.column)) }
     let name = "\(slice.tensor)_in"
-    guard !offsets.isEmpty else { return name }
-    let place = "\(name) + \(offsets.joined(separator: " + "))"
-    return tensor.isOptional && !isThere ? "\(name) ? \(place) : NULL" : place
+    let place = address(slice, tensor, segment: slice.segment.map(factor))
+    return place != name && tensor.isOptional && !isThere ? "\(name) ? \(place) : NULL" : place
+  }
+
+  /// The same of a tensor that is there.
+  private func address(_ slice: StateSlice, _ tensor: Tensor, segment: String?) -> String {
+    var parts = ["\(slice.tensor)_in"]
+    if let segment { parts.append("\(segment) * heads * \(tensor.rows * tensor.columns)") }
+    if begins(slice.column) { parts.append(columnBegin(slice.column)) }
+    return parts.joined(separator: " + ")
   }
 }

@@ -114,6 +114,11 @@ extension PhaseEmitter {
     if program.writesSnapshots {
       add("first_snapshot", "first_snapshot_of(args, batch_row, begin)")
     }
+    if program.tensor(TensorName.states) != nil {
+      add(
+        "first_state",
+        "batch_row * (args->length / \(program.chunk)) + begin / \(program.chunk)")
+    }
     add("value_begin", "\(program.valueTile) * valueTile")
     add("value_columns", "sl_least(\(program.valueTile), \(program.value) - value_begin)")
     add("streams", "streams_output(args)")
@@ -181,6 +186,13 @@ extension PhaseEmitter {
             "\(name)_in",
             "float *\(name)_in = args->snapshot_every ? args->\(name) + "
               + "(first_snapshot * heads + head) * \(size) : NULL;", true
+          ))
+      case .chunkStates:
+        list.append(
+          (
+            "\(name)_in",
+            "const float *\(name)_in = args->\(name) ? args->\(name) + "
+              + "(first_state * heads + head) * \(size) : NULL;", true
           ))
       case .partial:
         list.append(

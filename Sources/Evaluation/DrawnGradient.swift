@@ -9,6 +9,8 @@ public struct DrawnGradient: Hashable, Sendable {
   public var output: [Double]
   /// The adjoint of the final state, [sequences, heads, K, state columns]; nil for none.
   public var finalState: [Double]?
+  /// The states that the call brings, as a forward call writes them out; nil for none.
+  public var states: [Double]?
 
   public init(_ problem: DrawnProblem, _ subject: Subject, seed: UInt64) {
     self.problem = problem
@@ -18,6 +20,13 @@ public struct DrawnGradient: Hashable, Sendable {
     let shape = problem.shape
     let count = shape.sequences.count * shape.heads * shape.key * subject.stateColumns
     finalState = (0..<count).map { _ in ElementType.f32.rounded(random.normal()) }
+  }
+
+  /// The same with the reference's states after every so many tokens.
+  func bringingStates(every tokens: Int, _ subject: Subject) throws -> DrawnGradient {
+    var bringing = self
+    bringing.states = try Prefixes(problem, subject, every: tokens).numbers
+    return bringing
   }
 
   /// The reference's adjoints by name: of every input, and of the initial state as a kernel packs it.

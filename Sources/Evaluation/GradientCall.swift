@@ -49,6 +49,7 @@ extension KernelCall {
       add(
         TensorName.adjoint(of: input.name), .output, size, element: input.type.size)
     }
+    addState(TensorName.states, gradient.states)
     return RunnerCase(
       id: id, entry: "\(manifest.name)_backward", arguments: block.bytes(manifest),
       buffers: buffers)

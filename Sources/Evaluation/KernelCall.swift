@@ -59,7 +59,9 @@ struct ArgumentBlock: Sendable {
   init(_ call: KernelCall, _ manifest: KernelManifest, workspaceSize: Int) {
     let shape = call.problem.shape
     pointers =
-      call.gradient == nil ? 3 + manifest.inputs.count : 4 + 2 * manifest.inputs.count
+      call.gradient == nil
+      ? 3 + manifest.inputs.count
+      : 4 + 2 * manifest.inputs.count + (manifest.backward?.savedEvery == nil ? 0 : 1)
     let hasSnapshots = manifest.snapshotEvery != nil && call.gradient == nil
     snapshotEvery = hasSnapshots ? call.snapshotEvery : nil
     size = UInt32(Self.commonSize + 8 * pointers + (hasSnapshots ? 16 : 0))

@@ -135,6 +135,10 @@ struct OperationPrice {
     case .loadState(let load):
       rows = load.target.rows
       charge(.states, memory.state(load.target, writes: false))
+      if program.tensor(load.source.tensor)?.kind == .chunkStates {
+        // The forward call wrote it out for this.
+        charge(.states, memory.state(load.target, writes: true))
+      }
     case .storeState(let store) where store.target.tensor == TensorName.snapshots:
       break  // As many are written out whatever the plan.
     case .storeState(let store):

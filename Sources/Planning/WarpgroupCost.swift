@@ -14,14 +14,6 @@ struct WarpgroupCost {
   /// A launch, with the first copies' way and the last ones'.
   static let launch = 6e-6
 
-  /// Nil for a program that is none of these walks: its state does not live in registers.
-  init?(_ program: TileProgram, _ workload: Workload) {
-    let tiles = program.phases.last?.tiles ?? []
-    guard tiles.contains(where: { $0.name == "S" && $0.place == .registers }) else { return nil }
-    self.program = program
-    self.workload = workload
-  }
-
   var seconds: Double {
     let walk = WalkCounts(program, workload)
     return program.phases.reduce(0) { sum, phase in

@@ -42,3 +42,16 @@ public struct KernelSpecification: Hashable, Codable, Sendable {
     value + (normalForm.diagonal?.normalizer == nil ? 0 : 1)
   }
 }
+
+extension KernelSpecification {
+  /// The same, with states written out as a gradient's plan takes them: after each of its chunks, and
+  /// wherever they were to be written out besides.
+  public func writingStates(for gradient: Plan?) -> KernelSpecification {
+    guard let own = gradient?.savedEvery else { return self }
+    var (every, rest) = (snapshotEvery ?? own, own)
+    while rest != 0 { (every, rest) = (rest, every % rest) }
+    var writing = self
+    writing.snapshotEvery = every
+    return writing
+  }
+}

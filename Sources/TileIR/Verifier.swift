@@ -68,6 +68,11 @@ struct Verifier {
       case .note: break
       case .firstValueTile(let inner): check(inner)
       case .when(let condition, let inner, let otherwise):
+        if let name = condition.given {
+          require(
+            program.tensor(name)?.isOptional == true, "'\(name)' is no tensor that a call may lack."
+          )
+        }
         for bound in condition.above + condition.magnitudeBelow { check(bound.view) }
         for bound in condition.above { requirePlain(bound.view) }
         for bound in condition.magnitudeBelow {

@@ -327,11 +327,12 @@ extension Verifier {
       return
     }
     let legal: Set<Tensor.Kind> =
-      writes ? [.finalState, .segment, .partial, .snapshot] : [.initialState, .segment]
+      writes
+      ? [.finalState, .segment, .partial, .snapshot] : [.initialState, .segment, .chunkStates]
     require(legal.contains(tensor.kind), "'\(slice.tensor)' cannot be used here.")
     require(
-      [.segment, .snapshot].contains(tensor.kind) == (slice.segment != nil),
-      "\(slice): a segment belongs to the workspace or to a snapshot, and only there.")
+      [.segment, .snapshot, .chunkStates].contains(tensor.kind) == (slice.segment != nil),
+      "\(slice): a segment belongs to the workspace or to written states, and only there.")
     require(
       rows == tensor.rows && columns == slice.columns,
       "\(slice) and its \(rows) x \(columns) tile differ in shape.")

@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from ._checks import WANTED, Call, check_out, check_snapshot_every
-from ._library import Kernel, address_of, aligned, kernel
+from ._library import Kernel, address_of, empty, kernel
 
 __all__ = ["forward"]
 
@@ -21,11 +21,11 @@ def _forward(given: Dict[str, Any]) -> Tuple[Any, ...]:
     call = Call(given)
     tensors, initial, shape = call.tensors, call.initial, call.o_shape
     state_shape = call.state_shape
-    final = aligned(state_shape, np.float32) if given["output_final_state"] else None
+    final = empty(state_shape, np.float32) if given["output_final_state"] else None
     o = given["out"]
     if o is None:
         query = next(entry.name for entry in kernel.inputs if entry.role == "query")
-        o = np.empty(shape, tensors[query].dtype)
+        o = empty(shape, tensors[query].dtype)
     else:
         read = [*tensors.values(), *(() if initial is None else (initial,))]
         o = check_out(o, kernel.element, shape, read)
@@ -36,7 +36,7 @@ def _forward(given: Dict[str, Any]) -> Tuple[Any, ...]:
         kernel.run_forward(arguments)
         return o, final
     batch, length = shape[0], shape[1]
-    snapshots = aligned((batch, length // every, *state_shape[1:]), np.float32)
+    snapshots = empty((batch, length // every, *state_shape[1:]), np.float32)
     if call.offsets is not None:
         snapshots[...] = 0  # Some slots stay free.
     arguments.snapshot_every, arguments.snapshots = every, address_of(snapshots)

@@ -24,6 +24,7 @@ ELEMENTS = {"f32": ("float32",), "f16": ("float16",), "bf16": ("bfloat16", "uint
 # The arguments that calls have beside the inputs: no input may take such a name.
 OPTIONS = (
     "scale", "initial_state", "output_final_state", "cu_seqlens", "threads", "snapshot_every", "out",
+    "states",
 )
 
 _MACHINES = {"x86_64": 62, "AMD64": 62, "aarch64": 183, "arm64": 183}
