@@ -14,6 +14,8 @@ This text is the same in every package.
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -50,6 +52,27 @@ def _options(scale: float, state: Any, offsets: Any, threads: int) -> Dict[str, 
     }
 
 
+class _Workers(threading.local):
+    """The OpenMP workers of this thread's calls, which PyTorch's own are waiting for to leave the cores.
+
+    The package's runtime (LLVM's) lets them spin for 200 ms after a call; here PyTorch's threads come next.
+    What the environment says of it stands.
+    """
+
+    asleep = bool(os.environ.get("OMP_WAIT_POLICY") or os.environ.get("KMP_BLOCKTIME"))
+
+    def sleep(self) -> None:
+        """Has them sleep as soon as a call is done."""
+        if not self.asleep:
+            self.asleep = True
+            set_blocktime = getattr(_kernel.library, "kmp_set_blocktime", None)
+            if set_blocktime is not None:
+                set_blocktime(0)
+
+
+_workers = _Workers()
+
+
 @torch.library.custom_op(
     # Without a gradient it has a name of its own: it must not stand in the place of the one with.
     f"sluice::{_kernel.name}" + ("" if _kernel.has_gradient else "_forward"),
@@ -63,6 +86,7 @@ def _operator(*args: Any) -> Tuple[torch.Tensor, ...]:
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
     if _DEVICE == "cuda":
         return _card_forward(inputs, *rest[:-1], True)
+    _workers.sleep()
     given = dict(zip(_NAMES, map(array_of, inputs)), **_options(*rest[:4]), output_final_state=True)
     if _SAVES and rest[4]:
         given["snapshot_every"] = _kernel.states_every
@@ -99,6 +123,7 @@ def _gradient_of(
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
     if _DEVICE == "cuda":
         return _card_backward(d_o, d_final_state, inputs, *rest[:-1])
+    _workers.sleep()
     arrays = dict(zip(_NAMES, map(array_of, inputs)))
     if _SAVES:
         arrays["states"] = array_of(rest[4])
