@@ -200,7 +200,7 @@ extension Plan {
     if headTile > 1 { parts.append("ht\(headTile)") }
     if materialization != .none { parts.append("\(materialization)") }
     if products != .f32 { parts.append(products.rawValue) }
-    parts += innerChoices.map { "\($0.name) \($0.value)" }
+    parts += innerChoices.map { "\($0.axis.option) \($0.value)" }
     return parts.joined(separator: " ")
   }
 }

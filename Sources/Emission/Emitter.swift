@@ -209,7 +209,7 @@ extension KernelName {
     parts.append(
       "--value-tile \(plan.valueTile) --materialization \(plan.materialization) "
         + "--threads \(plan.threads) --products \(plan.products.rawValue)")
-    parts += plan.innerChoices.map { "--\($0.name) \($0.value)" }
+    parts += plan.innerChoices.map { "--\($0.axis.option) \($0.value)" }
     if let snapshotEvery { parts.append("--snapshots \(snapshotEvery)") }
     return parts.joined(separator: " ")
   }

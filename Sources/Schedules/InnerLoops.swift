@@ -39,8 +39,30 @@ public struct InnerLoops: Hashable, Codable, Sendable {
     [8, 4, 2].first { tokens % $0 == 0 } ?? 1
   }
 
-  public enum Axis: Hashable, Sendable {
+  /// What there is to choose; the raw value is its field's name in a plan's JSON.
+  public enum Axis: String, Hashable, Sendable, CaseIterable {
     case registerBlock, unroll, ahead, stores
+
+    /// The name that the command has for it.
+    public var option: String { self == .registerBlock ? "register-block" : rawValue }
+  }
+
+  /// The choice as text; nil where there is none.
+  public subscript(axis: Axis) -> String? {
+    switch axis {
+    case .registerBlock: registerBlock?.description
+    case .unroll: unroll?.description
+    case .ahead: ahead?.description
+    case .stores: stores?.rawValue
+    }
+  }
+
+  /// Reads the choices from their texts; what is no choice's text is none.
+  public init(reading texts: [Axis: String]) {
+    self.init(
+      registerBlock: texts[.registerBlock].flatMap(RegisterBlock.init),
+      unroll: texts[.unroll].flatMap { Int($0) }, ahead: texts[.ahead].flatMap { Int($0) },
+      stores: texts[.stores].flatMap(Stores.init))
   }
 
   /// The other one's choices where there are any, and these where not.
