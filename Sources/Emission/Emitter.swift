@@ -35,11 +35,12 @@ public enum Emitter {
       throw SluiceError(
         .unsupported, "\(plan.schedule) cannot run '\(specification.recurrence.name)': \(obstacle)")
     }
+    if let obstacle = specification.precisionObstacle { throw SluiceError(.unsupported, obstacle) }
     let objections = schedule.objections(to: plan, for: specification)
     guard objections.isEmpty else {
       throw SluiceError(.usage, "The plan is illegal.", details: objections)
     }
-    return schedule.lower(specification, plan)
+    return schedule.lower(specification, plan).widened(beside: specification.type)
   }
 
   /// Prints a tile program of the specification and plan; verification plants its faults here.
@@ -93,7 +94,6 @@ public enum Emitter {
       program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit,
       pointers: EntryPointers(manifest))
     var parts = [
-      preamble(specification, plan, name: name, command: command),
       try vocabulary(specification.target, withGradients: gradient != nil, withStep: single != nil),
       section("The interface"), "#define SL_EXPORT __attribute__((visibility(\"default\")))\n",
       interface.argumentStruct, prototypes(name.description),
@@ -109,13 +109,19 @@ public enum Emitter {
     if let backwardEmitter { parts += [section("The gradient"), backwardEmitter.text()] }
     if let stepEmitter { parts += [section("One token"), stepEmitter.text()] }
     parts += [entry.tail(manifestJSON: try json(manifest))]
+    func precise(_ text: String) -> String {
+      specification.type == .f64 ? Precision.inDouble(text) : text
+    }
     return EmittedKernel(
       name: name, program: program,
-      source: SourceFile(name: "\(name).c", text: parts.joined(separator: "\n")),
+      source: SourceFile(
+        name: "\(name).c",
+        text: preamble(specification, plan, name: name, command: command) + "\n"
+          + precise(parts.joined(separator: "\n"))),
       header: SourceFile(
         name: "\(name).h",
-        text: interface.header(
-          command: command, backward: backwardEmitter, step: stepEmitter)),
+        text: precise(
+          interface.header(command: command, backward: backwardEmitter, step: stepEmitter))),
       manifest: manifest)
   }
 
@@ -151,9 +157,8 @@ public enum Emitter {
   ) throws(SluiceError) -> String {
     var texts: [String] = []
     let names = [
-      target.vocabulary, "common.h", "tiles.h", withGradients ? "gradients.h" : nil,
-      withStep ? "step.h" : nil,
-      target.matrixVocabulary,
+      target.vocabulary, target.isDouble ? nil : "common.h", "tiles.h",
+      withGradients ? "gradients.h" : nil, withStep ? "step.h" : nil, target.matrixVocabulary,
     ]
     for name in names.compactMap({ $0 }) {
       guard let text = Templates.text(name) else {

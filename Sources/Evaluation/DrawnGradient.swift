@@ -17,7 +17,7 @@ public struct DrawnGradient: Hashable, Sendable {
     guard problem.wantsFinalState else { return }
     let shape = problem.shape
     let count = shape.sequences.count * shape.heads * shape.key * subject.stateColumns
-    finalState = (0..<count).map { _ in ElementType.f32.rounded(random.normal()) }
+    finalState = (0..<count).map { _ in subject.type.sums.rounded(random.normal()) }
   }
 
   /// The reference's adjoints by name: of every input, and of the initial state as a kernel packs it.

@@ -41,9 +41,10 @@ struct GradientTrials: Sendable {
     ]
     let name = "gradient: \(recipe.name)"
     return Trial(.accuracy, name, calls) { [subject] results in
-      // Below f32's normal numbers a kernel has zeros (docs/numerics.md).
+      // Below the normal numbers of its sums a kernel may have zeros (docs/numerics.md).
+      let smallest = subject.type.sums.smallest
       let expected = try drawn.expected(subject).mapValues { numbers in
-        numbers.map { abs($0) < 0x1p-126 ? 0 : $0 }
+        numbers.map { abs($0) < smallest ? 0 : $0 }
       }
       var checks = expected.keys.sorted().map { input in
         Self.check(name, input, expected[input]!, results, drawn.problem.shape, subject)
@@ -63,7 +64,7 @@ struct GradientTrials: Sendable {
   ) -> Assessment.Check {
     let bounds = Bounds(subject.type)
     let own = subject.recurrence.input(input)
-    let type = own.map(subject.elementType) ?? .f32
+    let type = own.map(subject.elementType) ?? subject.type.sums
     let isGate = own.map { $0.role == .gate || $0.role == .parameter } ?? false
     let groups = shape.groups(of: own, count: expected.count)
     let errors = results.map {
