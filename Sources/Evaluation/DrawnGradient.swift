@@ -21,14 +21,19 @@ public struct DrawnGradient: Hashable, Sendable {
   }
 
   /// The reference's adjoints by name: of every input, and of the initial state as a kernel packs it.
-  public func expected(_ subject: Subject) throws(ReferenceError) -> [String: [Double]] {
+  ///
+  /// - Parameter holdsNorms: whether nothing flows back through norms.
+  public func expected(
+    _ subject: Subject, holdsNorms: Bool = false
+  ) throws(ReferenceError) -> [String: [Double]] {
     let shape = problem.shape
     let arguments = Arguments(
       inputs: problem.inputs, scale: problem.scale,
       initialStates: problem.initialState.map { subject.unpackStates($0, shape) } ?? [:])
     let gradient = try Reference(subject.recurrence, shape: shape).gradient(
       arguments, output: output,
-      finalStates: finalState.map { subject.unpackStates($0, shape) } ?? [:])
+      finalStates: finalState.map { subject.unpackStates($0, shape) } ?? [:],
+      holdsNorms: holdsNorms)
     var adjoints = gradient.inputs
     adjoints[TensorName.initialState] = subject.packStates(gradient.initialStates, shape)
     return adjoints

@@ -46,8 +46,12 @@ struct GradientTrials: Sendable {
       let expected = try drawn.expected(subject).mapValues { numbers in
         numbers.map { abs($0) < smallest ? 0 : $0 }
       }
+      // docs/numerics.md says why what stands behind a norm is measured so.
+      let terms =
+        subject.recurrence.hasNorm ? try drawn.expected(subject, holdsNorms: true) : [:]
       var checks = expected.keys.sorted().map { input in
-        Self.check(name, input, expected[input]!, results, drawn.problem.shape, subject)
+        Self.check(
+          name, input, expected[input]!, terms[input] ?? [], results, drawn.problem.shape, subject)
       }
       checks.append(
         Assessment.Check(
@@ -59,8 +63,8 @@ struct GradientTrials: Sendable {
 
   /// The worst error of one adjoint over the calls, as a whole and of one sequence and head.
   private static func check(
-    _ name: String, _ input: String, _ expected: [Double], _ results: [CallResult],
-    _ shape: ProblemShape, _ subject: Subject
+    _ name: String, _ input: String, _ expected: [Double], _ terms: [Double],
+    _ results: [CallResult], _ shape: ProblemShape, _ subject: Subject
   ) -> Assessment.Check {
     let bounds = Bounds(subject.type)
     let own = subject.recurrence.input(input)
@@ -68,7 +72,8 @@ struct GradientTrials: Sendable {
     let isGate = own.map { $0.role == .gate || $0.role == .parameter } ?? false
     let groups = shape.groups(of: own, count: expected.count)
     let errors = results.map {
-      TensorError(type.unpacked($0.adjoints[input] ?? []), expected, groups: groups)
+      TensorError(
+        type.unpacked($0.adjoints[input] ?? []), expected, groups: groups, terms: terms)
     }
     let error = errors.max { $0.rank < $1.rank }!
     return Assessment.Check(
@@ -153,6 +158,15 @@ extension ProblemShape {
             return start..<start + width
           })
       }
+    }
+  }
+}
+
+extension Recurrence {
+  /// Whether something is divided by its own length.
+  fileprivate var hasNorm: Bool {
+    ([output] + states.map(\.update)).contains { map in
+      map.contains { if case .unary(.sqrt, _) = $0 { true } else { false } }
     }
   }
 }
