@@ -39,6 +39,7 @@ public enum Templates {
     case "avx512.h": PackageResources.avx512_h
     case "amx.h": PackageResources.amx_h
     case "neon.h": PackageResources.neon_h
+    case "double.h": PackageResources.double_h
     case "common.h": PackageResources.common_h
     case "tiles.h": PackageResources.tiles_h
     case "recurrence.h": PackageResources.recurrence_h

@@ -35,11 +35,12 @@ public enum Emitter {
       throw SluiceError(
         .unsupported, "\(plan.schedule) cannot run '\(specification.recurrence.name)': \(obstacle)")
     }
+    if let obstacle = specification.precisionObstacle { throw SluiceError(.unsupported, obstacle) }
     let objections = schedule.objections(to: plan, for: specification)
     guard objections.isEmpty else {
       throw SluiceError(.usage, "The plan is illegal.", details: objections)
     }
-    return schedule.lower(specification, plan)
+    return schedule.lower(specification, plan).widened(beside: specification.type)
   }
 
   /// Prints a tile program of the specification and plan; verification plants its faults here.
@@ -96,10 +97,10 @@ public enum Emitter {
       program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit,
       pointers: EntryPointers(manifest))
     var parts = [
-      preamble(specification, plan, name: name, command: command),
       try vocabulary(
         specification.target,
         leavingOut: [
+          specification.target.isDouble ? "common.h" : nil,
           keepsStateInRegisters ? nil : "recurrence.h", gradient == nil ? "gradients.h" : nil,
           single == nil ? "step.h" : nil,
         ]),
@@ -117,13 +118,19 @@ public enum Emitter {
     if let backwardEmitter { parts += [section("The gradient"), backwardEmitter.text()] }
     if let stepEmitter { parts += [section("One token"), stepEmitter.text()] }
     parts += [entry.tail(manifestJSON: try json(manifest))]
+    func precise(_ text: String) -> String {
+      specification.type == .f64 ? Precision.inDouble(text) : text
+    }
     return EmittedKernel(
       name: name, program: program,
-      source: SourceFile(name: "\(name).c", text: parts.joined(separator: "\n")),
+      source: SourceFile(
+        name: "\(name).c",
+        text: preamble(specification, plan, name: name, command: command) + "\n"
+          + precise(parts.joined(separator: "\n"))),
       header: SourceFile(
         name: "\(name).h",
-        text: interface.header(
-          command: command, backward: backwardEmitter, step: stepEmitter)),
+        text: precise(
+          interface.header(command: command, backward: backwardEmitter, step: stepEmitter))),
       manifest: manifest)
   }
 

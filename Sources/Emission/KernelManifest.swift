@@ -70,7 +70,7 @@ public struct KernelManifest: Hashable, Codable, Sendable {
         switch input.role {
         case .query, .operand: specification.type
         case .gate: specification.gateType
-        case .parameter: .f32
+        case .parameter: specification.type.sums
         }
       let key = input.axes.contains(.key) ? specification.key : 1
       let value = input.axes.contains(.value) ? specification.value : 1

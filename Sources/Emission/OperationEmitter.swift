@@ -210,7 +210,7 @@ extension PhaseEmitter {
       out.line("const sl_ahead ahead[] = {")
       for slice in recur.ahead {
         let tensor = program.tensor(slice.tensor)!
-        let step = tensor.type == .f32 ? "4" : "2"
+        let step = String(tensor.type.size)
         out.line("  {(const char *)(\(tokenAddress(slice))), \(slice.tensor)_token * \(step),")
         out.line(
           "   length - (\(c(slice.start))), \(valid(slice.column, min(slice.columns, tensor.columns))) * \(step)},"

@@ -24,7 +24,7 @@ import torch
 from ._backward import backward as _numpy_backward
 from ._forward import forward as _numpy_forward
 from ._library import kernel as _kernel
-from ._tensors import array_of, check_tensor, tensor_of
+from ._tensors import TYPES, array_of, check_tensor, tensor_of
 
 _DEVICE = "cuda" if _kernel.is_for_card else "cpu"
 if _DEVICE == "cuda":
@@ -92,7 +92,7 @@ def _operator(*args: Any) -> Tuple[torch.Tensor, ...]:
         given["snapshot_every"] = _kernel.states_every
     o, *states = _numpy_forward(**given)
     if _SAVES and not rest[4]:
-        states.append(np.empty(0, np.float32))
+        states.append(np.empty(0, _kernel.state_type))
     return (tensor_of(o, inputs[_QUERY].dtype), *map(torch.from_numpy, states))
 
 
@@ -108,12 +108,12 @@ def _(*args: Any) -> Tuple[torch.Tensor, ...]:
     query, state = args[_QUERY], _state_shape(*args)
     results = [
         query.new_empty((*query.shape[:3], _kernel.value)),
-        query.new_empty(state, dtype=torch.float32),
+        query.new_empty(state, dtype=TYPES[_kernel.state_element]),
     ]
     if _SAVES:
         chunks = query.shape[1] // _kernel.states_every
         shape = (query.shape[0], chunks, *state[1:]) if args[-1] else (0,)
-        results.append(query.new_empty(shape, dtype=torch.float32))
+        results.append(query.new_empty(shape, dtype=TYPES[_kernel.state_element]))
     return tuple(results)
 
 
@@ -192,7 +192,7 @@ def forward(
         *args, **inputs: the inputs in the package's order, or by name; ``help`` of the package's own
             ``forward`` has their shapes.
         scale: factor on o; None is the recurrence's own.
-        initial_state: [B or N, heads, K, V], float32; None is zero.
+        initial_state: [B or N, heads, K, V], float32 (float64 in a package of float64); None is zero.
         cu_seqlens: [N + 1] int32 or int64: N sequences packed along T, with B = 1.
         threads: how many threads compute; None is the plan's number.
 
@@ -208,7 +208,7 @@ def forward(
     for entry in _kernel.inputs:
         check_tensor(entry.name, given[entry.name], entry.element, _DEVICE)
     if initial_state is not None:
-        check_tensor("initial_state", initial_state, "f32", _DEVICE)
+        check_tensor("initial_state", initial_state, _kernel.state_element, _DEVICE)
     if cu_seqlens is not None:
         check_tensor("cu_seqlens", cu_seqlens, device=_DEVICE)
     if torch.is_grad_enabled() and not _kernel.has_gradient:
