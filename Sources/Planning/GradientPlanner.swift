@@ -18,12 +18,20 @@ extension Planner {
         obstacles.append("\(schedule.name): \(obstacle)")
         continue
       }
+      if schedule is WarpgroupGradient {
+        // Made for the machine: nothing that the general model knows comes near.
+        let plans = schedule.candidates(for: specification)
+        if var plan = plans.min(by: {
+          WarpgroupCost.gradientWalks($0, workload) < WarpgroupCost.gradientWalks($1, workload)
+        }) {
+          plan.threads = threads
+          return plan
+        }
+      }
       for candidate in schedule.candidates(for: specification)
       where schedule.objections(to: candidate, for: specification).isEmpty {
         var plan = candidate
         plan.threads = threads
-        // Made for the machine: nothing that the model knows comes near.
-        if schedule is WarpgroupGradient { return plan }
         let fits = fit.shortfalls(of: plan, schedule.lower(specification, plan)).isEmpty
         legal.append((plan, ranker.cost(of: plan, for: specification, workload), fits))
       }

@@ -37,4 +37,15 @@ struct WarpgroupCost {
       return sum + Self.launch + rounds * walk.times(.chunk, in: phase) * chunk
     }
   }
+
+  /// Seconds of a gradient's walks, forward and back at once: each chunk of a walk takes its time, and
+  /// 2.5 us where segments are summed up before.
+  static func gradientWalks(_ plan: Plan, _ workload: Workload) -> Double {
+    let segments = Double(WarpgroupGradient.segments(of: plan))
+    let walks = Double(2 * workload.batch * workload.heads)
+    let chunks = (Double(workload.length) / Double(plan.chunk) / segments).rounded(.up)
+    func rounds(_ blocks: Double) -> Double { (blocks / processors).rounded(.up) }
+    let sums = segments == 1 ? 0 : launch + rounds(walks * (segments - 1)) * chunks * 2.5e-6
+    return sums + launch + rounds(walks * segments) * chunks * 3.4e-6
+  }
 }
