@@ -139,7 +139,7 @@ def _gradient_shapes(
     d_o: torch.Tensor, d_final_state: Optional[torch.Tensor], *args: Any
 ) -> List[torch.Tensor]:
     inputs = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in args[: len(_NAMES)]]
-    return [*inputs, d_o.new_empty(_state_shape(*args), dtype=torch.float32)]
+    return [*inputs, d_o.new_empty(_state_shape(*args), dtype=TYPES[_kernel.state_element])]
 
 
 def _save(ctx: Any, inputs: Tuple[Any, ...], output: Any) -> None:
