@@ -125,6 +125,11 @@ struct SubjectOptions: ParsableArguments {
 struct ToolOptions: ParsableArguments {
   @Option(help: "The clang to use, 17 or newer (default: clang-22, or the newest there is).")
   var clang: String?
+  @Option(
+    help: ArgumentHelp(
+      "The ptxas that makes a card's machine code; none does without (default: the one there is).",
+      valueName: "path|none"))
+  var ptxas: String?
 }
 
 /// How answers are printed.

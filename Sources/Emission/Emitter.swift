@@ -72,10 +72,10 @@ public enum Emitter {
           "States are not written out on the way on \(specification.target.name): leave out "
             + "--snapshots.")
       }
-      let text = try DeviceEmitter(
+      let emitter = DeviceEmitter(
         specification.target, device, manifest, program: program, backward: backwardEmitter,
-        step: single
-      ).source(
+        step: single)
+      let text = try emitter.source(
         preamble: preamble(specification, plan, name: name, command: command),
         interface: interface, manifestJSON: try json(manifest))
       return EmittedKernel(
@@ -84,7 +84,7 @@ public enum Emitter {
           name: "\(name).h",
           text: interface.header(
             command: command, backward: backwardEmitter, step: stepEmitter)),
-        manifest: manifest)
+        manifest: manifest, blockMemory: emitter.blockMemory)
     }
     let layouts = program.phases.map { ScratchLayout($0, specification.target) }
     let usesMatrixUnit = zip(program.phases, layouts).contains {
