@@ -20,12 +20,15 @@ struct KernelRequest {
   func specification(_ host: Host) throws -> KernelSpecification {
     // Sizes that no call could have are refused before anything is made for them.
     let shape = try shape()
-    return try KernelSpecification(
+    let type = try elementType(choices.dtype ?? "f32", "--dtype")
+    let specification = try KernelSpecification(
       normalForm: try Registry.named(recurrence).normalForm(), key: shape.key, value: shape.value,
-      type: try elementType(choices.dtype ?? "f32", "--dtype"),
-      gateType: try elementType(choices.gateDtype, "--gate-dtype"),
-      target: try host.target(named: choices.target ?? "native"),
+      type: type,
+      gateType: try elementType(choices.gateDtype ?? type.sums.rawValue, "--gate-dtype"),
+      target: try host.target(named: choices.target ?? (type == .f64 ? "generic" : "native")),
       snapshotEvery: choices.snapshots)
+    if let obstacle = specification.precisionObstacle { throw SluiceError(.unsupported, obstacle) }
+    return specification
   }
 
   /// The sizes of a call, for verbs that run one.
@@ -169,7 +172,7 @@ struct KernelRequest {
   }
 
   private func products(_ name: String) throws -> ElementType {
-    guard let type = ElementType(rawValue: name), type != .f16 else {
+    guard let type = ElementType(rawValue: name), [.f32, .bf16].contains(type) else {
       throw SluiceError(.usage, "--products must be f32 or bf16, not '\(name)'.")
     }
     return type
@@ -204,7 +207,7 @@ struct KernelRequest {
 /// The element type that an option names.
 func elementType(_ name: String, _ option: String) throws -> ElementType {
   guard let type = ElementType(rawValue: name) else {
-    throw SluiceError(.usage, "\(option) must be f32, bf16 or f16, not '\(name)'.")
+    throw SluiceError(.usage, "\(option) must be f32, bf16, f16 or f64, not '\(name)'.")
   }
   return type
 }

@@ -44,7 +44,9 @@ extension SubjectOptions {
 
 extension ToolOptions {
   func builder() async throws -> Builder {
-    Builder(toolchain: try await Toolchain.find(clang: clang))
+    Builder(
+      toolchain: try await Toolchain.find(clang: clang),
+      assembler: try await CardAssembler.find(ptxas: ptxas))
   }
 }
 

@@ -64,9 +64,9 @@ struct BackwardEmitter {
         "uint32_t size;  // sizeof(struct \(structName))",
         "int64_t batch;", "int64_t length;", "int64_t query_heads;", "int64_t heads;",
         "int64_t sequences;", "const int64_t *cu_seqlens;", "int32_t threads;", "int32_t layout;",
-        "float scale;", "uint32_t reserved;", "void *workspace;  // aligned to 64 bytes",
-        "uint64_t workspace_size;",
       ])
+      out.lines(Interface(manifest: manifest).scale)
+      out.lines(["void *workspace;  // aligned to 64 bytes", "uint64_t workspace_size;"])
       for pointer in pointers {
         out.line("\(pointer.type) *\(pointer.name);  // \(pointer.meaning)")
       }

@@ -179,9 +179,9 @@ struct DevicePart {
     out.block("SL_EXPORT int64_t \(kernel)_\(size)(const arguments *args)") { out in
       out.line("const int32_t problem = check_sizes(args);")
       out.line("if (problem) return -problem;")
-      if gradient != nil {
+      if let gradient {
         out.line("if (\(WarpgroupGradientEmitter.condition))")
-        out.line("  return \(WarpgroupGradientEmitter.workspaceBytes);")
+        out.line("  return \(gradient.workspaceBytes);")
       }
       out.longLine("return \(workspaceBytes ?? "0");")
     }

@@ -47,7 +47,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       "c\(plan.chunk)", "s\(plan.subBlock)", "kt\(plan.keyTile)", "vt\(plan.valueTile)",
     ].joined(separator: "_") + (plan.headTile == 1 ? "" : "_ht\(plan.headTile)")
       + "_m\(materialization)_p\(plan.products.rawValue)_n\(plan.threads)"
-      + plan.innerChoices.map { "_\(KernelName.innerPrefixes[$0.name]!)\($0.value)" }.joined()
+      + plan.innerChoices.map { "_\(KernelName.prefix(of: $0.axis))\($0.value)" }.joined()
       + (snapshotEvery.map { "_w\($0)" } ?? "")
   }
 
@@ -60,16 +60,13 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       return String(last.dropFirst(prefix.count))
     }
     func number(_ prefix: String) -> Int? { take(prefix).flatMap(Int.init) }
-    /// What the name may leave out.
-    func optional(_ name: String) -> String? {
-      let prefix = KernelName.innerPrefixes[name]!
-      return parts.last?.hasPrefix(prefix) == true ? take(prefix) : nil
-    }
     if parts.last?.hasPrefix("w") == true { snapshotEvery = number("w") }
-    let stores = optional("stores").flatMap(InnerLoops.Stores.init)
-    let ahead = optional("ahead").flatMap(Int.init)
-    let unroll = optional("unroll").flatMap(Int.init)
-    let registerBlock = optional("register-block").flatMap(RegisterBlock.init)
+    // What the name may leave out, the last axis last.
+    var inner: [InnerLoops.Axis: String] = [:]
+    for axis in InnerLoops.Axis.allCases.reversed() {
+      let prefix = KernelName.prefix(of: axis)
+      if parts.last?.hasPrefix(prefix) == true { inner[axis] = take(prefix) }
+    }
     /// One where the name does not say.
     func headTile() -> Int? { parts.last?.hasPrefix("ht") == true ? number("ht") : 1 }
     guard let threads = number("n"), let products = take("p").flatMap(ElementType.init),
@@ -95,14 +92,18 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       schedule: schedule, chunk: chunk, subBlock: subBlock, keyTile: keyTile,
       valueTile: valueTile, headTile: headTile, materialization: materialization,
       threads: threads, products: products,
-      inner: InnerLoops(
-        registerBlock: registerBlock, unroll: unroll, ahead: ahead, stores: stores))
+      inner: InnerLoops(reading: inner))
     guard description == text else { return nil }
   }
 
-  private static let innerPrefixes = [
-    "register-block": "rb", "unroll": "u", "ahead": "a", "stores": "o",
-  ]
+  private static func prefix(of axis: InnerLoops.Axis) -> String {
+    switch axis {
+    case .registerBlock: "rb"
+    case .unroll: "u"
+    case .ahead: "a"
+    case .stores: "o"
+    }
+  }
 
   /// A target's name without what separates parts of the name: `sm90a`.
   private static func plain(_ target: String) -> String { target.replacing("_", with: "") }

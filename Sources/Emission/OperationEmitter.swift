@@ -1,4 +1,5 @@
 import Recurrences
+import Schedules
 import TileIR
 
 extension PhaseEmitter {
@@ -209,7 +210,7 @@ extension PhaseEmitter {
       out.line("const sl_ahead ahead[] = {")
       for slice in recur.ahead {
         let tensor = program.tensor(slice.tensor)!
-        let step = tensor.type == .f32 ? "4" : "2"
+        let step = String(tensor.type.size)
         out.line("  {(const char *)(\(tokenAddress(slice))), \(slice.tensor)_token * \(step),")
         out.line(
           "   length - (\(c(slice.start))), \(valid(slice.column, min(slice.columns, tensor.columns))) * \(step)},"
@@ -227,7 +228,9 @@ extension PhaseEmitter {
       [
         String(recur.output.rows), String(recur.state.rows), String(recur.state.columns),
         String(min(piece.rows, recur.state.rows)), String(min(piece.vectors, vectors)),
-        String(inner.unroll ?? 1), flag(recur.readsPrevious), "recurrence",
+        String(inner.unroll ?? InnerLoops.ownUnroll(of: recur.output.rows)),
+        flag(recur.readsPrevious),
+        "recurrence",
         recur.ahead.isEmpty ? "NULL" : "ahead", String(recur.ahead.count),
       ])
     let lines = out.lines

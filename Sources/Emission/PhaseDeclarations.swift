@@ -132,7 +132,13 @@ extension PhaseEmitter {
   }
 
   /// C's name for an element type in memory.
-  static func element(_ type: ElementType) -> String { type == .f32 ? "float" : "uint16_t" }
+  static func element(_ type: ElementType) -> String {
+    switch type {
+    case .f64: "double"
+    case .f32: "float"
+    case .bf16, .f16: "uint16_t"
+    }
+  }
 
   /// A pointer or stride of a tensor; a pointer is a head's own.
   private typealias TensorLine = (name: String, line: String, isOfHead: Bool)

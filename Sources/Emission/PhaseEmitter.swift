@@ -15,6 +15,8 @@ struct PhaseEmitter {
   let usesMatrixUnit: Bool
   /// Whether consecutive maps over the same rows become one loop.
   let fusesRows: Bool
+  /// Whether the kernel is one in double.
+  var isDouble: Bool { target.isDouble }
   /// How often each tile is read.
   let readings: [String: Int]
   var out = CWriter(depth: 1)

@@ -8,6 +8,8 @@ struct WarpgroupGradientEmitter {
   let specification: KernelSpecification
   let form: DiagonalForm
   let kernel: String
+  /// The parts that walks are cut into.
+  let segments: Int
 
   /// The templates, in their order.
   static let vocabularies = [
@@ -15,14 +17,18 @@ struct WarpgroupGradientEmitter {
   ]
   /// Bytes of a state in bf16, as it is kept for each chunk and head: the state, and its adjoint.
   static let stateBytes = 128 * 128 * 2
+  /// Floats of what a segment adds to a state, with its decay for every key.
+  static let segmentFloats = 128 * 128 + 128
 
   /// Nil for a gradient of another schedule.
   init?(_ specification: KernelSpecification, _ plan: Plan?, kernel: String) {
-    guard plan?.schedule == WarpgroupGradient().name, let form = specification.normalForm.diagonal
+    guard let plan, plan.schedule == WarpgroupGradient().name,
+      let form = specification.normalForm.diagonal
     else { return nil }
     self.specification = specification
     self.form = form
     self.kernel = kernel
+    segments = WarpgroupGradient.segments(of: plan)
   }
 
   // MARK: The card's side
@@ -111,12 +117,15 @@ struct WarpgroupGradientEmitter {
         "place.slot_step = (int)args->heads;",
         "place.length = end - begin;",
         "place.state = (sequence * args->heads + head) * (128 * 128);",
+        "place.sums =",
+        "    (sequence * args->heads + head) * (int64_t)\(2 * segments * Self.segmentFloats);",
         "return place;",
       ])
     }
     out.line()
     out.line(
-      "// The tensors; states and their adjoints lie in the workspace, flags of chunks behind.")
+      "// The tensors; states and their adjoints lie in the workspace, sums and flags of chunks behind."
+    )
     out.block("SL_WORD sl_gradients::sl_tensors tensors_of(const backward_arguments *args)") {
       out in
       out.lines([
@@ -136,7 +145,8 @@ struct WarpgroupGradientEmitter {
         "t.d_initial = \(adjoint(TensorName.initialState));",
         "t.states = (char *)args->workspace;",
         "t.adjoints = t.states + slots * \(Self.stateBytes);",
-        "t.exact = (int32_t *)(t.adjoints + slots * \(Self.stateBytes));",
+        "t.segments = (float *)(t.adjoints + slots * \(Self.stateBytes));",
+        "t.exact = (int32_t *)(t.segments + \(sumFloats("backward_sequences_of(args)")));",
         "return t;",
       ])
     }
@@ -168,41 +178,97 @@ struct WarpgroupGradientEmitter {
 
   private static let arguments = "SL_CONSTANT_ARGUMENT backward_arguments given"
 
-  private var kernels: String {
-    var out = CWriter()
-    out.line("// A head's chunks, forward and back: one block for each way.")
-    out.block("SL_KERNEL SL_BOUNDS_OF(512, 1) void \(kernel)_states(\(Self.arguments))") { out in
+  /// Which chunk of which head a number among all of them is.
+  private static func chunkPlace(_ number: String) -> [String] {
+    [
+      "const int64_t slot = \(number) / given.heads, sequence = sequence_of(&given, slot);",
+      "const int64_t chunk = slot - slot_of(&given, sequence);",
+      "const sl_gradients::sl_place place = place_of(&given, sequence, \(number) % given.heads);",
+    ]
+  }
+
+  /// The kernel that walks over heads, or sums up segments of their walks.
+  private func walks(_ name: String, sumsUp: Bool, _ comment: String, _ out: inout CWriter) {
+    out.line("// \(comment)")
+    out.block("SL_KERNEL SL_BOUNDS_OF(512, 1) void \(kernel)_\(name)(\(Self.arguments))") { out in
       out.lines([
         "SL_SHARED scratch[];",
         "const uint32_t shared = sl_address(scratch);",
-        "const int64_t item = SL_BLOCK / 2;",
+        "const int64_t item = SL_BLOCK / \(2 * segments);",
+        "const int segment = (int)(SL_BLOCK / 2 % \(segments));",
         "const sl_gradients::sl_place place = place_of(&given, item / given.heads, item % given.heads);",
         "const gradient_maps maps = {given.scale};",
-        "if (SL_BLOCK % 2)",
-        "  sl_gradients::sl_gradient_states<true>(shared, place, maps, tensors_of(&given));",
-        "else",
-        "  sl_gradients::sl_gradient_states<false>(shared, place, maps, tensors_of(&given));",
+      ])
+      for (condition, adjoint) in [("if (SL_BLOCK % 2)", true), ("else", false)] {
+        out.lines([
+          condition, "  sl_gradients::sl_gradient_states<\(adjoint), \(sumsUp)>(",
+          "      shared, place, segment, \(segments), maps, tensors_of(&given));",
+        ])
+      }
+    }
+  }
+
+  private var kernels: String {
+    var out = CWriter()
+    if segments > 1 {
+      walks(
+        "segments", sumsUp: true, "What each segment of a head's walks adds to a state, both ways.",
+        &out)
+      out.line()
+    }
+    walks(
+      "states", sumsUp: false, "A head's chunks, forward and back: one block for each way.", &out)
+    out.line()
+    out.line("// A chunk of a head, where it stays in the range of one anchor.")
+    out.block("SL_KERNEL SL_BOUNDS_OF(256, 2) void \(kernel)_adjoints(\(Self.arguments))") { out in
+      out.lines([
+        "SL_SHARED scratch[];",
+        "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
+        "const int32_t is_exact = tensors.exact[SL_BLOCK];",
+      ])
+      out.lines(Self.chunkPlace("SL_BLOCK"))
+      out.lines([
+        "if (is_exact || 64 * chunk >= place.length) return;",
+        "const gradient_maps maps = {given.scale};",
+        "sl_gradients::sl_gradient_adjoints(sl_address(scratch), place, (int)chunk, maps, tensors);",
       ])
     }
-    for (name, blocks, comment) in [
-      ("adjoints", 2, "A chunk of a head, where it stays in the range of one anchor."),
-      ("exact", 1, "A chunk of a head, where it does not."),
-    ] {
-      out.line()
-      out.line("// \(comment)")
-      out.block("SL_KERNEL SL_BOUNDS_OF(256, \(blocks)) void \(kernel)_\(name)(\(Self.arguments))")
-      {
-        out in
+    out.line()
+    out.line("// Chunks of heads where they do not: every block looks through its share of all.")
+    let exact = "SL_KERNEL SL_BOUNDS_OF(\(Self.exactThreads), 1) void \(kernel)_exact"
+    out.block("\(exact)(\(Self.arguments))") { out in
+      out.lines([
+        "SL_SHARED scratch[];",
+        "const uint32_t shared = sl_address(scratch);",
+        "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
+        "const gradient_maps maps = {given.scale};",
+        "const int64_t slots = backward_slots_of(&given) * given.heads;",
+        "const int64_t all = SL_BLOCKS * sl_gradients::sl_exact_threads;",
+        "#pragma unroll 1",
+      ])
+      out.block("for (int64_t from = SL_BLOCK; from < slots; from += all)") { out in
         out.lines([
-          "SL_SHARED scratch[];",
-          "const int64_t slot = SL_BLOCK / given.heads, sequence = sequence_of(&given, slot);",
-          "const int64_t chunk = slot - slot_of(&given, sequence);",
-          "const sl_gradients::sl_place place = place_of(&given, sequence, SL_BLOCK % given.heads);",
-          "if (64 * chunk >= place.length) return;",
-          "const gradient_maps maps = {given.scale};",
-          "sl_gradients::sl_gradient_\(name)(",
-          "    sl_address(scratch), place, (int)chunk, maps, tensors_of(&given));",
+          "const int64_t own = from + SL_BLOCKS * SL_THREAD;",
+          "sl_gradients::sl_leave_found(shared, own < slots ? tensors.exact[own] : 0);",
+          "#pragma unroll 1",
         ])
+        out.block("for (int word = 0; word < sl_gradients::sl_exact_threads / 32; ++word)") { out in
+          out.lines([
+            "uint32_t bits = sl_gradients::sl_found(shared, word);",
+            "#pragma unroll 1",
+          ])
+          out.block("while (bits)") { out in
+            out.line("const int which = 32 * word + sl_gradients::sl_next(bits);")
+            out.line("const int64_t number = from + SL_BLOCKS * which;")
+            out.lines(Self.chunkPlace("number"))
+            out.lines([
+              "if (64 * chunk < place.length)",
+              "  sl_gradients::sl_gradient_exact(shared, place, (int)chunk, maps, tensors);",
+              "// Its places in shared memory are the next one's.",
+              "sl_sync();",
+            ])
+          }
+        }
       }
     }
     return out.text
@@ -210,15 +276,32 @@ struct WarpgroupGradientEmitter {
 
   // MARK: The processor's side
 
-  var kernelNames: [String] { ["states", "adjoints", "exact"].map { "\(kernel)_\($0)" } }
-  var kernelThreads: [Int] { [512, 256, 256] }
-  /// What the templates' places add up to.
-  var kernelMemory: [Int] { [184832, 105472, 207872] }
+  /// The kernels in the order of their launches: name, threads, what the templates' places add up to,
+  /// and blocks.
+  private var launches: [(name: String, threads: Int, memory: Int, blocks: String)] {
+    let walks = "\(2 * segments) * walks"
+    return (segments > 1 ? [("segments", 512, 217600, walks)] : []) + [
+      ("states", 512, 217600, walks), ("adjoints", 256, 115712, "chunks"),
+      ("exact", Self.exactThreads, 207904, "chunks < processors ? chunks : processors"),
+    ]
+  }
+  private static let exactThreads = 256
+
+  var kernelNames: [String] { launches.map { "\(kernel)_\($0.name)" } }
+  var kernelThreads: [Int] { launches.map(\.threads) }
+  var kernelMemory: [Int] { launches.map(\.memory) }
 
   /// Where the call's heads are not grouped: the bytes that its workspace takes.
   static let condition = "args->query_heads == args->heads"
-  static let workspaceBytes =
-    "slots_of(args) * args->heads * (int64_t)\(2 * stateBytes + 4)"
+  var workspaceBytes: String {
+    let sums = segments > 1 ? " + 4 * \(sumFloats("sequences_of(args)"))" : ""
+    return "slots_of(args) * args->heads * (int64_t)\(2 * Self.stateBytes + 4)\(sums)"
+  }
+  /// Floats of all sums of segments, as C.
+  private func sumFloats(_ sequences: String) -> String {
+    segments == 1
+      ? "0" : "\(sequences) * args->heads * (int64_t)\(segments * 2 * Self.segmentFloats)"
+  }
 
   /// The launches, from the kernel at `first` on, of a call without grouped heads.
   func launch(_ first: Int) -> [String] {
@@ -233,10 +316,9 @@ struct WarpgroupGradientEmitter {
     ] + pointers.map { "places |= (uintptr_t)args->\($0);" } + [
       "if (!problem && places % 16) problem = 6;",
       "const int64_t walks = sequences_of(args) * args->heads, chunks = slots_of(args) * args->heads;",
-      "if (!problem) problem = launch(\(first), 2 * walks, given, stream);",
-      "if (!problem) problem = launch(\(first + 1), chunks, given, stream);",
-      "if (!problem) problem = launch(\(first + 2), chunks, given, stream);",
-      "return problem;",
     ]
+      + launches.enumerated().map { index, launch in
+        "if (!problem) problem = launch(\(first + index), \(launch.blocks), given, stream);"
+      } + ["return problem;"]
   }
 }

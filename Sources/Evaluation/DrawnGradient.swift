@@ -19,7 +19,7 @@ public struct DrawnGradient: Hashable, Sendable {
     guard problem.wantsFinalState else { return }
     let shape = problem.shape
     let count = shape.sequences.count * shape.heads * shape.key * subject.stateColumns
-    finalState = (0..<count).map { _ in ElementType.f32.rounded(random.normal()) }
+    finalState = (0..<count).map { _ in subject.type.sums.rounded(random.normal()) }
   }
 
   /// The same with the reference's states after every so many tokens.
@@ -30,14 +30,19 @@ public struct DrawnGradient: Hashable, Sendable {
   }
 
   /// The reference's adjoints by name: of every input, and of the initial state as a kernel packs it.
-  public func expected(_ subject: Subject) throws(ReferenceError) -> [String: [Double]] {
+  ///
+  /// - Parameter holdsNorms: whether nothing flows back through norms.
+  public func expected(
+    _ subject: Subject, holdsNorms: Bool = false
+  ) throws(ReferenceError) -> [String: [Double]] {
     let shape = problem.shape
     let arguments = Arguments(
       inputs: problem.inputs, scale: problem.scale,
       initialStates: problem.initialState.map { subject.unpackStates($0, shape) } ?? [:])
     let gradient = try Reference(subject.recurrence, shape: shape).gradient(
       arguments, output: output,
-      finalStates: finalState.map { subject.unpackStates($0, shape) } ?? [:])
+      finalStates: finalState.map { subject.unpackStates($0, shape) } ?? [:],
+      holdsNorms: holdsNorms)
     var adjoints = gradient.inputs
     adjoints[TensorName.initialState] = subject.packStates(gradient.initialStates, shape)
     return adjoints

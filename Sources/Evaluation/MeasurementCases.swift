@@ -4,6 +4,7 @@ import Planning
 import Recurrences
 import Reference
 import Schedules
+import Targets
 
 /// What every candidate of one search is judged and timed on, as the CASES file of
 /// `templates/c/measure.c`: small problems held to the reference in full, and the timed one, of which
@@ -22,12 +23,19 @@ public struct MeasurementCases: Hashable, Sendable {
   static let period = 256
 
   /// - Parameter gradient: of gradients, one of the plans that are measured.
-  /// - Throws: `ShapeError` for sizes that no call can have, `ReferenceError` when the recurrence
+  /// - Throws: `SluiceError` of kind `.unsupported` for f64, `ShapeError` for sizes that no call can have,
+  ///   `ReferenceError` when the recurrence
   ///   cannot be interpreted.
   public init(
     _ specification: KernelSpecification, _ workload: Workload, gradient: Plan? = nil,
     seed: UInt64 = 1
   ) throws {
+    guard specification.type != .f64 else {
+      throw SluiceError(
+        .unsupported,
+        "Kernels of f64 are for checking gradients and are not tuned: 'sluice build' "
+          + "takes the model's plan.")
+    }
     let subject = Subject(specification, Self.anyPlan)
     // Inputs and types are the same whatever the plan.
     let manifest = KernelManifest(
@@ -88,7 +96,7 @@ public struct MeasurementCases: Hashable, Sendable {
       rows: (0..<shape.outputCount / shape.value).map { ($0, $0 % shape.queryHeads) },
       numbers: expected.output)
     let state = ReferenceRows(
-      type: .f32, width: subject.stateColumns, groups: shape.heads,
+      type: subject.type.sums, width: subject.stateColumns, groups: shape.heads,
       bound: bounds.state, groupBound: bounds.worstState,
       rows: (0..<shape.sequences.count * shape.heads * shape.key).map {
         ($0, $0 / shape.key % shape.heads)

@@ -52,8 +52,10 @@ public struct VerificationGrid: Sendable {
         for type in types {
           for size in sizes {
             let specification = try KernelSpecification(
-              normalForm: form, key: size.key, value: size.value, type: type, gateType: .f32,
-              target: target)
+              normalForm: form, key: size.key, value: size.value, type: type,
+              gateType: type.sums, target: target)
+            // Double is for one target.
+            guard specification.precisionObstacle == nil else { continue }
             cells += try plans(specification).map {
               Cell(specification: specification, plan: $0, canRun: canRun)
             }

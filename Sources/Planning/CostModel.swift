@@ -29,7 +29,7 @@ public struct CostModel: Ranker {
     else { return Prediction(terms: [:]) }
     let program = schedule.lower(specification, plan)
     if let priced = schedule as? any PricedSchedule {
-      return Prediction(terms: [.recurrence: priced.seconds(of: program, workload)])
+      return Prediction(terms: [.recurrence: priced.seconds(of: plan, program, workload)])
     }
     return prediction(of: program, for: specification, workload, plan.inner)
   }

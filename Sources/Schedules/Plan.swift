@@ -145,18 +145,16 @@ extension Plan: CustomStringConvertible {
 }
 
 extension Plan {
-  /// The choices of the innermost loops, by the names that the command has for them.
-  public var innerChoices: [(name: String, value: String)] {
-    [
-      ("register-block", inner.registerBlock?.description), ("unroll", inner.unroll?.description),
-      ("ahead", inner.ahead?.description), ("stores", inner.stores?.rawValue),
-    ].compactMap { name, value in value.map { (name, $0) } }
+  /// The choices of the innermost loops.
+  public var innerChoices: [(axis: InnerLoops.Axis, value: String)] {
+    InnerLoops.Axis.allCases.compactMap { axis in inner[axis].map { (axis, $0) } }
   }
 
   /// What an emitter chooses by itself is not said.
   private var innerLines: String {
     innerChoices.map {
-      "\n\($0.name)" + String(repeating: " ", count: 17 - $0.name.count) + $0.value
+      let name = $0.axis.option
+      return "\n\(name)" + String(repeating: " ", count: 17 - name.count) + $0.value
     }.joined()
   }
 }

@@ -9,7 +9,8 @@ import TileIR
 /// The tile program says what is computed, and is `ChunkGradient`'s at chunks of 64. How blocks do it
 /// (operands scaled about a chunk's middle, and by factors in [0, 1] alone where that range is not
 /// enough) is written in `templates/cuda/gradient*.cuh`; calls with grouped heads run the program as it
-/// stands.
+/// stands. With `.segments` the walks are cut into as many, side by side, for which a kernel before them
+/// sums up what each adds; the states before chunks are left all the same.
 public struct WarpgroupGradient: Schedule {
   public let name = "warpgroup-gradient"
   public let summary = "gradient by products of warpgroups, chunks side by side (H100, H200)"
@@ -42,23 +43,39 @@ public struct WarpgroupGradient: Schedule {
 
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
-    return [
+    let ways: [Materialization] = [.chunks, .segments(2), .segments(4), .segments(8)]
+    return ways.map {
       Plan(
         schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: Self.tile, valueTile: Self.tile,
-        materialization: .chunks, products: .bf16)
-    ]
+        materialization: $0, products: .bf16)
+    }
+  }
+
+  /// The parts that a walk is cut into.
+  public static func segments(of plan: Plan) -> Int {
+    if case .segments(let count) = plan.materialization { count } else { 1 }
   }
 
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
     var others = plan
     others.products = .f32
+    others.materialization = program(of: plan).materialization
     var found = ChunkGradient().objections(to: others, for: specification)
     if plan.chunk != Self.chunk { found.append("\(name) has chunks of 64, not \(plan.chunk).") }
+    if Self.segments(of: plan) > 32 { found.append("\(name) has from 1 to 32 segments.") }
     if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
     return found
   }
 
   public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
-    ChunkGradient().lower(specification, plan)
+    ChunkGradient().lower(specification, program(of: plan))
+  }
+
+  /// The plan that the tile program is of, which has its walks in one piece.
+  private func program(of plan: Plan) -> Plan {
+    guard case .segments = plan.materialization else { return plan }
+    var whole = plan
+    whole.materialization = .chunks
+    return whole
   }
 }

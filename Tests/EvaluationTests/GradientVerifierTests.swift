@@ -36,9 +36,6 @@ struct GradientVerifierTests {
     }
   }
 
-  /// Under a norm the adjoint of the output is orthogonal to the output. Where decay is so strong that
-  /// an output is nearly one token's value, the adjoints of q and k nearly cancel, and roundings of
-  /// f32 show: there, and there alone, they are judged a power of ten more mildly.
   @Test(
     "A norm and a gate behind the read-out, both ways",
     arguments: ["chunk-fused", "register-recurrent"])
@@ -53,12 +50,7 @@ struct GradientVerifierTests {
       specification, forward, backward: Self.plan(specification))
     let assessment = try await fixture.assess(
       kernel.source, kernel.manifest, for: specification.target, seed: VerifierTests.seed)
-    for failure in assessment.failures {
-      let isStrong = ["very strong", "mixed", "resets"].contains { failure.name.contains($0) }
-      #expect(
-        isStrong && ["d q", "d k"].contains(failure.what) && (failure.measured ?? 1) <= 1e-4,
-        "\(failure)")
-    }
+    #expect(assessment.passed, "\(assessment)")
     #expect(assessment.worst("d og") != nil && assessment.worst("d weight") != nil)
   }
 }

@@ -117,7 +117,8 @@ import Testing
       #expect(dlsym(loaded, "sluice_\(entry)") != nil)
     }
     let code = String(decoding: try Files.read(library), as: UTF8.self)
-    let own = ["gradient", "move"] + (size == 128 ? ["states", "adjoints", "exact"] : ["gather"])
+    let warpgroups = ["segments", "states", "adjoints", "exact"]
+    let own = ["gradient", "move"] + (size == 128 ? warpgroups : ["gather"])
     for name in own { #expect(code.contains(".entry \(kernel.name)_\(name)(")) }
   }
 
@@ -141,6 +142,28 @@ import Testing
     }
     #expect(try schedule(.gla, value: 256) == "chunk-gradient")
     #expect(try schedule(.gla, type: .f32) == "chunk-gradient")
+  }
+
+  @Test("Few heads have their gradient's walks cut into segments, as many as fill the card")
+  func gradientSegments() throws {
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.gla.normalForm(), key: 128, value: 128, type: .bf16, gateType: .f32,
+      target: .sm90a)
+    func plan(_ batch: Int, _ heads: Int, _ length: Int) throws -> Plan {
+      try Planner().gradientPlan(
+        specification, Workload(batch: batch, heads: heads, length: length))
+    }
+    #expect(try plan(8, 16, 2048).materialization == .chunks)
+    #expect(try plan(1, 64, 8192).materialization == .chunks)
+    #expect(try plan(1, 16, 16384).materialization == .segments(4))
+    #expect(try plan(1, 16, 16384).schedule == "warpgroup-gradient")
+    var long = try plan(1, 16, 16384)
+    long.materialization = .segments(33)
+    #expect(
+      WarpgroupGradient().objections(to: long, for: specification)
+        == ["warpgroup-gradient has from 1 to 32 segments."])
+    long.materialization = .none
+    #expect(!WarpgroupGradient().objections(to: long, for: specification).isEmpty)
   }
 
   @Test func aLibraryWithoutADriverSaysSo() async throws {

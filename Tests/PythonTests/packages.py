@@ -83,7 +83,9 @@ def build(request: Request) -> Path:
     arguments = [str(sluice), "build", request.variant]
     arguments += ["--key-dim", str(request.key), "--value-dim", str(request.value)]
     arguments += ["--dtype", request.dtype, "--gate-dtype", request.gate_dtype]
-    arguments += ["--target", TARGET, "-o", str(folder)]
+    # Double is for one target.
+    target = "generic" if request.dtype == "f64" else TARGET
+    arguments += ["--target", target, "-o", str(folder)]
     arguments += ["--backward"] if request.backward else []
     arguments += ["--gradient-states", request.states] if request.states else []
     arguments += ["--snapshots", str(request.snapshots)] if request.snapshots else []

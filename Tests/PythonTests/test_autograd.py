@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 from types import ModuleType
 from typing import Any, Dict, Tuple
 
@@ -82,6 +84,26 @@ def test_the_operator_keeps_its_promises(package: ModuleType) -> None:
     tensors = [t.requires_grad_() for t in _tensors(package, Shape(2, 70, 2, 4)).values()]
     for keeps in (True, False):
         torch.library.opcheck(operator, (*tensors, 1.0, None, None, 0, keeps))
+
+
+@pytest.mark.skipif(
+    bool(os.environ.get("OMP_WAIT_POLICY") or os.environ.get("KMP_BLOCKTIME")),
+    reason="the environment says how OpenMP's workers wait",
+)
+def test_workers_sleep_beside_pytorchs(package: ModuleType) -> None:
+    library = package._kernel.library
+    times = []
+
+    def call(function: Any, tensors: Dict[str, Any]) -> None:
+        function(**tensors)
+        times.append(library.kmp_get_blocktime())
+
+    # Each thread has workers of its own, which spin by default.
+    for function, x in ((package.forward, draw), (_operator(package), _tensors)):
+        thread = threading.Thread(target=call, args=(function, x(package, SHAPE)))
+        thread.start()
+        thread.join()
+    assert times[0] > 0 and times[1] == 0
 
 
 def test_tensors_are_shown_where_to_go(package: ModuleType) -> None:

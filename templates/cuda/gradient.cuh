@@ -39,6 +39,7 @@ typedef struct {
   int slot_step;       // states from a chunk to the next
   int64_t length;      // tokens
   int64_t state;       // floats to the head's matrix
+  int64_t sums;        // floats to the first segment's sum on the way forward; that back is next
 } sl_place;
 
 // The tensors.
@@ -52,6 +53,7 @@ typedef struct {
   // Of each chunk and head: S~ and dS~ as they lie in shared memory, and whether it is exact.
   char *states, *adjoints;
   int32_t *exact;
+  float *segments;  // what segments of walks add up to
 } sl_tensors;
 
 // The same value, of which the compiler knows nothing: addresses that are made of it are made anew. Kept
@@ -80,6 +82,13 @@ SL_WORD void sl_copy_sixteen(uint32_t to, const void *from, const int there) {
   asm volatile("{\n.reg .u64 at;\ncvta.to.global.u64 at, %1;\n"
                "cp.async.cg.shared.global [%0], [at], 16, %2;\n}" ::"r"(to),
                "l"(from), "r"(there ? 16 : 0)
+               : "memory");
+}
+// Brings bytes into the second-level cache, where they are asked for later.
+SL_WORD void sl_ask_ahead(const char *from, const int bytes) {
+  asm volatile("{\n.reg .u64 at;\ncvta.to.global.u64 at, %0;\n"
+               "cp.async.bulk.prefetch.L2.global [at], %1;\n}" ::"l"(from),
+               "n"(bytes)
                : "memory");
 }
 SL_WORD void sl_copies_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -208,6 +217,25 @@ SL_WORD void sl_from_middle(float (&x)[16][2], uint32_t sums) {
     x[n][0] = a[0] += x[n][0];
     x[n][1] = a[1] += x[n][1];
   }
+}
+
+// Sums from the middle as two numbers of sixteen bits, in steps of 2^-9: they are within 64. What is
+// scaled by them errs by 4e-4, a quarter of what bf16 rounds off.
+SL_WORD uint32_t sl_bytes_of(uint32_t low, uint32_t high, const uint32_t which) {
+  uint32_t x;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(x) : "r"(low), "r"(high), "n"(which));
+  return x;
+}
+SL_WORD uint32_t sl_pack_sums(float low, float high) {
+  // 2^23 + 2^15 + 512 x: the number lies in the float's lower half.
+  return sl_bytes_of(
+      SL_BITS(sl_fma(low, 0x1p9f, 0x1.01p23f)), SL_BITS(sl_fma(high, 0x1p9f, 0x1.01p23f)), 0x5410);
+}
+SL_WORD float sl_low_sum(uint32_t pair) {
+  return sl_fma(SL_FROM_BITS(sl_bytes_of(pair, 0x4b000000u, 0x7410)), 0x1p-9f, -0x1.01p14f);
+}
+SL_WORD float sl_high_sum(uint32_t pair) {
+  return sl_fma(SL_FROM_BITS(sl_bytes_of(pair, 0x4b000000u, 0x7432)), 0x1p-9f, -0x1.01p14f);
 }
 
 // Two numbers of a panel, mapped one by one.

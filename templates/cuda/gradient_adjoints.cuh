@@ -1,53 +1,56 @@
 // The second kernel: a block has one chunk of one head, and finds all its adjoints from the state before
-// it and the adjoint of the state after it. What gradient.cuh says, in this order:
+// it and the adjoint of the state after it, which takes the state's place as soon as that has been
+// multiplied. What gradient.cuh says, in this order:
 //
-//     dv;  dk~ from v dS~^T (whose share of the row sums is taken) and dP^T q~;  dq~;  the gate's
+//     dO S~^T;  q~ and k~;  row sums of S dS;  dv;  dP k~;  v dS~^T (with its share of the row sums) and
+//     dP^T q~;  then dq and dk row by row, and the gate's
+//
+// Two such blocks share a multiprocessor: one waits for memory while the other one multiplies.
 #ifndef SL_GRADIENT_ADJOINTS_CUH
 #define SL_GRADIENT_ADJOINTS_CUH
 
 namespace sl_gradients {
 
 enum {
-  // Places in shared memory: q~, k~, v, dO, then dS~ and after it S~, and tables of dk~ and dq~ there.
+  // Places in shared memory: q~, k~, v, dO, then S~ and after it dS~; at the end tables of dq~ in place of
+  // v and dO, of dk~ in that of dS~.
   sl_at_held = 4 * sl_tile,
   sl_at_sums = sl_at_held + sl_state,  // of log decays, then of E: 4 warps and the first token
   sl_at_shares = sl_at_sums + 2 * 5 * 256,  // of the row sums, from the chunk's own keys
   sl_at_whole = sl_at_shares + 2 * 4 * 256,  // row sums of S dS
   sl_at_terms = sl_at_whole + 512,           // each quarter's sums of the gate's terms
-  sl_adjoints_bytes = sl_at_terms + 2048,
+  sl_at_kept = sl_at_terms + 2048,  // each thread's sums of log decays of so many of its tokens
+  sl_kept_rows = 10,
+  sl_adjoints_bytes = sl_at_kept + sl_kept_rows * 1024,
 };
 
-SL_WORD void sl_read_four(uint32_t (&x)[4], const char *from) {
-  asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-               : "l"(from)
-               : "memory");
+// The row sums of the products of two states, 16 lanes a key: the first one's pieces were taken from
+// shared memory, where the second one lies now.
+enum { sl_state_pieces = sl_state / 16 / SL_THREADS };
+SL_WORD uint32_t sl_own_piece() {
+  const uint32_t piece = SL_THREAD % 16;
+  return piece / 8 * (sl_state / 2) + SL_THREAD / 16 * 128 + piece % 8 * 16;
 }
-
-// The row sums of the products of two states as they were stored: 16 lanes a key.
-SL_WORD void sl_row_sums(uint32_t to, const char *a, const char *b) {
-  const int piece = SL_THREAD % 16, first = SL_THREAD / 16;
-  const int at = piece / 8 * (sl_state / 2) + first * 128 + piece % 8 * 16;
-  enum { apart = SL_THREADS / 16, ahead = 4 };
-#pragma unroll 1
-  for (int from = 0; from < 128; from += ahead * apart) {
-    uint32_t x[ahead][4], y[ahead][4];
+SL_WORD void sl_take_state(float (&x)[sl_state_pieces][4], uint32_t held) {
 #pragma unroll
-    for (int n = 0; n < ahead; ++n) {
-      sl_read_four(x[n], a + at + 128 * (from + n * apart));
-      sl_read_four(y[n], b + at + 128 * (from + n * apart));
+  for (int n = 0; n < sl_state_pieces; ++n)
+    sl_load_four(x[n], held + sl_own_piece() + (uint32_t)(8 * n * SL_THREADS));
+}
+SL_WORD void sl_row_sums(uint32_t to, const float (&x)[sl_state_pieces][4], uint32_t held) {
+  const uint32_t from = held + sl_own_piece();
+#pragma unroll
+  for (int n = 0; n < sl_state_pieces; ++n) {
+    float y[4], sum = 0.0f;
+    sl_load_four(y, from + (uint32_t)(8 * n * SL_THREADS));
+#pragma unroll
+    for (int m = 0; m < 4; ++m) {
+      const uint32_t a = SL_BITS(x[n][m]), b = SL_BITS(y[m]);
+      sum = sl_fma(sl_high(a), sl_high(b), sl_fma(sl_low(a), sl_low(b), sum));
     }
 #pragma unroll
-    for (int n = 0; n < ahead; ++n) {
-      float sum = 0.0f;
-#pragma unroll
-      for (int m = 0; m < 4; ++m)
-        sum = sl_fma(
-            sl_high(x[n][m]), sl_high(y[n][m]), sl_fma(sl_low(x[n][m]), sl_low(y[n][m]), sum));
-#pragma unroll
-      for (int lanes = 1; lanes < 16; lanes *= 2) sum += sl_of_partner(sum, lanes);
-      if (piece == 0) sl_store_word(to + 4 * (uint32_t)(from + n * apart + first), SL_BITS(sum));
-    }
+    for (int lanes = 1; lanes < 16; lanes *= 2) sum += sl_of_partner(sum, lanes);
+    if (SL_THREAD % 16 == 0)
+      sl_store_word(to + (uint32_t)(4 * (n * SL_THREADS / 16 + SL_THREAD / 16)), SL_BITS(sum));
   }
 }
 
@@ -82,7 +85,6 @@ template <class Maps>
 SL_WORD void sl_gradient_adjoints(
     uint32_t shared, const sl_place place, int chunk, const Maps maps, const sl_tensors t) {
   const int64_t slot = place.slot + chunk * place.slot_step;
-  if (t.exact[slot]) return;
   const int group = sl_group(), quarter = sl_quarter();
   const int rows = (int)sl_least(64, place.length - 64 * (int64_t)chunk);
   const int64_t at = place.at + 64 * (int64_t)chunk * place.step;
@@ -93,20 +95,39 @@ SL_WORD void sl_gradient_adjoints(
   const uint32_t own_panel = (uint32_t)group * sl_panel;
   const char *const state = t.states + slot * sl_state, *const adjoint = t.adjoints + slot * sl_state;
   sl_copy_rows<SL_THREADS>(d_o, t.d_o + at, place.step, rows);
-  sl_copy_rows<SL_THREADS>(v, t.v + at, place.step, rows);
+  sl_copy_state(held, state);
+  sl_copies_commit();
   sl_copy_rows<SL_THREADS>(q, t.q + at, place.step, rows);
   sl_copy_rows<SL_THREADS>(k, t.k + at, place.step, rows);
+  sl_copy_rows<SL_THREADS>(v, t.v + at, place.step, rows);
   sl_copies_commit();
-  sl_copy_state(held, adjoint);
-  sl_copies_commit();
+  if (SL_THREAD == 0) sl_ask_ahead(adjoint, sl_state);
 
   // q~ and k~ in place.
   float a[16][2];
+  uint32_t kept[16 - sl_kept_rows];  // a, packed
+  const auto kept_of = [&](int n) __attribute__((always_inline)) {
+    return n < sl_kept_rows
+               ? sl_load_word(shared + sl_at_kept + (uint32_t)(1024 * n + 4 * SL_THREAD))
+               : (uint32_t)sl_fresh((int)kept[n < sl_kept_rows ? 0 : n - sl_kept_rows]);
+  };
   sl_read_gates(a, t.gate + gate_at, gate_step, rows);
   sl_log_decays(a, maps, rows);
   sl_leave_quarter(sums, a);
+  // dq~ from the state, whose place the adjoint takes.
+  float of_query[32], sum[32];
   sl_copies_wait(1);
+  sl_publish();
   sl_sync();
+  sl_products_begin();
+  sl_rows_by_rows(of_query, d_o, sl_panel, held + own_panel, sl_state / 2);
+  sl_products_end();
+  float pieces[sl_state_pieces][4];
+  if (SL_GATE) sl_take_state(pieces, held);
+  sl_copies_wait(0);
+  sl_sync();
+  sl_copy_state(held, adjoint);
+  sl_copies_commit();
   sl_from_middle(a, sums);
   int column = sl_fresh(2 * SL_LANE);
 #pragma unroll
@@ -129,14 +150,20 @@ SL_WORD void sl_gradient_adjoints(
       sl_store_word(
           k + sl_in_quarter(row, column),
           sl_pack(pair[0] * sl_power(-a[row][0]), pair[1] * sl_power(-a[row][1])));
+      const uint32_t packed = sl_pack_sums(a[row][0], a[row][1]);
+      if (row < sl_kept_rows)
+        sl_store_word(shared + sl_at_kept + (uint32_t)(1024 * row + 4 * SL_THREAD), packed);
+      else
+        kept[row - sl_kept_rows] = packed;
     }
   }
   sl_copies_wait(0);
   sl_publish();
   sl_sync();
 
+  if (SL_GATE) sl_row_sums(shared + sl_at_whole, pieces, held);
+
   // dv
-  float sum[32];
   uint32_t operand[16], rest[16];
   sl_products_begin();
   sl_rows_by_rows(sum, k, sl_panel, q, sl_panel);
@@ -156,6 +183,16 @@ SL_WORD void sl_gradient_adjoints(
   sl_held_by_panel(sum, rest, d_o + own_panel);
   sl_products_end();
   sl_write_rows(t.d_v + at + 64 * group, place.step, rows, sum);
+
+  // dq~
+  sl_products_begin();
+  sl_rows_by_rows(sum, d_o, sl_panel, v, sl_panel);
+  sl_products_end();
+  sl_keep_past<false>(sum);
+  sl_as_operand(operand, sum);
+  sl_products_begin();
+  sl_held_by_panel(of_query, operand, k + own_panel);
+  sl_products_end();
 
   // dk~
   sl_products_begin();
@@ -182,67 +219,36 @@ SL_WORD void sl_gradient_adjoints(
   sl_products_begin();
   sl_held_by_panel(sum, operand, q + own_panel);
   sl_products_end();
+  // v and dO have been read too: their place takes dq~.
   sl_sync();
   sl_store_table(held, sum);
+  sl_store_table(v, of_query);
   sl_sync();
-  float terms[16][2];
+  float terms[16][2], later[2] = {0.0f, 0.0f};
   column = sl_fresh(64 * (SL_WARP % 2) + 2 * SL_LANE);
-  int64_t own = (int64_t)16 * quarter * place.step + column;
-#pragma unroll
-  for (int n = 0; n < 16; ++n, own = sl_fresh(own + place.step)) {
-    float x[2];
-    // Later rows are not to be read before: registers have no room.
-    if (n % 4 == 0) sl_meet_warp();
-    sl_load_floats(x, held + sl_in_table(16 * quarter + n, column));
-    const uint32_t word = sl_load_word(k + sl_in_quarter(n, column & 63));
-    terms[n][0] = sl_low(word) * x[0];
-    terms[n][1] = sl_high(word) * x[1];
-    x[0] *= sl_power(-sl_fresh(a[n][0]));
-    x[1] *= sl_power(-sl_fresh(a[n][1]));
-    sl_write_mapped_pair<SL_KEY_BENDS>(
-        t.d_k + at + own, t.k + at + own, x,
-        [&](float z) __attribute__((always_inline)) { return maps.key_slope(z); },
-        16 * quarter + n < rows);
-  }
-  sl_sync();
-  sl_copy_state(held, state);
-  sl_copies_commit();
-
-  // dq~
-  sl_products_begin();
-  sl_rows_by_rows(sum, d_o, sl_panel, v, sl_panel);
-  sl_products_end();
-  sl_keep_past<false>(sum);
-  sl_as_operand(operand, sum);
-  if (SL_GATE) sl_row_sums(shared + sl_at_whole, state, adjoint);
-  sl_copies_wait(0);
-  sl_publish();
-  sl_sync();
-  sl_products_begin();
-  sl_rows_by_rows(sum, d_o, sl_panel, held + own_panel, sl_state / 2);
-  sl_held_by_panel(sum, operand, k + own_panel);
-  sl_products_end();
-  sl_sync();
-  sl_store_table(held, sum);
-  sl_sync();
-  float later[2] = {0.0f, 0.0f};
-  column = sl_fresh(64 * (SL_WARP % 2) + 2 * SL_LANE);
-  own = (int64_t)(16 * quarter + 15) * place.step + column;
+  int64_t own = (int64_t)(16 * quarter + 15) * place.step + column;
 #pragma unroll
   for (int n = 15; n >= 0; --n, own = sl_fresh(own - place.step)) {
-    float x[2];
-    // Later rows are not to be read before: registers have no room.
-    if (n % 4 == 0) sl_meet_warp();
-    sl_load_floats(x, held + sl_in_table(16 * quarter + n, column));
-    const uint32_t word = sl_load_word(q + sl_in_quarter(n, column & 63));
-    terms[n][0] = later[0] += sl_low(word) * x[0] - terms[n][0];
-    terms[n][1] = later[1] += sl_high(word) * x[1] - terms[n][1];
-    x[0] *= sl_power(sl_fresh(a[n][0]));
-    x[1] *= sl_power(sl_fresh(a[n][1]));
+    float x[2], y[2];
+    // Earlier rows are not to be read before: registers have no room.
+    if (n % 4 == 3) sl_meet_warp();
+    sl_load_floats(x, v + sl_in_table(16 * quarter + n, column));
+    sl_load_floats(y, held + sl_in_table(16 * quarter + n, column));
+    const uint32_t query = sl_load_word(q + sl_in_quarter(n, column & 63));
+    const uint32_t key = sl_load_word(k + sl_in_quarter(n, column & 63));
+    const uint32_t from_middle = kept_of(n);
+    terms[n][0] = later[0] += sl_low(query) * x[0] - sl_low(key) * y[0];
+    terms[n][1] = later[1] += sl_high(query) * x[1] - sl_high(key) * y[1];
+    const float a_of[2] = {sl_low_sum(from_middle), sl_high_sum(from_middle)};
+#pragma unroll
+    for (int e = 0; e < 2; ++e) x[e] *= sl_power(a_of[e]), y[e] *= sl_power(-a_of[e]);
+    const int there = 16 * quarter + n < rows;
     sl_write_mapped_pair<SL_QUERY_BENDS>(
         t.d_q + at + own, t.q + at + own, x,
-        [&](float z) __attribute__((always_inline)) { return maps.query_slope(z); },
-        16 * quarter + n < rows);
+        [&](float z) __attribute__((always_inline)) { return maps.query_slope(z); }, there);
+    sl_write_mapped_pair<SL_KEY_BENDS>(
+        t.d_k + at + own, t.k + at + own, y,
+        [&](float z) __attribute__((always_inline)) { return maps.key_slope(z); }, there);
   }
   if (!SL_GATE) return;
 

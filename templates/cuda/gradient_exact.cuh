@@ -26,8 +26,32 @@ enum {
   sl_at_past = sl_at_exact_state + sl_state,
   sl_at_ahead = sl_at_past + 64 * sl_sum_row,
   sl_at_exact_sums = sl_at_ahead + 64 * sl_sum_row,
-  sl_exact_bytes = sl_at_exact_sums + (sl_adjoints_bytes - sl_at_sums),
+  sl_at_found = sl_at_exact_sums + (sl_at_kept - sl_at_sums),  // a bit for each thread
+  sl_exact_threads = 256,
+  sl_exact_bytes = sl_at_found + sl_exact_threads / 8,
 };
+
+// What each thread found, for all to see.
+SL_WORD void sl_leave_found(uint32_t shared, int found) {
+  uint32_t all;
+  asm volatile("{\n.reg .pred p;\nsetp.ne.s32 p, %1, 0;\nvote.sync.ballot.b32 %0, p, 0xffffffff;\n}"
+               : "=r"(all)
+               : "r"(found)
+               : "memory");
+  sl_sync();
+  if (SL_LANE == 0) sl_store_word(shared + sl_at_found + 4 * (uint32_t)SL_WARP, all);
+  sl_sync();
+}
+SL_WORD uint32_t sl_found(uint32_t shared, int word) {
+  return sl_load_word(shared + sl_at_found + 4 * (uint32_t)word);
+}
+// Takes the first of the bits that are left.
+SL_WORD int sl_next(uint32_t &bits) {
+  int first;
+  asm("{\n.reg .b32 x;\nbrev.b32 x, %1;\nbfind.shiftamt.u32 %0, x;\n}" : "=r"(first) : "r"(bits));
+  bits &= bits - 1;
+  return first;
+}
 
 // x[i] becomes the sum over the warp's sixteen rows up to its own, or from it on. Both ways add a
 // warp's rows in the same tree: the sums of all are equal bit by bit.
@@ -200,7 +224,6 @@ template <class Maps>
 SL_WORD void sl_gradient_exact(
     uint32_t shared, const sl_place place, int chunk, const Maps maps, const sl_tensors t) {
   const int64_t slot = place.slot + chunk * place.slot_step;
-  if (!t.exact[slot]) return;
   const int group = sl_group();
   const int rows = (int)sl_least(64, place.length - 64 * (int64_t)chunk);
   const int64_t at = place.at + 64 * (int64_t)chunk * place.step;
@@ -385,10 +408,11 @@ SL_WORD void sl_gradient_exact(
   sl_products_begin();
   sl_rows_by_rows(sum, d_o, sl_panel, held + (uint32_t)group * sl_panel, sl_state / 2);
   sl_products_end();
+  float pieces[sl_state_pieces][4];
+  if (SL_GATE) sl_take_state(pieces, held);
   sl_sync();
   sl_copy_state(held, adjoint);
   sl_copies_commit();
-  if (SL_GATE) sl_row_sums(common + sl_at_whole, state, adjoint);
   first = sl_fresh(first);
 #pragma unroll
   for (int n = 0; n < 32; n += 2) {
@@ -419,7 +443,9 @@ SL_WORD void sl_gradient_exact(
   sl_sync();
   sl_products_begin();
   sl_rows_by_rows(sum, v, sl_panel, held + (uint32_t)group * sl_panel, sl_state / 2);
-  sl_products_end();
+  sl_products_commit();
+  if (SL_GATE) sl_row_sums(common + sl_at_whole, pieces, held);
+  sl_products_wait(0);
   float share[16];
   first = sl_fresh(first);
 #pragma unroll

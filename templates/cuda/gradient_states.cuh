@@ -6,6 +6,9 @@
 //     dS = diag(2^{A_C}) dS + sum over i of (q_i 2^{A_i}) dO_i^T
 //
 // Scaled rows are multiplied as two bf16 numbers: what is left is rounded once, where it is written.
+//
+// Where walks are cut into segments, a kernel before this one walks each segment from zero and leaves
+// what it adds and its decay; a segment's walk then begins with what those on its way there add up to.
 #ifndef SL_GRADIENT_STATES_CUH
 #define SL_GRADIENT_STATES_CUH
 
@@ -13,14 +16,17 @@ namespace sl_gradients {
 
 enum {
   sl_walk_threads = 512,
-  // Places in shared memory: rows, values and gates of two chunks, what rounding left of the rows, the
-  // state to be written, sums of log decays of eight tokens and of the first one.
-  sl_at_walk_gates = 2 * sl_tile,
-  sl_walk_stage = 4 * sl_tile,
-  sl_at_rest = 2 * sl_walk_stage,
+  // Places in shared memory: rows and values of three chunks, gates of two, what rounding left of the
+  // rows, the state to be written, sums of log decays of eight tokens and of the first one.
+  sl_walk_stage = 2 * sl_tile,
+  sl_at_walk_gates = 3 * sl_walk_stage,
+  sl_walk_gates = 2 * sl_tile,
+  sl_at_rest = sl_at_walk_gates + 2 * sl_walk_gates,
   sl_at_out = sl_at_rest + sl_tile,
   sl_at_walk_sums = sl_at_out + sl_state,
   sl_states_bytes = sl_at_walk_sums + 9 * 512,
+  // Floats of a segment's sum: what it adds to a state, and its decay for every key.
+  sl_segment_floats = 128 * 128 + 128,
 };
 
 // A state from shared memory to the card's, on its own.
@@ -32,62 +38,93 @@ SL_WORD void sl_copy_state_out(char *to, uint32_t from) {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 
-template <const bool adjoint, class Maps>
+// Walks one of a head's segments; `sums_up`: from zero, to leave its sum.
+template <const bool adjoint, const bool sums_up, class Maps>
 SL_WORD void sl_gradient_states(
-    uint32_t shared, const sl_place place, const Maps maps, const sl_tensors t) {
+    uint32_t shared, const sl_place place, const int segment, const int segments, const Maps maps,
+    const sl_tensors t) {
   // A warpgroup has half of the keys and half of the values of the state; a warp, of the rows that are
   // scaled, eight tokens and a panel.
   const int group = sl_group() % 2, panel = sl_group() / 2;
   const int part = sl_uniform(SL_WARP / 2), key = 64 * (SL_WARP % 2) + 2 * SL_LANE;
-  const int chunks = (int)((place.length + 63) / 64);
+  const int all = (int)((place.length + 63) / 64), each = (all + segments - 1) / segments;
+  const int first = segment * each, chunks = (int)sl_least(each, all - first);
+  // The last segment on the way, whose sum nobody wants.
+  const int count = each ? (all + each - 1) / each : 0, last = adjoint ? 0 : count - 1;
+  if (segment && chunks <= 0) return;
+  if (sums_up && (chunks <= 0 || segment == last)) return;
   const uint32_t sums = shared + sl_at_walk_sums;
   const int gate_step = SL_GATE == 2 ? place.step : place.gate_step;
   const auto chunk_of = [&](int n) __attribute__((always_inline)) {
-    return adjoint ? chunks - 1 - n : n;
+    return first + (adjoint ? chunks - 1 - n : n);
   };
   const auto rows_of = [&](int chunk) __attribute__((always_inline)) {
-    return chunk + 1 < chunks ? 64 : (int)(place.length - 64 * (int64_t)chunk);
+    return chunk + 1 < all ? 64 : (int)(place.length - 64 * (int64_t)chunk);
   };
-  const auto ask = [&](int n) __attribute__((always_inline)) {
+  const auto ask_rows = [&](int n, int stage) __attribute__((always_inline)) {
     if (n < chunks) {
       const int chunk = chunk_of(n), rows = rows_of(chunk);
       const int64_t from = place.at + 64 * (int64_t)chunk * place.step;
-      const uint32_t to = shared + (uint32_t)(n & 1) * sl_walk_stage;
+      const uint32_t to = shared + (uint32_t)stage * sl_walk_stage;
       sl_copy_rows<sl_walk_threads>(to, (adjoint ? t.q : t.k) + from, place.step, rows);
       sl_copy_rows<sl_walk_threads>(
           to + sl_tile, (adjoint ? t.d_o : t.v) + from, place.step, rows);
-      const float *at = t.gate + from + (int64_t)SL_WARP * place.step + 4 * SL_LANE;
-      if (SL_GATE == 2)
+    }
+  };
+  const auto ask_gates = [&](int n) __attribute__((always_inline)) {
+    if (SL_GATE == 2 && n < chunks) {
+      const int chunk = chunk_of(n), rows = rows_of(chunk);
+      const uint32_t to = shared + sl_at_walk_gates + (uint32_t)(n & 1) * sl_walk_gates;
+      const float *at = t.gate + place.at + 64 * (int64_t)chunk * place.step
+                        + (int64_t)SL_WARP * place.step + 4 * SL_LANE;
 #pragma unroll
-        for (int m = 0; m < 4; ++m, at += 16 * (int64_t)place.step) {
-          const int row = SL_WARP + 16 * m;
-          sl_copy_sixteen(
-              to + sl_at_walk_gates + (uint32_t)(512 * row + 16 * SL_LANE),
-              row < rows ? at : t.gate + place.at, row < rows);
-        }
+      for (int m = 0; m < 4; ++m, at += 16 * (int64_t)place.step) {
+        const int row = SL_WARP + 16 * m;
+        sl_copy_sixteen(
+            to + (uint32_t)(512 * row + 16 * SL_LANE), row < rows ? at : t.gate + place.at,
+            row < rows);
+      }
     }
     sl_copies_commit();
   };
 
-  float state[32];
-  const float *const begin = adjoint ? t.d_final : t.initial;
-  const int64_t own_state =
-      place.state + (int64_t)(64 * group + sl_row()) * 128 + 64 * panel + sl_column();
+  ask_rows(0, 0);
+  ask_gates(0);
+  ask_rows(1, 1);
+  ask_gates(1);
+  // The state, and the decay since the segment's begin, of the thread's keys.
+  float state[32], total[2] = {1.0f, 1.0f};
+  const int own = (64 * group + sl_row()) * 128 + 64 * panel + sl_column();
+  const float *const begin = sums_up ? (const float *)0 : adjoint ? t.d_final : t.initial;
 #pragma unroll
   for (int n = 0; n < 32; ++n)
-    state[n] = begin ? begin[own_state + (n & 2) * 512 + 8 * (n / 4) + (n & 1)] : 0.0f;
-  ask(0);
-  ask(1);
-  int column = 2 * SL_LANE;
+    state[n] = begin ? begin[place.state + own + (n & 2) * 512 + 8 * (n / 4) + (n & 1)] : 0.0f;
+  if (!sums_up) {
+    const int passed = adjoint ? count - 1 - segment : segment;
+#pragma unroll 1
+    for (int m = 0; m < passed; ++m) {
+      const float *const sum =
+          t.segments + place.sums
+          + (2 * (adjoint ? count - 1 - m : m) + adjoint) * (int64_t)sl_segment_floats;
+      const float decay[2] = {sum[16384 + own / 128], sum[16384 + own / 128 + 8]};
+#pragma unroll
+      for (int n = 0; n < 32; ++n)
+        state[n] = sl_fma(
+            decay[n / 2 & 1], state[n], sum[own + (n & 2) * 512 + 8 * (n / 4) + (n & 1)]);
+    }
+  }
+  int column = 2 * SL_LANE, stage = 0;
 #pragma unroll 1
   for (int n = 0; n < chunks; ++n) {
     const int chunk = chunk_of(n), rows = rows_of(chunk);
-    const uint32_t tile = shared + (uint32_t)(n & 1) * sl_walk_stage;
+    const uint32_t tile = shared + (uint32_t)stage * sl_walk_stage;
     // Addresses are made anew for each chunk: kept, they would crowd registers.
     asm volatile("" : "+r"(column));
     sl_copies_wait(1);
-    if (SL_THREAD == 0) sl_copied_out();
+    if (!sums_up && SL_THREAD == 0) sl_copied_out();
+    // All have multiplied the last chunk: its place takes the one after the next.
     sl_sync();
+    ask_rows(n + 2, stage == 0 ? 2 : stage - 1);
 
     // Decays of eight tokens, and their sums; the chunk's first one stands apart, no half counts it.
     float x[8][2], past[2] = {0.0f, 0.0f};
@@ -95,7 +132,9 @@ SL_WORD void sl_gradient_states(
     for (int m = 0; m < 8; ++m) {
       const int row = 8 * part + m;
       if (SL_GATE == 2)
-        sl_load_floats(x[m], tile + sl_at_walk_gates + (uint32_t)(512 * row + 4 * key));
+        sl_load_floats(
+            x[m], shared + sl_at_walk_gates + (uint32_t)(n & 1) * sl_walk_gates
+                      + (uint32_t)(512 * row + 4 * key));
       else
         x[m][0] = x[m][1] =
             SL_GATE && row < rows
@@ -113,6 +152,7 @@ SL_WORD void sl_gradient_states(
     for (int m = 0; m < 8; ++m) past[0] += x[m][0], past[1] += x[m][1];
     sl_store_floats(own_sums + 512 * (uint32_t)part, past[0], past[1]);
     sl_sync();
+    ask_gates(n + 2);
 
     int fails = 0;
     float halves[2][2] = {};
@@ -120,12 +160,12 @@ SL_WORD void sl_gradient_states(
     if (adjoint) sl_load_floats(past, own_sums + 4096);
 #pragma unroll
     for (int w = 0; w < 8; ++w) {
-      float each[2];
-      sl_load_floats(each, own_sums + 512 * w);
+      float sum[2];
+      sl_load_floats(sum, own_sums + 512 * w);
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        halves[w / 4][e] += each[e];
-        if (adjoint ? w < part : w > part) past[e] += each[e];
+        halves[w / 4][e] += sum[e];
+        if (adjoint ? w < part : w > part) past[e] += sum[e];
       }
     }
 #pragma unroll
@@ -156,7 +196,6 @@ SL_WORD void sl_gradient_states(
 
     // The state as it is at the middle is written; as it is at the end it goes on.
     const int64_t slot = place.slot + chunk * (int64_t)place.slot_step;
-    if (!adjoint && SL_THREAD == 0) t.exact[slot] = is_exact;
     float framed[2], whole[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -167,19 +206,19 @@ SL_WORD void sl_gradient_states(
       half[0] += sl_load_float(from + 4096);
       framed[h] = is_exact ? 1.0f : sl_power(half[adjoint]);
       whole[h] = sl_power(half[0] + half[1]);
+      total[h] *= whole[h];
     }
-    uint32_t out[16];
+    if (!sums_up) {
+      uint32_t out[16];
 #pragma unroll
-    for (int m = 0; m < 16; ++m) {
-      out[m] = sl_pack(framed[m & 1] * state[2 * m], framed[m & 1] * state[2 * m + 1]);
-      state[2 * m] *= whole[m & 1];
-      state[2 * m + 1] *= whole[m & 1];
+      for (int m = 0; m < 16; ++m)
+        out[m] = sl_pack(framed[m & 1] * state[2 * m], framed[m & 1] * state[2 * m + 1]);
+      sl_store_sums(
+          shared + sl_at_out + (uint32_t)(panel * (sl_state / 2) + group * sl_panel), out);
+      sl_publish();
     }
-    sl_store_sums(shared + sl_at_out + (uint32_t)(panel * (sl_state / 2) + group * sl_panel), out);
-    sl_publish();
-    sl_sync();
-    if (SL_THREAD == 0)
-      sl_copy_state_out((adjoint ? t.adjoints : t.states) + slot * sl_state, shared + sl_at_out);
+#pragma unroll
+    for (int m = 0; m < 32; ++m) state[m] *= whole[m / 2 & 1];
     sl_products_begin();
 #pragma unroll
     for (int s = 0; s < 4; ++s) {
@@ -188,15 +227,34 @@ SL_WORD void sl_gradient_states(
       sl_product_outer(state, sl_operand(tile + keys, 2048 * s), value);
       sl_product_outer(state, sl_operand(shared + sl_at_rest + keys, 2048 * s), value);
     }
-    sl_products_end();
-    sl_sync();
-    ask(n + 2);
+    sl_products_commit();
+    if (!sums_up) {
+      sl_sync();
+      if (SL_THREAD == 0) {
+        if (!adjoint) t.exact[slot] = is_exact;
+        sl_copy_state_out((adjoint ? t.adjoints : t.states) + slot * sl_state, shared + sl_at_out);
+      }
+    }
+    sl_products_wait(0);
+    if (++stage == 3) stage = 0;
+  }
+  if (sums_up) {
+    float *const sum =
+        t.segments + place.sums + (2 * segment + adjoint) * (int64_t)sl_segment_floats;
+#pragma unroll
+    for (int n = 0; n < 32; ++n) sum[own + (n & 2) * 512 + 8 * (n / 4) + (n & 1)] = state[n];
+    if (panel == 0 && SL_LANE % 4 == 0) {
+      sum[16384 + own / 128] = total[0];
+      sum[16384 + own / 128 + 8] = total[1];
+    }
+    return;
   }
   if (SL_THREAD == 0) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
-  float *const end = adjoint ? t.d_initial : (float *)0;
+  float *const end = adjoint && segment == 0 ? t.d_initial : (float *)0;
   if (!end) return;
 #pragma unroll
-  for (int n = 0; n < 32; ++n) end[own_state + (n & 2) * 512 + 8 * (n / 4) + (n & 1)] = state[n];
+  for (int n = 0; n < 32; ++n)
+    end[place.state + own + (n & 2) * 512 + 8 * (n / 4) + (n & 1)] = state[n];
 }
 
 }  // namespace sl_gradients

@@ -46,14 +46,14 @@ def backward(
     Args:
         *args, **inputs: the inputs of ``forward``, in its order or by name.
         d_o: adjoint of o, of its shape and type.
-        d_final_state: adjoint of the final state, of its shape, float32; None is zero.
+        d_final_state: adjoint of the final state, of its shape and type; None is zero.
         scale, initial_state, cu_seqlens, threads: as in the forward call.
         states: what the forward call gave with ``snapshot_every`` = ``states_every`` of this module,
             where that is not None; None computes them again.
 
     Returns:
         The adjoints by input, each of its input's shape and type; and under ``initial_state`` that
-        of the state before the first token, float32. A log decay of -inf has the adjoint 0.
+        of the state before the first token. A log decay of -inf has the adjoint 0.
 
     Raises:
         RuntimeError: the package was built without its gradient.
@@ -77,7 +77,7 @@ def backward(
     check_shape("d_o", d_o, call.o_shape)
     d_o = dense(d_o)
     d_final = call.state("d_final_state", d_final_state)
-    d_initial = empty(call.state_shape, np.float32)
+    d_initial = empty(call.state_shape, kernel.state_type)
     adjoints = {name: empty(x.shape, x.dtype) for name, x in call.tensors.items()}
     arguments = call.arguments(
         kernel.GradientArguments, d_o=d_o, d_final_state=d_final, d_initial_state=d_initial

@@ -57,7 +57,8 @@ def address_of(array: np.ndarray) -> int:
 class Kernel:
     """The loaded library, and what its manifest says of it."""
 
-    # The argument struct up to the inputs (docs/abi.md has the table).
+    # The argument struct up to the inputs (docs/abi.md has the table); a scale in double fills the
+    # place of both fields.
     _FIELDS: List[Tuple[str, Any]] = [
         ("abi", ctypes.c_uint32),
         ("size", ctypes.c_uint32),
@@ -93,6 +94,9 @@ class Kernel:
         self.value: int = field(manifest, "value", int)
         self.state_columns: int = field(manifest, "stateColumns", int)
         self.element: str = field(manifest, "type", str)
+        # Of states, parameters and sums.
+        self.state_element = "f64" if self.element == "f64" else "f32"
+        self.state_type = np.dtype(np.float64 if self.element == "f64" else np.float32)
         self.threads: int = field(field(manifest, "plan", dict), "threads", int)
         recurrence = field(manifest, "recurrence", dict)
         self.summary: str = field(recurrence, "summary", str)
@@ -131,9 +135,16 @@ class Kernel:
             self.snapshot_every = field(manifest, "snapshotEvery", int)
             self.chunk: int = field(field(manifest, "plan", dict), "chunk", int)
             tail = [("snapshot_every", ctypes.c_int64), ("snapshots", ctypes.c_void_p)]
+        fields = self._FIELDS
+        if self.state_element == "f64":
+            fields = [
+                ("scale", ctypes.c_double) if name == "scale" else (name, kind)
+                for name, kind in fields
+                if name != "reserved"
+            ]
         pointers = [(f"input_{known.name}", ctypes.c_void_p) for known in self.inputs]
         self.Arguments = type(
-            "Arguments", (ctypes.Structure,), {"_fields_": self._FIELDS + pointers + tail}
+            "Arguments", (ctypes.Structure,), {"_fields_": fields + pointers + tail}
         )
         adjoints = [(f"adjoint_{known.name}", ctypes.c_void_p) for known in self.inputs]
         # Tokens between the states that the gradient takes from a forward call; None: it takes none.
@@ -150,7 +161,7 @@ class Kernel:
         self.GradientArguments = type(
             "GradientArguments",
             (ctypes.Structure,),
-            {"_fields_": self._FIELDS[:-3] + ends + pointers + adjoints},
+            {"_fields_": fields[:-3] + ends + pointers + adjoints},
         )
         for entry in (self._forward, self._backward, self._step):
             if entry is not None:

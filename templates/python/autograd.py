@@ -14,6 +14,8 @@ This text is the same in every package.
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -22,7 +24,7 @@ import torch
 from ._backward import backward as _numpy_backward
 from ._forward import forward as _numpy_forward
 from ._library import kernel as _kernel
-from ._tensors import array_of, check_tensor, tensor_of
+from ._tensors import TYPES, array_of, check_tensor, tensor_of
 
 _DEVICE = "cuda" if _kernel.is_for_card else "cpu"
 if _DEVICE == "cuda":
@@ -50,6 +52,27 @@ def _options(scale: float, state: Any, offsets: Any, threads: int) -> Dict[str, 
     }
 
 
+class _Workers(threading.local):
+    """The OpenMP workers of this thread's calls, which PyTorch's own are waiting for to leave the cores.
+
+    The package's runtime (LLVM's) lets them spin for 200 ms after a call; here PyTorch's threads come next.
+    What the environment says of it stands.
+    """
+
+    asleep = bool(os.environ.get("OMP_WAIT_POLICY") or os.environ.get("KMP_BLOCKTIME"))
+
+    def sleep(self) -> None:
+        """Has them sleep as soon as a call is done."""
+        if not self.asleep:
+            self.asleep = True
+            set_blocktime = getattr(_kernel.library, "kmp_set_blocktime", None)
+            if set_blocktime is not None:
+                set_blocktime(0)
+
+
+_workers = _Workers()
+
+
 @torch.library.custom_op(
     # Without a gradient it has a name of its own: it must not stand in the place of the one with.
     f"sluice::{_kernel.name}" + ("" if _kernel.has_gradient else "_forward"),
@@ -63,12 +86,13 @@ def _operator(*args: Any) -> Tuple[torch.Tensor, ...]:
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
     if _DEVICE == "cuda":
         return _card_forward(inputs, *rest[:-1], True)
+    _workers.sleep()
     given = dict(zip(_NAMES, map(array_of, inputs)), **_options(*rest[:4]), output_final_state=True)
     if _SAVES and rest[4]:
         given["snapshot_every"] = _kernel.states_every
     o, *states = _numpy_forward(**given)
     if _SAVES and not rest[4]:
-        states.append(np.empty(0, np.float32))
+        states.append(np.empty(0, _kernel.state_type))
     return (tensor_of(o, inputs[_QUERY].dtype), *map(torch.from_numpy, states))
 
 
@@ -84,12 +108,12 @@ def _(*args: Any) -> Tuple[torch.Tensor, ...]:
     query, state = args[_QUERY], _state_shape(*args)
     results = [
         query.new_empty((*query.shape[:3], _kernel.value)),
-        query.new_empty(state, dtype=torch.float32),
+        query.new_empty(state, dtype=TYPES[_kernel.state_element]),
     ]
     if _SAVES:
         chunks = query.shape[1] // _kernel.states_every
         shape = (query.shape[0], chunks, *state[1:]) if args[-1] else (0,)
-        results.append(query.new_empty(shape, dtype=torch.float32))
+        results.append(query.new_empty(shape, dtype=TYPES[_kernel.state_element]))
     return tuple(results)
 
 
@@ -99,6 +123,7 @@ def _gradient_of(
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
     if _DEVICE == "cuda":
         return _card_backward(d_o, d_final_state, inputs, *rest[:-1])
+    _workers.sleep()
     arrays = dict(zip(_NAMES, map(array_of, inputs)))
     if _SAVES:
         arrays["states"] = array_of(rest[4])
@@ -114,7 +139,7 @@ def _gradient_shapes(
     d_o: torch.Tensor, d_final_state: Optional[torch.Tensor], *args: Any
 ) -> List[torch.Tensor]:
     inputs = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in args[: len(_NAMES)]]
-    return [*inputs, d_o.new_empty(_state_shape(*args), dtype=torch.float32)]
+    return [*inputs, d_o.new_empty(_state_shape(*args), dtype=TYPES[_kernel.state_element])]
 
 
 def _save(ctx: Any, inputs: Tuple[Any, ...], output: Any) -> None:
@@ -167,7 +192,7 @@ def forward(
         *args, **inputs: the inputs in the package's order, or by name; ``help`` of the package's own
             ``forward`` has their shapes.
         scale: factor on o; None is the recurrence's own.
-        initial_state: [B or N, heads, K, V], float32; None is zero.
+        initial_state: [B or N, heads, K, V], float32 (float64 in a package of float64); None is zero.
         cu_seqlens: [N + 1] int32 or int64: N sequences packed along T, with B = 1.
         threads: how many threads compute; None is the plan's number.
 
@@ -183,7 +208,7 @@ def forward(
     for entry in _kernel.inputs:
         check_tensor(entry.name, given[entry.name], entry.element, _DEVICE)
     if initial_state is not None:
-        check_tensor("initial_state", initial_state, "f32", _DEVICE)
+        check_tensor("initial_state", initial_state, _kernel.state_element, _DEVICE)
     if cu_seqlens is not None:
         check_tensor("cu_seqlens", cu_seqlens, device=_DEVICE)
     if torch.is_grad_enabled() and not _kernel.has_gradient:
