@@ -191,6 +191,9 @@ extension PlantedFault {
       "path->passing = sl_fma(reading, read, path->passing)",
       "path->passing = sl_fma(reading, sl_mul(read, sl_set(1.0002f)), path->passing)"),
     gradient(
+      "paths to later readers without what passes them", "passing = sl_fma(reading, now, passing)",
+      "passing = sl_fma(reading, now, sl_mul(passing, sl_set(0.999f)))"),
+    gradient(
       "the first sequence's parameters for all", "sum += rows[n * heads * count + i]",
       "sum += rows[0 * n * heads * count + i]", recurrence: "mamba2"),
     gradient(

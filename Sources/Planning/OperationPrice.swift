@@ -120,9 +120,14 @@ struct OperationPrice {
       charge(.scores, pairs(rows) * vectors(values.target.columns) * figures.scores)
     case .decayedPaths(let paths):
       rows = paths.target.rows
-      // Twice the loads and multiplications of a score; single columns wait for each other.
-      let steps = paths.vectors == nil ? 8 * figures.multiplyAdd : 2 * figures.scores
-      charge(.scores, pairs(rows) * vectors(paths.target.columns) * steps)
+      // Among eight writers twice the loads and multiplications of a score, behind them a third of
+      // that; single columns wait for each other.
+      let near = Double(rows) * Double(min(rows, 8) + 1) / 2
+      let steps =
+        paths.vectors == nil
+        ? pairs(rows) * 8 * figures.multiplyAdd
+        : (near + (pairs(rows) - near) / 3) * 2 * figures.scores
+      charge(.scores, vectors(paths.target.columns) * steps)
     // Once a head, a few numbers.
     case .sumSequences: break
     case .recur(let recur): price(recur, charge)
