@@ -24,7 +24,7 @@ def _checked_states(states: Any, call: Call) -> np.ndarray:
             f"The gradient of {kernel.name} takes no states: build the package with "
             "'sluice build ... --backward --gradient-states saved'."
         )
-    states = check_type("states", states, "f32")
+    states = check_type("states", states, kernel.state_element)
     shape = (call.sizes["B"], call.sizes["T"] // states_every, *call.state_shape[1:])
     check_shape("states", states, shape)
     return dense(states)
