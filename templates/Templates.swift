@@ -5,6 +5,10 @@ public enum Templates {
   /// The vocabularies: what each word is on a machine.
   public static let vocabularies = ["generic.h", "avx2.h", "avx512.h", "neon.h", "amx.h"]
 
+  /// What is written on the words of any vocabulary, in the order in which it is pasted: tiles
+  /// always, the others where a kernel has use for them.
+  public static let tileWords = ["common.h", "tiles.h", "recurrence.h", "gradients.h", "step.h"]
+
   /// The vocabularies of CUDA devices, in the order in which they are pasted.
   public static let deviceVocabularies = ["words.cuh", "block.cuh"]
 
@@ -35,8 +39,10 @@ public enum Templates {
     case "avx512.h": PackageResources.avx512_h
     case "amx.h": PackageResources.amx_h
     case "neon.h": PackageResources.neon_h
+    case "double.h": PackageResources.double_h
     case "common.h": PackageResources.common_h
     case "tiles.h": PackageResources.tiles_h
+    case "recurrence.h": PackageResources.recurrence_h
     case "gradients.h": PackageResources.gradients_h
     case "step.h": PackageResources.step_h
     case "cases.h": PackageResources.cases_h

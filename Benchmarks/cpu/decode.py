@@ -1,9 +1,9 @@
 """One token at a time: ours beside ONNX Runtime, with its state bound in place, and PyTorch.
 
 H 16, K = V = 128, a decay per key, f32; batch 1 and 16. States are hot (one set, again and again) or in
-memory (sets in turns, several times what the last cache holds), the latter beside a measured copy whose
-stores go past the caches. Ours and ONNX Runtime's arrays are bound once (`Stepper`, IOBinding); `step`
-is ours with every call's arrays new to it.
+memory (sets in turns, several times what the last cache holds), the latter in turns with a copy of the
+same memory whose stores go past the caches. Ours and ONNX Runtime's arrays are bound once (`Stepper`,
+IOBinding); `step` is ours with every call's arrays new to it.
 Every side's answer and state are held to the recurrence in double precision first.
 
 Run through `Benchmarks/cpu/run --decode`.
@@ -162,24 +162,23 @@ def timed(call: Call, sets: int, seconds: float) -> float:
     return (time.perf_counter() - begin) / calls * 1e6
 
 
-def copy_rate(threads: int) -> float:
-    """Bytes a second of a copy in memory, counted both ways: the C library's, a part for each thread. So
-    large a copy is stored past the caches, and reads no line before it writes it."""
-    source, target = np.ones(128 << 20, np.float32), np.ones(128 << 20, np.float32)
-    part = source.nbytes // threads
-    times = []
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in range(6):
-            begin = time.perf_counter()
-            parts = [
-                pool.submit(
-                    ctypes.memmove, target.ctypes.data + n * part, source.ctypes.data + n * part, part
-                )
-                for n in range(threads)
-            ]
-            wait(parts)
-            times.append(time.perf_counter() - begin)
-    return 2 * part * threads / min(times)
+def copied(
+    states: List["np.ndarray"], pool: ThreadPoolExecutor, threads: int, seconds: float
+) -> float:
+    """Bytes a second of a copy, counted both ways: the first half of the states' own memory to the other
+    half, a part for each thread. The C library stores so large a part past the caches, and so reads no
+    line before it writes it."""
+    begin, half = states[0].ctypes.data, len(states) // 2 * states[0].nbytes
+    part = half // threads
+    time.sleep(PAUSE)
+    moved, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        wait([
+            pool.submit(ctypes.memmove, begin + half + n * part, begin + n * part, part)
+            for n in range(threads)
+        ])
+        moved += 2 * part * threads
+    return moved / (time.perf_counter() - start)
 
 
 def main() -> None:
@@ -198,6 +197,7 @@ def main() -> None:
     package = importlib.import_module(options.package.name)
     rng = np.random.default_rng(0)
     threads = options.threads
+    pool = ThreadPoolExecutor(threads)
     print(f"H {HEADS}, K {KEY}, V {VALUE}, f32, {threads} threads; medians of {options.rounds} turns")
     for batch in (1, 16):
         x = {n: rng.standard_normal((batch, 1, HEADS, KEY)).astype(np.float32) for n in "qkvg"}
@@ -212,7 +212,7 @@ def main() -> None:
                 "pytorch": lambda: pytorch(x, first, threads, sets),
             }
             times: Dict[str, List[float]] = {name: [] for name in makers}
-            rates = []
+            rates: Dict[str, List[float]] = {name: [] for name in makers}
             sides = {}
             for name, make in makers.items():
                 try:
@@ -222,10 +222,10 @@ def main() -> None:
                     continue
                 check(name, sides[name], x, first)
                 if where == "memory":
-                    # One side's sets at a time are in memory, so these sides take no turns.
-                    rates.append(copy_rate(threads))
+                    # One side's sets at a time are in memory: it takes turns with copies of them.
                     side = sides.pop(name)
                     for _ in range(options.rounds):
+                        rates[name].append(copied(side.states, pool, threads, options.seconds))
                         times[name].append(timed(side.run, sets, options.seconds))
                     del side
             for turn in range(options.rounds if where == "hot" else 0):
@@ -238,7 +238,10 @@ def main() -> None:
                 median = statistics.median(found)
                 text = f"  batch {batch:2}, {where:6} {name:12} {median:9.1f} us, {moved / median / 1e3:6.1f} GB/s"
                 if where == "memory":
-                    text += f", {moved / median * 1e6 / max(rates):5.0%} of a copy ({max(rates) / 1e9:.1f} GB/s)"
+                    # Each turn beside the copy just before it: the memory is shared with other machines.
+                    shares = [moved / own * 1e6 / rate for own, rate in zip(found, rates[name])]
+                    text += f", {statistics.median(shares):5.0%} ({min(shares):.0%} to {max(shares):.0%})"
+                    text += f" of a copy ({statistics.median(rates[name]) / 1e9:.1f} GB/s)"
                 if name != "sluice":
                     text += f", {median / mine:.2f} x ours"
                 print(text, flush=True)

@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
+import numpy as np
 from peers import ours
 from problem import Problem
 from table import Row, lines
@@ -92,12 +93,34 @@ def summary(rows: List[Row], options: argparse.Namespace) -> List[str]:
             if threads == few and (problem, many) in by_key:
                 text.append(f"  {problem}: {median / by_key[problem, many]:.2f}x")
     text += ["", "Microseconds a token, sluice:"]
+    series: Dict[Tuple[str, int], List[Tuple[int, float]]] = {}
     for row in mine:
         if row["problem"].startswith("T "):
             length = int(row["problem"].split(" T")[1].split()[0])
             each = row["median"] * 1e3 / length
             text.append(f"  {row['problem']}, {row['threads']} threads: {each:.3f}")
+            series.setdefault((row["problem"].split()[-2], row["threads"]), []).append(
+                (length, row["median"] * 1e3)
+            )
+    for (dtype, threads), points in series.items():
+        if len(points) > 2:
+            base, slope, worst = line(points)
+            text.append(
+                f"  {dtype}, {threads} threads: {base:.0f} us and {slope:.3f} a token, "
+                f"at most {worst:.1%} off"
+            )
     return text
+
+
+def line(points: List[Tuple[int, float]]) -> Tuple[float, float, float]:
+    """The straight line through (tokens, microseconds) with the least squares of relative errors.
+
+    Returns its start (what the states cost), its slope, and the greatest relative error.
+    """
+    length, time = (np.array(column, float) for column in zip(*points))
+    terms = np.stack([np.ones_like(length), length], 1) / time[:, None]
+    (base, slope), *_ = np.linalg.lstsq(terms, np.ones_like(time), rcond=None)
+    return base, slope, float(np.max(np.abs((base + slope * length) / time - 1)))
 
 
 def parse() -> argparse.Namespace:

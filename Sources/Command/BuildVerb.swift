@@ -18,7 +18,7 @@ struct BuildVerb: AsyncParsableCommand {
   func run() async throws {
     let (specification, kernel, origin) = try KernelRequest(
       recurrence: self.kernel.recurrence, choices: self.kernel.choices,
-      hasGradient: gradient.backward, hasStep: single.step ?? true
+      gradient: gradient, hasStep: single.step ?? true
     ).emit(Host.detect())
     let builder = try await tools.builder()
     let (package, notice) = try await withProgress("building \(kernel.name)") {
@@ -38,5 +38,24 @@ struct BuildVerb: AsyncParsableCommand {
         try Files.names(in: package.folder).map { name in
           ["  \(name)", "\(try Files.size("\(package.folder)/\(name)")) bytes"]
         }))
+    if let kernels = package.manifest.cardKernels { describe(kernels) }
+  }
+
+  /// What ptxas made of a card's kernels; those whose registers do not suffice are named.
+  private func describe(_ kernels: [KernelManifest.CardKernel]) {
+    print(
+      table(
+        [["  KERNEL", "REGISTERS", "SHARED MEMORY", "STACK", "SPILLED"]]
+          + kernels.map {
+            [
+              "  \($0.name)", "\($0.registers)", "\($0.sharedMemory)", "\($0.stack)",
+              "\($0.spilled)",
+            ]
+          }))
+    for kernel in kernels where kernel.spilled > 0 {
+      progress(
+        "\(kernel.name) keeps \(kernel.spilled) bytes of a thread's registers in memory, which costs "
+          + "time.")
+    }
   }
 }

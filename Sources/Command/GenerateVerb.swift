@@ -27,7 +27,7 @@ struct GenerateVerb: AsyncParsableCommand {
   func run() async throws {
     let (specification, kernel, _) = try KernelRequest(
       recurrence: self.kernel.recurrence, choices: self.kernel.choices,
-      hasGradient: gradient.backward, hasStep: single.step ?? false
+      gradient: gradient, hasStep: single.step ?? false
     ).emit(Host.detect())
     if output == "" { throw SluiceError(.usage, "--output needs a folder's name.") }
     guard let output else {

@@ -21,14 +21,15 @@ struct InspectVerb: AsyncParsableCommand {
       table(
         [
           ["FUNCTION", "INSTRUCTIONS"] + classes.map { $0.rawValue.uppercased() }
-            + ["WIDEST", "SPILLS", "RELOADS", "FRAME"]
+            + ["WIDEST", "SPILLS", "RELOADS", "IN LOOPS", "FRAME"]
         ]
           + report.functions.sorted { $0.instructions > $1.instructions }.map { function in
             [function.name, String(function.instructions)]
               + classes.map { String(function.mix[$0] ?? 0) }
               + [
                 report.register(ofBits: function.widestVector), String(function.spillStores),
-                String(function.spillReloads), String(function.frameSize),
+                String(function.spillReloads), String(function.loopSpills),
+                String(function.frameSize),
               ]
           }))
   }

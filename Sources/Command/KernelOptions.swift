@@ -17,6 +17,31 @@ struct GradientOptions: ParsableArguments {
       "Also make the gradient: an entry 'backward'.",
       discussion: "The library is three times as large, and takes four times as long to build."))
   var backward = false
+  @Option(help: "Pin the gradient's schedule: chunk-gradient, ...") var gradientSchedule: String?
+  @Option(parsing: .unconditional, help: "Pin the tokens of a chunk of the gradient.")
+  var gradientChunk: Int?
+  @Option(parsing: .unconditional, help: "Pin the tokens of a piece of its scores.")
+  var gradientSubBlock: Int?
+  @Option(parsing: .unconditional, help: "Pin the adjacent heads that it walks together.")
+  var gradientHeadTile: Int?
+  @Option(
+    help: ArgumentHelp(
+      "Pin where its states come from: saved by the forward call, or its own walk (chunks).",
+      discussion: "Saved, they take batch x heads x T / chunk x K x V x 4 bytes until it is called."
+    ))
+  var gradientStates: String?
+
+  /// Whether anything of the gradient's plan is pinned.
+  var pinsAny: Bool {
+    gradientSchedule != nil || gradientChunk != nil || gradientSubBlock != nil
+      || gradientHeadTile != nil || gradientStates != nil
+  }
+
+  func validate() throws {
+    if pinsAny, !backward {
+      throw ValidationError("Options of the gradient's plan (--gradient-...) go with --backward.")
+    }
+  }
 }
 
 /// Whether a kernel is made with its entry for a single token.
@@ -43,8 +68,11 @@ struct KernelChoices: ParsableArguments {
   var batch: Int = 1
   @Option(parsing: .unconditional, help: "Tokens a row, where something is timed.")
   var length: Int = 2048
-  @Option(help: "Elements of q, k, v and o: f32, bf16 or f16 (default f32).") var dtype: String?
-  @Option(help: "Elements of the gates: f32, bf16 or f16.") var gateDtype: String = "f32"
+  @Option(
+    help: "Elements of q, k, v and o: f32, bf16, f16, or f64 to check gradients (default f32).")
+  var dtype: String?
+  @Option(help: "Elements of the gates: f32, bf16 or f16 (default f32; f64 where --dtype is).")
+  var gateDtype: String?
   @Option(help: "native, generic, avx2, avx512, avx512bf16, amx or neon (default native).")
   var target: String?
   @Option(help: "The paper's layers: gla-340m (4 heads, K 128, V 256) or gla-1.3b (K 256, V 512).")
@@ -97,6 +125,11 @@ struct SubjectOptions: ParsableArguments {
 struct ToolOptions: ParsableArguments {
   @Option(help: "The clang to use, 17 or newer (default: clang-22, or the newest there is).")
   var clang: String?
+  @Option(
+    help: ArgumentHelp(
+      "The ptxas that makes a card's machine code; none does without (default: the one there is).",
+      valueName: "path|none"))
+  var ptxas: String?
 }
 
 /// How answers are printed.

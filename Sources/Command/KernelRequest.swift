@@ -11,8 +11,8 @@ import Tuning
 struct KernelRequest {
   var recurrence: String
   var choices: KernelChoices
-  /// Whether the kernel gets the `backward` entry.
-  var hasGradient = false
+  /// The gradient's options, for a kernel that may get the `backward` entry.
+  var gradient: GradientOptions?
   /// Whether it gets the `step` entry where there is one.
   var hasStep = false
 
@@ -20,12 +20,15 @@ struct KernelRequest {
   func specification(_ host: Host) throws -> KernelSpecification {
     // Sizes that no call could have are refused before anything is made for them.
     let shape = try shape()
-    return try KernelSpecification(
+    let type = try elementType(choices.dtype ?? "f32", "--dtype")
+    let specification = try KernelSpecification(
       normalForm: try Registry.named(recurrence).normalForm(), key: shape.key, value: shape.value,
-      type: try elementType(choices.dtype ?? "f32", "--dtype"),
-      gateType: try elementType(choices.gateDtype, "--gate-dtype"),
-      target: try host.target(named: choices.target ?? "native"),
+      type: type,
+      gateType: try elementType(choices.gateDtype ?? type.sums.rawValue, "--gate-dtype"),
+      target: try host.target(named: choices.target ?? (type == .f64 ? "generic" : "native")),
       snapshotEvery: choices.snapshots)
+    if let obstacle = specification.precisionObstacle { throw SluiceError(.unsupported, obstacle) }
+    return specification
   }
 
   /// The sizes of a call, for verbs that run one.
@@ -47,7 +50,11 @@ struct KernelRequest {
   }
 
   /// What was measured, and the model for what was not.
-  func ranker(_ specification: KernelSpecification) throws -> RecordedRanker {
+  ///
+  /// - Parameter isGradient: whether gradients' plans are ranked.
+  func ranker(
+    _ specification: KernelSpecification, isGradient: Bool = false
+  ) throws -> RecordedRanker {
     let host = Host.detect()
     let workload = try workload(host)
     let model = try model(specification.target, host)
@@ -55,7 +62,7 @@ struct KernelRequest {
       guard let store = try RecordStore(reading: recordPath) else {
         return RecordedRanker(model: model)
       }
-      var key = TuningKey(specification, workload)
+      var key = TuningKey(specification, workload, isGradient: isGradient)
       let records = try store.relatives(of: key)
       // For a target that this machine does not run, what ran it elsewhere is all there is.
       if !host.runs(specification.target),
@@ -119,14 +126,39 @@ struct KernelRequest {
     let specification = try specification(host)
     let (plan, origin) = try choice(specification)
     let backward =
-      hasGradient
-      ? try Planner(ranker: try model(specification.target, host)).gradientPlan(
-        specification, try workload(host), threads: plan.threads) : nil
+      gradient?.backward == true
+      ? try gradientChoice(specification, beside: plan).plan : nil
+    let written = specification.writingStates(for: backward)
     var step = hasStep ? Schedules.stepPlan(specification) : nil
     step?.threads = plan.threads
     return (
-      specification, try Emitter.emit(specification, plan, backward: backward, step: step), origin
+      written, try Emitter.emit(written, plan, backward: backward, step: step), origin
     )
+  }
+
+  /// The gradient's plan beside a forward plan, with everything that is pinned, and where it comes from.
+  func gradientChoice(
+    _ specification: KernelSpecification, beside forward: Plan
+  ) throws -> (plan: Plan, origin: PlanOrigin) {
+    let ranker = try ranker(specification, isGradient: true)
+    let plan = try Planner(ranker: ranker).gradientPlan(
+      specification, try gradientRequest(threads: forward.threads), try workload(Host.detect()),
+      beside: forward)
+    return (plan, ranker.origin(of: plan))
+  }
+
+  /// What of the gradient's plan is pinned.
+  func gradientRequest(threads: Int?) throws -> PlanRequest {
+    PlanRequest(
+      schedule: gradient?.gradientSchedule, chunk: gradient?.gradientChunk,
+      subBlock: gradient?.gradientSubBlock, headTile: gradient?.gradientHeadTile,
+      materialization: try gradient?.gradientStates.map { text in
+        guard let states = Materialization(text), [.saved, .chunks].contains(states) else {
+          throw SluiceError(
+            .usage, "--gradient-states must be saved or chunks, not '\(text)'.")
+        }
+        return states
+      }, threads: threads)
   }
 
   private func preset() throws -> (key: Int, value: Int) {
@@ -140,7 +172,7 @@ struct KernelRequest {
   }
 
   private func products(_ name: String) throws -> ElementType {
-    guard let type = ElementType(rawValue: name), type != .f16 else {
+    guard let type = ElementType(rawValue: name), [.f32, .bf16].contains(type) else {
       throw SluiceError(.usage, "--products must be f32 or bf16, not '\(name)'.")
     }
     return type
@@ -175,7 +207,7 @@ struct KernelRequest {
 /// The element type that an option names.
 func elementType(_ name: String, _ option: String) throws -> ElementType {
   guard let type = ElementType(rawValue: name) else {
-    throw SluiceError(.usage, "\(option) must be f32, bf16 or f16, not '\(name)'.")
+    throw SluiceError(.usage, "\(option) must be f32, bf16, f16 or f64, not '\(name)'.")
   }
   return type
 }

@@ -8,9 +8,11 @@ import Targets
 struct PlanVerb: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "plan",
-    abstract: "Shows the plan that a kernel gets, and with --explain the way to it.")
+    abstract: "Shows the plan that a kernel gets, and with --explain the way to it.",
+    discussion: "With --backward it is the gradient's plan.")
 
   @OptionGroup var kernel: KernelOptions
+  @OptionGroup var gradient: GradientOptions
   @Flag(help: "Show how many plans there are, why others are refused, and the ten best.")
   var explain = false
   @OptionGroup var format: FormatOptions
@@ -32,14 +34,21 @@ struct PlanVerb: ParsableCommand {
 
   func run() throws {
     let host = Host.detect()
-    let specification = try kernel.request.specification(host)
-    let model = try kernel.request.model(specification.target, host)
-    let workload = try kernel.request.workload(host)
-    let (plan, origin) = try kernel.request.choice(specification)
+    let request = KernelRequest(
+      recurrence: kernel.recurrence, choices: kernel.choices, gradient: gradient)
+    let specification = try request.specification(host)
+    let model = try request.model(specification.target, host)
+    let workload = try request.workload(host)
+    var (plan, origin) = try request.choice(specification)
+    var (planner, pinned) = (Planner(), try request.planRequest())
+    if gradient.backward {
+      planner = .gradients(beside: plan)
+      pinned = try request.gradientRequest(threads: plan.threads)
+      (plan, origin) = try request.gradientChoice(specification, beside: plan)
+    }
     let name = KernelName(specification, plan).description
     guard explain || format.json else { return print(plan) }
-    let search = try Planner.search(
-      specification, try kernel.request.planRequest(), workload, model: model)
+    let search = try Planner.search(specification, pinned, workload, model: model, of: planner)
     guard !format.json else {
       return try printJSON(
         Answer(

@@ -36,7 +36,10 @@ struct ReportVerb: ParsableCommand {
     let host = Host.detect()
     let all = try RecordStore(reading: records ?? RecordStore.defaultPath)?.all() ?? []
     var order: [TuningKey] = []
-    for record in all where !order.contains(record.key) { order.append(record.key) }
+    // The page is about forward calls.
+    for record in all where record.key.entry == nil && !order.contains(record.key) {
+      order.append(record.key)
+    }
     return try order.compactMap { key in
       let own = all.filter { $0.key == key }
       guard let recurrence = try? Registry.named(key.recurrence), let first = own.first else {

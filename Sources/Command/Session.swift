@@ -14,14 +14,14 @@ struct OpenedKernel {
 extension SubjectOptions {
   /// The package's library, which needs no compiler, or a newly built one.
   func open(
-    _ given: Builder? = nil, hasGradient: Bool = false, hasStep: Bool = false
+    _ given: Builder? = nil, gradient: GradientOptions? = nil, hasStep: Bool = false
   ) async throws -> OpenedKernel {
     guard (recurrence == nil) != (package == nil) else {
       throw SluiceError(.usage, "Give one of: a recurrence, or --package DIR.")
     }
     if let folder = package ?? recurrence.flatMap(folder) { return try open(package: folder) }
     let (specification, kernel, _) = try KernelRequest(
-      recurrence: recurrence ?? "", choices: choices, hasGradient: hasGradient, hasStep: hasStep
+      recurrence: recurrence ?? "", choices: choices, gradient: gradient, hasStep: hasStep
     ).emit(Host.detect())
     let builder = if let given { given } else { try await tools.builder() }
     let entry = try await build(kernel, for: specification.target, with: builder)
@@ -44,7 +44,9 @@ extension SubjectOptions {
 
 extension ToolOptions {
   func builder() async throws -> Builder {
-    Builder(toolchain: try await Toolchain.find(clang: clang))
+    Builder(
+      toolchain: try await Toolchain.find(clang: clang),
+      assembler: try await CardAssembler.find(ptxas: ptxas))
   }
 }
 

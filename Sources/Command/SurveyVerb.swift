@@ -107,6 +107,8 @@ extension SurveyVerb {
       var pickOverBest: Double?
       /// Geometric mean of predicted over measured time.
       var predictedOverMeasured: Double
+      /// Of measured over predicted time with the spills in innermost loops.
+      var spillCorrelation: Double?
     }
 
     func run() throws {
@@ -117,8 +119,7 @@ extension SurveyVerb {
           [
             [
               "RECORD", "LEGAL", "TIMED", "SPEARMAN", "PICK/BEST", "PICK ms", "BEST ms",
-              "MODEL/CLOCK",
-              "PICK", "BEST",
+              "MODEL/CLOCK", "SPILLS", "PICK", "BEST",
             ]
           ]
             + lines.map { line in
@@ -130,6 +131,7 @@ extension SurveyVerb {
                 line.pickSeconds.map { rounded($0 * 1e3, 3) } ?? "-",
                 line.bestSeconds.map { rounded($0 * 1e3, 3) } ?? "-",
                 rounded(line.predictedOverMeasured, 2),
+                line.spillCorrelation.map { rounded($0, 2) } ?? "-",
                 line.pick?.short ?? "-", line.best?.short ?? "-",
               ]
             }))
@@ -145,7 +147,8 @@ extension SurveyVerb {
         pickSeconds: space.pick?.measured, best: space.best?.plan,
         bestSeconds: space.best?.measured, pickOverBest: space.pickOverBest,
         predictedOverMeasured: exp(
-          logarithms.reduce(0, +) / Double(max(1, logarithms.count))))
+          logarithms.reduce(0, +) / Double(max(1, logarithms.count))),
+        spillCorrelation: space.spillCorrelation)
     }
   }
 }
@@ -197,7 +200,7 @@ extension Plan {
     if headTile > 1 { parts.append("ht\(headTile)") }
     if materialization != .none { parts.append("\(materialization)") }
     if products != .f32 { parts.append(products.rawValue) }
-    parts += innerChoices.map { "\($0.name) \($0.value)" }
+    parts += innerChoices.map { "\($0.axis.option) \($0.value)" }
     return parts.joined(separator: " ")
   }
 }

@@ -13,13 +13,15 @@ struct TuneVerb: AsyncParsableCommand {
     abstract: "Searches the fastest plan by measuring candidates; 'sluice build' then takes it.",
     discussion: """
       Every candidate is kept as soon as it is measured: a search that was interrupted goes on where \
-      it was. With --bundle alone, writes a folder that measures on another machine; with --bundle \
+      it was. With --backward it is the gradient whose plan is searched, beside the forward plan that \
+      'sluice build' takes; measured is a forward and a backward call. With --bundle alone, writes a folder that measures on another machine; with --bundle \
       and --results, takes in what that machine printed.
       """)
 
   @Argument(help: "The recurrence; 'sluice list' shows them.")
   var recurrence: String?
   @OptionGroup var choices: KernelChoices
+  @OptionGroup var gradient: GradientOptions
   @Option(
     help: "Seconds of this run (60s, the default), or candidates with those on record (24c).")
   var budget: String?
@@ -33,7 +35,7 @@ struct TuneVerb: AsyncParsableCommand {
   @OptionGroup var format: FormatOptions
 
   private var request: KernelRequest {
-    KernelRequest(recurrence: recurrence ?? "", choices: choices)
+    KernelRequest(recurrence: recurrence ?? "", choices: choices, gradient: gradient)
   }
 
   func run() async throws {
@@ -45,6 +47,11 @@ struct TuneVerb: AsyncParsableCommand {
       throw SluiceError(.usage, "Give a recurrence to tune; 'sluice list' shows them.")
     }
     let specification = try request.specification(host)
+    if gradient.backward, bundle != nil || specification.target.device != nil {
+      throw SluiceError(
+        .unsupported,
+        "Gradients are measured on this machine's processor only: no bundles, no cards.")
+    }
     if let bundle { return try await write(bundle, specification, budget, jobs) }
     guard host.runs(specification.target) || specification.target.isCross else {
       throw SluiceError(
@@ -67,6 +74,11 @@ struct TuneVerb: AsyncParsableCommand {
       records: records,
       builder: try await tools.builder())
     tuner.again = again
+    if gradient.backward {
+      let forward = try request.choice(specification).plan
+      tuner.forward = forward
+      tuner.request = try request.gradientRequest(threads: forward.threads)
+    }
     tuner.progress = { display.show($0) }
     let report: TuningReport
     do {

@@ -70,7 +70,8 @@ final class TuningDisplay: Sendable {
           }))
     guard let best = report.best else { return }
     print("\nchosen, of \(report.records.count) measured and \(report.plans) legal plans:")
-    print("\(best.plan)\n\(milliseconds(best.seconds ?? 0)) ms; 'sluice build' now takes it")
+    let taker = best.key.entry == nil ? "sluice build" : "sluice build --backward"
+    print("\(best.plan)\n\(milliseconds(best.seconds ?? 0)) ms; '\(taker)' now takes it")
   }
 
   /// The plan as the kernel's name has it: everything behind the target.

@@ -30,7 +30,7 @@ struct VerifyVerb: AsyncParsableCommand {
     options.inputs = input.map { [$0] } ?? []
     if all { return try await verifyAll(options) }
     let kernel = try await subject.open(
-      builder, hasGradient: gradient.backward, hasStep: single.step ?? true)
+      builder, gradient: gradient, hasStep: single.step ?? true)
     try checkRuns(kernel)
     let assessment = try await withProgress("verifying \(kernel.manifest.name)") {
       try await verify(

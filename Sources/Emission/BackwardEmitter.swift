@@ -41,7 +41,18 @@ struct BackwardEmitter {
           "gets the adjoint of \($0.name): \($0.type.rawValue) \(manifest.shape(of: $0))"
         )
       }
+      + (takesStates
+        ? [
+          (
+            "const float", TensorName.states,
+            "as a forward call writes them out, [B, T / \(program.chunk), heads, \(manifest.key), "
+              + "\(manifest.stateColumns)], or NULL"
+          )
+        ] : [])
   }
+
+  /// Whether calls may bring the states that the forward call wrote out.
+  private var takesStates: Bool { program.tensor(TensorName.states) != nil }
 
   /// The struct's declaration.
   var argumentStruct: String {
@@ -53,9 +64,9 @@ struct BackwardEmitter {
         "uint32_t size;  // sizeof(struct \(structName))",
         "int64_t batch;", "int64_t length;", "int64_t query_heads;", "int64_t heads;",
         "int64_t sequences;", "const int64_t *cu_seqlens;", "int32_t threads;", "int32_t layout;",
-        "float scale;", "uint32_t reserved;", "void *workspace;  // aligned to 64 bytes",
-        "uint64_t workspace_size;",
       ])
+      out.lines(Interface(manifest: manifest).scale)
+      out.lines(["void *workspace;  // aligned to 64 bytes", "uint64_t workspace_size;"])
       for pointer in pointers {
         out.line("\(pointer.type) *\(pointer.name);  // \(pointer.meaning)")
       }
@@ -88,6 +99,7 @@ struct BackwardEmitter {
         }
       }
     pointers.optional = ["initial_state", "d_final_state", "d_initial_state"]
+    if takesStates { pointers.optional.append(TensorName.states) }
     return pointers
   }
 

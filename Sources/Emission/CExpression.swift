@@ -4,6 +4,8 @@ import Recurrences
 struct CExpression {
   /// Whether lanes of a vector are meant, or one float.
   var isVector: Bool
+  /// Whether constants keep the digits of a double.
+  var isDouble = false
   /// The word for vectors' quotients.
   var quotient = "sl_div"
   /// What each operand's value is called.
@@ -22,11 +24,12 @@ struct CExpression {
   }
 
   private func literal(_ value: Double) -> String {
-    let float = Float(value)
-    if float.isNaN { return "NAN" }
-    if float.isInfinite { return float > 0 ? "INFINITY" : "-INFINITY" }
-    let text = "\(float)"
-    return (text.contains(".") || text.contains("e") ? text : text + ".0") + "f"
+    let value = isDouble ? value : Double(Float(value))
+    if value.isNaN { return "NAN" }
+    if value.isInfinite { return value > 0 ? "INFINITY" : "-INFINITY" }
+    let text = isDouble ? "\(value)" : "\(Float(value))"
+    let whole = text.contains(".") || text.contains("e") ? text : text + ".0"
+    return isDouble ? whole : whole + "f"
   }
 
   private func unary(_ function: Expression.Unary, _ x: String) -> String {

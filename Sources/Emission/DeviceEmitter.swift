@@ -107,6 +107,12 @@ struct DeviceEmitter {
       + "\n\n#define SL_EXPORT __attribute__((visibility(\"default\")))\n"
   }
 
+  /// Bytes of shared memory that each kernel is launched with.
+  var blockMemory: [String: Int] {
+    Dictionary(
+      zip(parts.flatMap(\.kernelNames), parts.flatMap(\.kernelMemory)), uniquingKeysWith: max)
+  }
+
   private var constants: String {
     var out = CWriter()
     func list(_ values: [String]) -> String { "{\(values.joined(separator: ", "))}" }
@@ -116,6 +122,12 @@ struct DeviceEmitter {
     out.line("// The card's code, as clang made it of the part above.")
     out.lines([
       "static const unsigned char image[] = {", "#embed \"kernel.ptx\" suffix(, 0)", "};",
+    ])
+    out.line("// Its machine code, where ptxas was at hand.")
+    out.lines([
+      "#if __has_embed(\"kernel.cubin\")", "#define HAS_MACHINE_CODE",
+      "static _Alignas(16) const unsigned char machine_code[] = {", "#embed \"kernel.cubin\"", "};",
+      "#endif",
     ])
     out.line(
       "enum { driver_needed = \(device.driverVersion), card_needed = \(device.computeCapability), "

@@ -9,4 +9,6 @@ public struct EmittedKernel: Hashable, Codable, Sendable {
   public var source: SourceFile
   public var header: SourceFile
   public var manifest: KernelManifest
+  /// Bytes of shared memory that a block of each of a card's kernels is launched with.
+  public var blockMemory: [String: Int] = [:]
 }

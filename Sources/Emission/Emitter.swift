@@ -35,11 +35,12 @@ public enum Emitter {
       throw SluiceError(
         .unsupported, "\(plan.schedule) cannot run '\(specification.recurrence.name)': \(obstacle)")
     }
+    if let obstacle = specification.precisionObstacle { throw SluiceError(.unsupported, obstacle) }
     let objections = schedule.objections(to: plan, for: specification)
     guard objections.isEmpty else {
       throw SluiceError(.usage, "The plan is illegal.", details: objections)
     }
-    return schedule.lower(specification, plan)
+    return schedule.lower(specification, plan).widened(beside: specification.type)
   }
 
   /// Prints a tile program of the specification and plan; verification plants its faults here.
@@ -71,10 +72,10 @@ public enum Emitter {
           "States are not written out on the way on \(specification.target.name): leave out "
             + "--snapshots.")
       }
-      let text = try DeviceEmitter(
+      let emitter = DeviceEmitter(
         specification.target, device, manifest, program: program, backward: backwardEmitter,
-        step: single
-      ).source(
+        step: single)
+      let text = try emitter.source(
         preamble: preamble(specification, plan, name: name, command: command),
         interface: interface, manifestJSON: try json(manifest))
       return EmittedKernel(
@@ -83,18 +84,26 @@ public enum Emitter {
           name: "\(name).h",
           text: interface.header(
             command: command, backward: backwardEmitter, step: stepEmitter)),
-        manifest: manifest)
+        manifest: manifest, blockMemory: emitter.blockMemory)
     }
     let layouts = program.phases.map { ScratchLayout($0, specification.target) }
     let usesMatrixUnit = zip(program.phases, layouts).contains {
       MatrixUnit.isUsed(by: $0, specification.target, $1)
     }
+    let keepsStateInRegisters = program.phases.contains {
+      $0.operations.contains { if case .recur = $0 { true } else { false } }
+    }
     let entry = EntryEmitter(
       program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit,
       pointers: EntryPointers(manifest))
     var parts = [
-      preamble(specification, plan, name: name, command: command),
-      try vocabulary(specification.target, withGradients: gradient != nil, withStep: single != nil),
+      try vocabulary(
+        specification.target,
+        leavingOut: [
+          specification.target.isDouble ? "common.h" : nil,
+          keepsStateInRegisters ? nil : "recurrence.h", gradient == nil ? "gradients.h" : nil,
+          single == nil ? "step.h" : nil,
+        ]),
       section("The interface"), "#define SL_EXPORT __attribute__((visibility(\"default\")))\n",
       interface.argumentStruct, prototypes(name.description),
       section("The workspace"), entry.workspace, section("The kernel"),
@@ -109,13 +118,19 @@ public enum Emitter {
     if let backwardEmitter { parts += [section("The gradient"), backwardEmitter.text()] }
     if let stepEmitter { parts += [section("One token"), stepEmitter.text()] }
     parts += [entry.tail(manifestJSON: try json(manifest))]
+    func precise(_ text: String) -> String {
+      specification.type == .f64 ? Precision.inDouble(text) : text
+    }
     return EmittedKernel(
       name: name, program: program,
-      source: SourceFile(name: "\(name).c", text: parts.joined(separator: "\n")),
+      source: SourceFile(
+        name: "\(name).c",
+        text: preamble(specification, plan, name: name, command: command) + "\n"
+          + precise(parts.joined(separator: "\n"))),
       header: SourceFile(
         name: "\(name).h",
-        text: interface.header(
-          command: command, backward: backwardEmitter, step: stepEmitter)),
+        text: precise(
+          interface.header(command: command, backward: backwardEmitter, step: stepEmitter))),
       manifest: manifest)
   }
 
@@ -147,15 +162,11 @@ public enum Emitter {
 
   /// The words of the machine, pasted: the source stands alone.
   private static func vocabulary(
-    _ target: Target, withGradients: Bool, withStep: Bool
+    _ target: Target, leavingOut unused: [String?]
   ) throws(SluiceError) -> String {
     var texts: [String] = []
-    let names = [
-      target.vocabulary, "common.h", "tiles.h", withGradients ? "gradients.h" : nil,
-      withStep ? "step.h" : nil,
-      target.matrixVocabulary,
-    ]
-    for name in names.compactMap({ $0 }) {
+    let words = Templates.tileWords.filter { !unused.contains($0) }
+    for name in [target.vocabulary] + words + [target.matrixVocabulary].compactMap({ $0 }) {
       guard let text = Templates.text(name) else {
         throw SluiceError(.internal, "The vocabulary '\(name)' is not part of this build.")
       }
@@ -205,7 +216,7 @@ extension KernelName {
     parts.append(
       "--value-tile \(plan.valueTile) --materialization \(plan.materialization) "
         + "--threads \(plan.threads) --products \(plan.products.rawValue)")
-    parts += plan.innerChoices.map { "--\($0.name) \($0.value)" }
+    parts += plan.innerChoices.map { "--\($0.axis.option) \($0.value)" }
     if let snapshotEvery { parts.append("--snapshots \(snapshotEvery)") }
     return parts.joined(separator: " ")
   }

@@ -115,6 +115,7 @@ struct EntryEmitter {
     out.line()
     out.line("// Slots for the states between segments.")
     out.block("static int64_t slots_of(const arguments *args)") { out in
+      if program.tensor(TensorName.states) != nil { out.line("if (args->states) return 0;") }
       switch program.segmentation {
       case .fixed(let count): out.line("return \(count) * sequences_of(args);")
       default:
@@ -245,9 +246,11 @@ struct EntryEmitter {
       for name in optional.dropFirst() { out.line("words |= (uintptr_t)args->\(name);") }
       for pointer in pointers.required {
         out.line(
-          "\(pointer.type == .f32 ? "words" : "halves") |= (uintptr_t)args->\(pointer.name);")
+          "\(pointer.type.isSums ? "words" : "halves") |= (uintptr_t)args->\(pointer.name);")
       }
-      out.line("if (words % 4 || halves % 2 || (uintptr_t)args->workspace % 64) return 6;")
+      out.line(
+        "if (words % \(manifest.type.sums.size) || halves % 2 || (uintptr_t)args->workspace % 64) return 6;"
+      )
       out.line("return 0;")
     }
   }
@@ -391,7 +394,7 @@ struct EntryEmitter {
 /// The pointers of an argument struct beside the workspace.
 struct EntryPointers {
   var required: [(name: String, type: ElementType, isParameter: Bool)]
-  /// f32, and NULL where the caller has none.
+  /// Of states, and NULL where the caller has none.
   var optional: [String]
 
   /// Those of `forward`.

@@ -25,8 +25,9 @@ struct Interface {
         "const int64_t *cu_seqlens;  // sequences + 1 offsets\(isOnCard ? " on the card" : ""), or NULL",
         "int32_t threads;            // 0: \(manifest.plan.threads)",
         "int32_t layout;             // 0: [B, T, H, D]; 1: [B, H, T, D]",
-        "float scale;",
-        "uint32_t reserved;",
+      ])
+      out.lines(scale)
+      out.lines([
         "void *workspace;  // aligned to 64 bytes",
         "uint64_t workspace_size;",
         "const float *initial_state;  // [B or sequences, heads, \(manifest.key), "
@@ -54,6 +55,11 @@ struct Interface {
     var lines = out.lines
     lines[lines.count - 1] = "};"
     return lines.joined(separator: "\n") + "\n"
+  }
+
+  /// The factor on the output: eight bytes, of which a float fills four.
+  var scale: [String] {
+    manifest.type == .f64 ? ["double scale;"] : ["float scale;", "uint32_t reserved;"]
   }
 
   /// Free text as the end of a line comment: nothing in it continues the comment on the next line.

@@ -33,6 +33,24 @@ public struct KernelManifest: Hashable, Codable, Sendable {
   /// SHA-256 of the library, hexadecimal; absent inside the library itself.
   public var libraryDigest: String?
   public var compiler: String?
+  /// The ptxas that made the card's machine code, and what it said of the kernels; nil where the
+  /// library carries PTX alone.
+  public var assembler: String?
+  public var cardKernels: [CardKernel]?
+
+  /// What a thread and a block of a card's kernel take.
+  public struct CardKernel: Hashable, Codable, Sendable {
+    public var name: String
+    /// Registers of a thread at the launch; roles may hand some to each other then.
+    public var registers = 0
+    /// Bytes of a thread's stack, and of registers that do not find room and are kept in memory.
+    public var stack = 0
+    public var spilled = 0
+    /// Bytes of shared memory of a block.
+    public var sharedMemory = 0
+
+    public init(name: String) { self.name = name }
+  }
 
   public struct Input: Hashable, Codable, Sendable {
     public var name: String
@@ -70,7 +88,7 @@ public struct KernelManifest: Hashable, Codable, Sendable {
         switch input.role {
         case .query, .operand: specification.type
         case .gate: specification.gateType
-        case .parameter: .f32
+        case .parameter: specification.type.sums
         }
       let key = input.axes.contains(.key) ? specification.key : 1
       let value = input.axes.contains(.value) ? specification.value : 1

@@ -8,7 +8,7 @@ import Targets
 ///
 /// recurrence (hyphens as underscores), K, V, element type, gate type, target, schedule, chunk,
 /// sub-block, key tile, value tile, head tile (`ht4`; absent for one head), materialization (`0`, a
-/// number of segments, or `c` for every chunk), type of the products, default threads; then what is
+/// number of segments, `c` for every chunk, `s` for those of the forward call), type of the products, default threads; then what is
 /// chosen of the innermost loops: register block (`rb8x2`), unrolling (`u2`), blocks asked for ahead
 /// (`a2`), stores (`oplain` or `ostreaming`); and where states can be written out on the way, after
 /// how many tokens (`w256`).
@@ -39,6 +39,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       case .none: "0"
       case .segments(let count): String(count)
       case .chunks: "c"
+      case .saved: "s"
       }
     return [
       recurrence.replacing("-", with: "_"), "k\(key)", "v\(value)", type.rawValue,
@@ -46,7 +47,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       "c\(plan.chunk)", "s\(plan.subBlock)", "kt\(plan.keyTile)", "vt\(plan.valueTile)",
     ].joined(separator: "_") + (plan.headTile == 1 ? "" : "_ht\(plan.headTile)")
       + "_m\(materialization)_p\(plan.products.rawValue)_n\(plan.threads)"
-      + plan.innerChoices.map { "_\(KernelName.innerPrefixes[$0.name]!)\($0.value)" }.joined()
+      + plan.innerChoices.map { "_\(KernelName.prefix(of: $0.axis))\($0.value)" }.joined()
       + (snapshotEvery.map { "_w\($0)" } ?? "")
   }
 
@@ -59,16 +60,13 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       return String(last.dropFirst(prefix.count))
     }
     func number(_ prefix: String) -> Int? { take(prefix).flatMap(Int.init) }
-    /// What the name may leave out.
-    func optional(_ name: String) -> String? {
-      let prefix = KernelName.innerPrefixes[name]!
-      return parts.last?.hasPrefix(prefix) == true ? take(prefix) : nil
-    }
     if parts.last?.hasPrefix("w") == true { snapshotEvery = number("w") }
-    let stores = optional("stores").flatMap(InnerLoops.Stores.init)
-    let ahead = optional("ahead").flatMap(Int.init)
-    let unroll = optional("unroll").flatMap(Int.init)
-    let registerBlock = optional("register-block").flatMap(RegisterBlock.init)
+    // What the name may leave out, the last axis last.
+    var inner: [InnerLoops.Axis: String] = [:]
+    for axis in InnerLoops.Axis.allCases.reversed() {
+      let prefix = KernelName.prefix(of: axis)
+      if parts.last?.hasPrefix(prefix) == true { inner[axis] = take(prefix) }
+    }
     /// One where the name does not say.
     func headTile() -> Int? { parts.last?.hasPrefix("ht") == true ? number("ht") : 1 }
     guard let threads = number("n"), let products = take("p").flatMap(ElementType.init),
@@ -82,7 +80,7 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       let key = number("k"),
       let materialization = states == "0"
         ? Materialization.none
-        : states == "c" ? .chunks : Int(states).map({ .segments($0) })
+        : states == "c" ? .chunks : states == "s" ? .saved : Int(states).map({ .segments($0) })
     else { return nil }
     recurrence = parts.joined(separator: "-")
     self.key = key
@@ -94,14 +92,18 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
       schedule: schedule, chunk: chunk, subBlock: subBlock, keyTile: keyTile,
       valueTile: valueTile, headTile: headTile, materialization: materialization,
       threads: threads, products: products,
-      inner: InnerLoops(
-        registerBlock: registerBlock, unroll: unroll, ahead: ahead, stores: stores))
+      inner: InnerLoops(reading: inner))
     guard description == text else { return nil }
   }
 
-  private static let innerPrefixes = [
-    "register-block": "rb", "unroll": "u", "ahead": "a", "stores": "o",
-  ]
+  private static func prefix(of axis: InnerLoops.Axis) -> String {
+    switch axis {
+    case .registerBlock: "rb"
+    case .unroll: "u"
+    case .ahead: "a"
+    case .stores: "o"
+    }
+  }
 
   /// A target's name without what separates parts of the name: `sm90a`.
   private static func plain(_ target: String) -> String { target.replacing("_", with: "") }
@@ -121,6 +123,6 @@ public struct KernelName: Hashable, Codable, Sendable, CustomStringConvertible {
   }
 
   private static func long(_ short: String) -> String? {
-    Schedules.all.map(\.name).first { KernelName.short($0) == short }
+    (Schedules.all + Schedules.gradients).map(\.name).first { KernelName.short($0) == short }
   }
 }

@@ -107,7 +107,7 @@ extension PhaseEmitter {
 
   private func scalarRow(_ map: Map, _ row: String, _ writer: inout CWriter) {
     let place = entry(map.target, row)
-    let printer = CExpression(isVector: false) { name in
+    let printer = CExpression(isVector: false, isDouble: isDouble) { name in
       scalar(map.operands[name]!, row)
     }
     writer.line("\(place) = \(printer.text(map.expression));")
@@ -133,7 +133,7 @@ extension PhaseEmitter {
       }
     }
     let type = layout.places[map.target.tile]!.tile.type
-    let store = type == .f32 ? "sl_store" : "sl_store_\(type.rawValue)"
+    let store = type.isSums ? "sl_store" : "sl_store_\(type.rawValue)"
     let columns = map.target.columns
     let whole = columns / target.lanes * target.lanes
     let place = at(map.target, row)
@@ -173,7 +173,7 @@ extension PhaseEmitter {
   func value(
     _ map: Map, _ expression: Expression, _ row: String, _ column: String, _ count: String?
   ) -> String {
-    CExpression(isVector: true) { name in
+    CExpression(isVector: true, isDouble: isDouble) { name in
       vector(map.operands[name]!, name, row, column, count)
     }.text(expression)
   }
@@ -229,7 +229,7 @@ extension PhaseEmitter {
     _ operand: Map.Operand, _ name: String, _ row: String, _ column: String, _ count: String?
   ) -> String {
     func load(_ place: String, _ type: ElementType, _ count: String?) -> String {
-      let word = type == .f32 ? "sl_load" : "sl_load_\(type.rawValue)"
+      let word = type.isSums ? "sl_load" : "sl_load_\(type.rawValue)"
       let at = column == "0" ? place : "\(place) + \(column)"
       return count.map { "\(word)_n(\(at), \($0))" } ?? "\(word)(\(at))"
     }
@@ -271,7 +271,7 @@ extension PhaseEmitter {
     case .tokens(let slice):
       let tensor = program.tensor(slice.tensor)!
       let element = "(\(tokenAddress(slice, row: row)))[0]"
-      return tensor.type == .f32 ? element : "sl_\(tensor.type.rawValue)_to_f32(\(element))"
+      return tensor.type.isSums ? element : "sl_\(tensor.type.rawValue)_to_f32(\(element))"
     case .parameter(let parameter, let begin):
       let tensor = program.tensor(parameter)!
       let own = tensor.rows > 1 ? "\(row) * \(tensor.columns)" : "0"

@@ -1,4 +1,5 @@
 import Recurrences
+import Schedules
 import TileIR
 
 extension PhaseEmitter {
@@ -209,7 +210,7 @@ extension PhaseEmitter {
       out.line("const sl_ahead ahead[] = {")
       for slice in recur.ahead {
         let tensor = program.tensor(slice.tensor)!
-        let step = tensor.type == .f32 ? "4" : "2"
+        let step = String(tensor.type.size)
         out.line("  {(const char *)(\(tokenAddress(slice))), \(slice.tensor)_token * \(step),")
         out.line(
           "   length - (\(c(slice.start))), \(valid(slice.column, min(slice.columns, tensor.columns))) * \(step)},"
@@ -227,7 +228,9 @@ extension PhaseEmitter {
       [
         String(recur.output.rows), String(recur.state.rows), String(recur.state.columns),
         String(min(piece.rows, recur.state.rows)), String(min(piece.vectors, vectors)),
-        String(inner.unroll ?? 1), flag(recur.readsPrevious), "recurrence",
+        String(inner.unroll ?? InnerLoops.ownUnroll(of: recur.output.rows)),
+        flag(recur.readsPrevious),
+        "recurrence",
         recur.ahead.isEmpty ? "NULL" : "ahead", String(recur.ahead.count),
       ])
     let lines = out.lines
@@ -411,14 +414,22 @@ extension PhaseEmitter {
       let column = begins(slice.column) ? columnBegin(slice.column) : "0"
       return "snapshot_after(args, \(slice.tensor)_in, \(factor(chunk)), length, \(column))"
     }
-    var offsets: [String] = []
-    if let segment = slice.segment {
-      offsets.append("\(factor(segment)) * heads * \(tensor.rows * tensor.columns)")
+    if tensor.kind == .chunkStates, let chunk = slice.segment {
+      var initial = slice
+      (initial.tensor, initial.segment) = (TensorName.initialState, nil)
+      let first = place(initial, program.tensor(TensorName.initialState)!)
+      return "\(c(chunk)) ? \(address(slice, tensor, segment: "(\(c(chunk)) - 1)")) : \(first)"
     }
-    if begins(slice.column) { offsets.append(columnBegin(slice.column)) }
     let name = "\(slice.tensor)_in"
-    guard !offsets.isEmpty else { return name }
-    let place = "\(name) + \(offsets.joined(separator: " + "))"
-    return tensor.isOptional && !isThere ? "\(name) ? \(place) : NULL" : place
+    let place = address(slice, tensor, segment: slice.segment.map(factor))
+    return place != name && tensor.isOptional && !isThere ? "\(name) ? \(place) : NULL" : place
+  }
+
+  /// The same of a tensor that is there.
+  private func address(_ slice: StateSlice, _ tensor: Tensor, segment: String?) -> String {
+    var parts = ["\(slice.tensor)_in"]
+    if let segment { parts.append("\(segment) * heads * \(tensor.rows * tensor.columns)") }
+    if begins(slice.column) { parts.append(columnBegin(slice.column)) }
+    return parts.joined(separator: " + ")
   }
 }

@@ -114,6 +114,11 @@ extension PhaseEmitter {
     if program.writesSnapshots {
       add("first_snapshot", "first_snapshot_of(args, batch_row, begin)")
     }
+    if program.tensor(TensorName.states) != nil {
+      add(
+        "first_state",
+        "batch_row * (args->length / \(program.chunk)) + begin / \(program.chunk)")
+    }
     add("value_begin", "\(program.valueTile) * valueTile")
     add("value_columns", "sl_least(\(program.valueTile), \(program.value) - value_begin)")
     add("streams", "streams_output(args)")
@@ -127,7 +132,13 @@ extension PhaseEmitter {
   }
 
   /// C's name for an element type in memory.
-  static func element(_ type: ElementType) -> String { type == .f32 ? "float" : "uint16_t" }
+  static func element(_ type: ElementType) -> String {
+    switch type {
+    case .f64: "double"
+    case .f32: "float"
+    case .bf16, .f16: "uint16_t"
+    }
+  }
 
   /// A pointer or stride of a tensor; a pointer is a head's own.
   private typealias TensorLine = (name: String, line: String, isOfHead: Bool)
@@ -181,6 +192,13 @@ extension PhaseEmitter {
             "\(name)_in",
             "float *\(name)_in = args->snapshot_every ? args->\(name) + "
               + "(first_snapshot * heads + head) * \(size) : NULL;", true
+          ))
+      case .chunkStates:
+        list.append(
+          (
+            "\(name)_in",
+            "const float *\(name)_in = args->\(name) ? args->\(name) + "
+              + "(first_state * heads + head) * \(size) : NULL;", true
           ))
       case .partial:
         list.append(

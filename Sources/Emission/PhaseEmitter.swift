@@ -15,6 +15,8 @@ struct PhaseEmitter {
   let usesMatrixUnit: Bool
   /// Whether consecutive maps over the same rows become one loop.
   let fusesRows: Bool
+  /// Whether the kernel is one in double.
+  var isDouble: Bool { target.isDouble }
   /// How often each tile is read.
   let readings: [String: Int]
   var out = CWriter(depth: 1)
@@ -87,8 +89,13 @@ struct PhaseEmitter {
         }
         block("if (valueTile == 0)", inner)
       case .when(let condition, let inner, let otherwise):
-        block("if (\(test(condition)))", inner)
-        block("} else", otherwise)
+        let test = test(condition)
+        if inner.isEmpty {
+          block("if (!\(test.contains(" ") ? "(\(test))" : test))", otherwise)
+        } else {
+          block("if (\(test))", inner)
+          block("} else", otherwise)
+        }
       case .loop(let loop, let inner):
         block(head(of: loop), inner, first: declarations(of: loop))
       }
@@ -135,7 +142,8 @@ struct PhaseEmitter {
       return "\(name)(\(arguments.joined(separator: ", ")))"
     }
     return
-      (condition.above.map { word("sl_all_above", $0) }
+      ((condition.given.map { ["args->\($0)"] } ?? [])
+      + condition.above.map { word("sl_all_above", $0) }
       + condition.magnitudeBelow.map { word("sl_all_magnitudes_below", $0) })
       .joined(separator: " && ")
   }

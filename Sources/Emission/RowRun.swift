@@ -230,7 +230,8 @@ extension PhaseEmitter {
           continue
         }
         let printer = CExpression(
-          isVector: true, quotient: run.dividesByProduct(map) ? "sl_quotient" : "sl_div"
+          isVector: true, isDouble: isDouble,
+          quotient: run.dividesByProduct(map) ? "sl_quotient" : "sl_div"
         ) { name in
           if case .tile(let view, .none) = map.operands[name]!, known.contains(view.tile) {
             return "\(view.tile)_now"

@@ -50,7 +50,7 @@ struct ScratchLayout {
         stride = 2 * whole(tile.columns)
         elements = whole(tile.rows, of: depth) / 2 * stride
       } else {
-        stride = whole(tile.columns, of: tile.type == .f32 ? lanes : depth)
+        stride = whole(tile.columns, of: tile.type.isSums ? lanes : depth)
         elements =
           (tile.rows == 1 && !transposed.contains(tile.name) ? 1 : whole(tile.rows)) * stride
       }

@@ -94,13 +94,13 @@ struct AccuracyJudge {
     guard problem.wantsFinalState else { return checks }
     let stateGroups = problem.shape.stateGroups(columns: subject.stateColumns)
     let stateErrors = unique(results.map { $0.finalState ?? [] }).map {
-      TensorError(ElementType.f32.unpacked($0), finalState, groups: stateGroups)
+      TensorError(subject.type.sums.unpacked($0), finalState, groups: stateGroups)
     }
     let state = stateErrors.max { $0.rank < $1.rank }!
     checks += [
       Assessment.Check(
         group, name, "state", state.whole, atMost: bounds.state,
-        floor: roundingFloor(of: finalState, as: .f32), detail: state.detail),
+        floor: roundingFloor(of: finalState, as: subject.type.sums), detail: state.detail),
       Assessment.Check(
         group, name, "state, worst head", state.worst, atMost: bounds.worstState,
         detail: state.detail),

@@ -77,9 +77,9 @@ private struct AgreementJudge {
         .law, problem.name, "the o of \(other)", output.rank, atMost: 1.5 * bounds.worstOutput,
         detail: output.detail)
     ]
-    if let state = one.finalStateNumbers {
+    if let state = one.finalStateNumbers(subject.type) {
       let error = TensorError(
-        two.finalStateNumbers ?? [], state,
+        two.finalStateNumbers(subject.type) ?? [], state,
         groups: problem.shape.stateGroups(columns: subject.stateColumns))
       checks.append(
         .init(

@@ -49,7 +49,7 @@ struct CallResult: Hashable, Sendable {
   }
 
   func outputNumbers(_ type: ElementType) -> [Double] { type.unpacked(output) }
-  var finalStateNumbers: [Double]? { finalState.map(ElementType.f32.unpacked) }
+  func finalStateNumbers(_ type: ElementType) -> [Double]? { finalState.map(type.sums.unpacked) }
 }
 
 extension CallResult {

@@ -19,6 +19,8 @@ struct RunnerCase: Hashable, Sendable {
       case asked
       /// An output that is held to the contents, which the format documents.
       case checked
+      /// What an output of the case before was left as; the contents are that buffer's number.
+      case handed
     }
 
     var name: String

@@ -119,7 +119,7 @@ struct ReachJudge {
         }
         guard !isOwn else { continue }
         let state = problem.stateBytes(
-          ofSequence: index, head: other, columns: subject.stateColumns)
+          ofSequence: index, head: other, subject)
         if before.finalState?[state] != after.finalState?[state] { strangers += 1 }
       }
     }

@@ -9,6 +9,8 @@ public struct DrawnGradient: Hashable, Sendable {
   public var output: [Double]
   /// The adjoint of the final state, [sequences, heads, K, state columns]; nil for none.
   public var finalState: [Double]?
+  /// The states that the call brings, as a forward call writes them out; nil for none.
+  public var states: [Double]?
 
   public init(_ problem: DrawnProblem, _ subject: Subject, seed: UInt64) {
     self.problem = problem
@@ -17,18 +19,30 @@ public struct DrawnGradient: Hashable, Sendable {
     guard problem.wantsFinalState else { return }
     let shape = problem.shape
     let count = shape.sequences.count * shape.heads * shape.key * subject.stateColumns
-    finalState = (0..<count).map { _ in ElementType.f32.rounded(random.normal()) }
+    finalState = (0..<count).map { _ in subject.type.sums.rounded(random.normal()) }
+  }
+
+  /// The same with the reference's states after every so many tokens.
+  func bringingStates(every tokens: Int, _ subject: Subject) throws -> DrawnGradient {
+    var bringing = self
+    bringing.states = try Prefixes(problem, subject, every: tokens).numbers
+    return bringing
   }
 
   /// The reference's adjoints by name: of every input, and of the initial state as a kernel packs it.
-  public func expected(_ subject: Subject) throws(ReferenceError) -> [String: [Double]] {
+  ///
+  /// - Parameter holdsNorms: whether nothing flows back through norms.
+  public func expected(
+    _ subject: Subject, holdsNorms: Bool = false
+  ) throws(ReferenceError) -> [String: [Double]] {
     let shape = problem.shape
     let arguments = Arguments(
       inputs: problem.inputs, scale: problem.scale,
       initialStates: problem.initialState.map { subject.unpackStates($0, shape) } ?? [:])
     let gradient = try Reference(subject.recurrence, shape: shape).gradient(
       arguments, output: output,
-      finalStates: finalState.map { subject.unpackStates($0, shape) } ?? [:])
+      finalStates: finalState.map { subject.unpackStates($0, shape) } ?? [:],
+      holdsNorms: holdsNorms)
     var adjoints = gradient.inputs
     adjoints[TensorName.initialState] = subject.packStates(gradient.initialStates, shape)
     return adjoints

@@ -20,7 +20,7 @@ public struct DrawnProblem: Hashable, Sendable {
     let shape = try recipe.shape(subject)
     self.shape = shape
     wantsFinalState = recipe.wantsFinalState
-    scale = ElementType.f32.rounded(recipe.scale ?? subject.defaultScale)
+    scale = subject.type.sums.rounded(recipe.scale ?? subject.defaultScale)
     inputs = [:]
     for input in subject.recurrence.inputs {
       var random = Random(seed: seed, "\(recipe.name)/\(input.name)")
@@ -35,7 +35,7 @@ public struct DrawnProblem: Hashable, Sendable {
       let x = random.normal()
       // A normalizer's column is a sum of keys, and these have no sign in any domain that divides.
       let isNormalizer = place % subject.stateColumns >= shape.value
-      return ElementType.f32.rounded(isNormalizer ? abs(x) * recipe.magnitudes.key : x * size)
+      return subject.type.sums.rounded(isNormalizer ? abs(x) * recipe.magnitudes.key : x * size)
     }
   }
 

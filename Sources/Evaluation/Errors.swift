@@ -12,11 +12,15 @@ struct TensorError: Hashable, Sendable {
   /// Elements of it that are not finite where the reference is.
   var broken = 0
 
-  /// - Parameter groups: the elements of each sequence and head.
-  init(_ got: [Double], _ want: [Double], groups: [Group]) {
-    whole = rmsRatio(got, want)
+  /// - Parameters:
+  ///   - groups: the elements of each sequence and head.
+  ///   - terms: what `want` is a difference of, where that is so: an error is measured by the larger.
+  init(_ got: [Double], _ want: [Double], groups: [Group], terms: [Double] = []) {
     // A group of few numbers may nearly cancel, and is then measured by what its neighbours have.
-    let common = Self.rms(want)
+    let own = Self.rms(want)
+    let common = max(own, Self.rms(terms))
+    whole = rmsRatio(got, want)
+    if common > own, own > 0 { whole *= own / common }
     for group in groups {
       var (error, size, count) = (0.0, 0.0, 0)
       for range in group.ranges {

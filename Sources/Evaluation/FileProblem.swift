@@ -15,8 +15,8 @@ extension DrawnProblem {
       uniqueKeysWithValues: manifest.inputs.map {
         ($0.name, $0.type.unpacked(given.bytes[$0.name] ?? []))
       })
-    scale = ElementType.f32.rounded(subject.defaultScale)
-    initialState = given.initialState.map { $0.map(Double.init) }
+    scale = manifest.type.sums.rounded(subject.defaultScale)
+    initialState = given.initialState.map(manifest.type.sums.unpacked)
     wantsFinalState = true
   }
 }

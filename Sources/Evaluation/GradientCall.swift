@@ -20,8 +20,8 @@ extension KernelCall {
     }
     func addState(_ name: String, _ numbers: [Double]?) {
       guard let numbers else { return offset += 8 }
-      let bytes = ElementType.f32.packed(numbers)
-      add(name, .input, bytes.count, element: 4, bytes)
+      let bytes = manifest.type.sums.packed(numbers)
+      add(name, .input, bytes.count, element: manifest.type.sums.size, bytes)
     }
     if let ends = block.cumulativeLengths {
       let bytes = ByteWriter.bytes(ends)
@@ -31,7 +31,8 @@ extension KernelCall {
     addState("initial_state", problem.initialState)
     addState("d_final_state", gradient.finalState)
     let states = shape.sequences.count * shape.heads * shape.key * manifest.stateColumns
-    add("d_initial_state", .output, states * 4, element: 4)
+    let size = manifest.type.sums.size
+    add("d_initial_state", .output, states * size, element: size)
     func bytes(_ numbers: [Double], heads: Int?, width: Int, _ type: ElementType) -> [UInt8] {
       type.packed(heads.map { transposed(numbers, heads: $0, width: width, shape) } ?? numbers)
     }
@@ -49,6 +50,7 @@ extension KernelCall {
       add(
         TensorName.adjoint(of: input.name), .output, size, element: input.type.size)
     }
+    addState(TensorName.states, gradient.states)
     return RunnerCase(
       id: id, entry: "\(manifest.name)_backward", arguments: block.bytes(manifest),
       buffers: buffers)

@@ -14,12 +14,16 @@ extension TileProgram {
     let subject = Subject(specification, plan)
     return try (recipes ?? Self.derivationRecipes(chunk: plan.chunk)).flatMap { recipe in
       let problem = try DrawnProblem(recipe, for: subject, seed: seed)
-      return try compareGradient(DrawnGradient(problem, subject, seed: seed), subject)
+      let drawn = DrawnGradient(problem, subject, seed: seed)
+      let findings = try compareGradient(drawn, subject)
+      guard tensor(TensorName.states) != nil else { return findings }
+      let bringing = try drawn.bringingStates(every: chunk, subject)
+      return try findings + compareGradient(bringing, subject, ", from the forward call's states")
     }
   }
 
   private func compareGradient(
-    _ drawn: DrawnGradient, _ subject: Subject
+    _ drawn: DrawnGradient, _ subject: Subject, _ circumstance: String = ""
   ) throws -> [DerivationFinding] {
     let problem = drawn.problem
     let expected = try drawn.expected(subject)
@@ -27,6 +31,7 @@ extension TileProgram {
     tensors[TensorName.initialState] = problem.initialState
     tensors[TensorName.adjoint(of: TensorName.output)] = drawn.output
     tensors[TensorName.adjoint(of: TensorName.finalState)] = drawn.finalState
+    tensors[TensorName.states] = drawn.states
     var interpreter = Interpreter(
       self, shape: problem.shape, scale: problem.scale, tensors: tensors)
     interpreter.run()
@@ -36,7 +41,7 @@ extension TileProgram {
         groups: [Group(name: "all", ranges: [0..<expected[name]!.count])])
       return DerivationFinding(
         problem: problem.name, error: max(error.whole, error.worst), bound: Self.derivationBound,
-        place: "the adjoint of \(name)")
+        place: "the adjoint of \(name)\(circumstance)")
     }
   }
 }

@@ -6,7 +6,7 @@ import TileIR
 extension PlantedFault {
   /// Faults in gradients: wrong derivations, wrong plans, and careless emitted text.
   static let gradientFaults: [PlantedFault] =
-    gradientTileFaults + gradientPlanFaults + gradientSourceFaults
+    gradientTileFaults + gradientScanFaults + gradientPlanFaults + gradientSourceFaults
 
   private static let gradientTileFaults: [PlantedFault] = [
     gradient("the state's adjoint not decayed over a chunk") {
@@ -24,6 +24,13 @@ extension PlantedFault {
       } else {
         nil
       }
+    },
+    gradient("the initial state in place of the one before each chunk", backward: .faultySaved) {
+      guard case .loadState(var load) = $0, load.source.tensor == TensorName.states else {
+        return nil
+      }
+      load.source.segment = 0
+      return [.loadState(load)]
     },
     gradient("the adjoint of the final state ignored") {
       guard case .loadState(let load) = $0,
@@ -131,6 +138,31 @@ extension PlantedFault {
     },
   ]
 
+  /// Of a state whose entries move on their own.
+  private static let gradientScanFaults: [PlantedFault] = [
+    scan("a scan's adjoint of the state not decayed") {
+      guard case .map(let map) = $0, map.target.tile == "dS",
+        map.operands["S_before"] == nil, map.operands["dO"] == nil
+      else { return nil }
+      return []
+    },
+    scan("a scan that reads the state before its update") {
+      guard case .map(var map) = $0, case .tile(var view, .none) = map.operands["S_after"] else {
+        return nil
+      }
+      view.row.constant -= view.rows
+      map.operands["S_after"] = .tile(view, .none)
+      return [.map(map)]
+    },
+    scan("a scan that begins each block from the initial state") {
+      guard case .loadState(var load) = $0, load.source.tensor == TensorName.states else {
+        return nil
+      }
+      load.source.segment = 0
+      return [.loadState(load)]
+    },
+  ]
+
   private static let gradientPlanFaults: [PlantedFault] = [
     gradient("a gradient's chunks longer than its walk's", layer: .plan) { program in
       var wrong = program
@@ -159,6 +191,9 @@ extension PlantedFault {
       "path->passing = sl_fma(reading, read, path->passing)",
       "path->passing = sl_fma(reading, sl_mul(read, sl_set(1.0002f)), path->passing)"),
     gradient(
+      "paths to later readers without what passes them", "passing = sl_fma(reading, now, passing)",
+      "passing = sl_fma(reading, now, sl_mul(passing, sl_set(0.999f)))"),
+    gradient(
       "the first sequence's parameters for all", "sum += rows[n * heads * count + i]",
       "sum += rows[0 * n * heads * count + i]", recurrence: "mamba2"),
     gradient(
@@ -167,43 +202,64 @@ extension PlantedFault {
     gradient(
       "the adjoint of another query head", "g * d_o_head", "(group - 1 - g) * d_o_head"),
     gradient(
+      "given states without the one before the first chunk", ": initial_state_in,", ": NULL,",
+      backward: .faultySaved),
+    gradient(
+      "given states of the first sequence for all",
+      "first_state = batch_row * (args->length / #) + begin / #",
+      "first_state = 0 * begin * batch_row", backward: .faultySaved),
+    gradient(
+      "given states of another head", "(first_state * heads + head)", "(first_state * heads)",
+      backward: .faultySaved),
+    gradient(
       "adjoints written past the sequence's end",
       "tokens, 20, d_q_in", "16, 20, d_q_in"),
   ]
 
+  private static func scan(
+    _ name: String, _ change: @escaping @Sendable (Operation) -> [Operation]?
+  ) -> PlantedFault {
+    var fault = gradient(name, in: "mamba", backward: .faultyScan, change)
+    fault.plan = Plan(
+      schedule: "token-recurrent", chunk: 1, subBlock: 1, keyTile: 20, valueTile: 24)
+    return fault
+  }
+
   private static func gradient(
-    _ name: String, in recurrence: String = "gla",
+    _ name: String, in recurrence: String = "gla", backward: Plan = .faultyGradient,
     _ change: @escaping @Sendable (Operation) -> [Operation]?
   ) -> PlantedFault {
-    gradient(name, in: recurrence) { (program: TileProgram) in
+    gradient(name, in: recurrence, backward: backward) { (program: TileProgram) in
       program.replacingOperations(change)
     }
   }
 
   private static func gradient(
     _ name: String, in recurrence: String = "gla", layer: Layer = .tileProgram,
+    backward: Plan = .faultyGradient,
     _ change: @escaping @Sendable (TileProgram) -> TileProgram?
   ) -> PlantedFault {
     PlantedFault(
       name: name, layer: layer, recurrence: recurrence, plan: .faultyFused,
-      backward: .faultyGradient
+      backward: backward
     ) { specification, plan in
-      let program = try Emitter.lower(specification, .faultyGradient)
+      let program = try Emitter.lower(specification, backward)
       guard let wrong = change(program), wrong != program else { throw missing(name) }
       return try Emitter.emit(
         specification, plan, program: Emitter.lower(specification, plan),
-        backward: .faultyGradient, gradient: wrong)
+        backward: backward, gradient: wrong)
     }
   }
 
   private static func gradient(
-    _ name: String, _ pattern: String, _ replacement: String, recurrence: String = "gla"
+    _ name: String, _ pattern: String, _ replacement: String, recurrence: String = "gla",
+    backward: Plan = .faultyGradient
   ) -> PlantedFault {
     PlantedFault(
       name: name, layer: .source, recurrence: recurrence, plan: .faultyFused,
-      backward: .faultyGradient
+      backward: backward
     ) { specification, plan in
-      var kernel = try Emitter.emit(specification, plan, backward: .faultyGradient)
+      var kernel = try Emitter.emit(specification, plan, backward: backward)
       guard
         let text = try SourceMutation(pattern, replacement).applied(to: kernel.source.text)
       else { throw missing(name) }
@@ -218,4 +274,13 @@ extension Plan {
   static let faultyGradient = Plan(
     schedule: "chunk-gradient", chunk: 16, subBlock: 4, keyTile: 20, valueTile: 24,
     materialization: .chunks)
+  /// The same with the forward call's states.
+  static let faultySaved: Plan = {
+    var plan = faultyGradient
+    plan.materialization = .saved
+    return plan
+  }()
+  static let faultyScan = Plan(
+    schedule: "token-gradient", chunk: 16, subBlock: 16, keyTile: 20, valueTile: 24,
+    materialization: .saved)
 }

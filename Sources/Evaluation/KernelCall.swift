@@ -42,7 +42,8 @@ struct ArgumentBlock: Sendable {
   var cumulativeLengths: [Int64]?
   var threads: Int
   var layout: Int
-  var scale: Float
+  /// A float, or in a kernel in double all eight bytes.
+  var scale: Double
   var workspaceSize: Int
   /// Of kernels that can write states out: tokens between two of them.
   var snapshotEvery: Int?
@@ -59,7 +60,9 @@ struct ArgumentBlock: Sendable {
   init(_ call: KernelCall, _ manifest: KernelManifest, workspaceSize: Int) {
     let shape = call.problem.shape
     pointers =
-      call.gradient == nil ? 3 + manifest.inputs.count : 4 + 2 * manifest.inputs.count
+      call.gradient == nil
+      ? 3 + manifest.inputs.count
+      : 4 + 2 * manifest.inputs.count + (manifest.backward?.savedEvery == nil ? 0 : 1)
     let hasSnapshots = manifest.snapshotEvery != nil && call.gradient == nil
     snapshotEvery = hasSnapshots ? call.snapshotEvery : nil
     size = UInt32(Self.commonSize + 8 * pointers + (hasSnapshots ? 16 : 0))
@@ -73,7 +76,7 @@ struct ArgumentBlock: Sendable {
     sequences = cumulativeLengths.map { $0.count - 1 } ?? 0
     threads = call.threads
     layout = call.layout
-    scale = Float(call.problem.scale)
+    scale = call.problem.scale
     self.workspaceSize = workspaceSize
   }
 
@@ -85,8 +88,12 @@ struct ArgumentBlock: Sendable {
     for word in [batch, length, queryHeads, heads, sequences, 0] { out.put(Int64(word)) }
     out.put(Int32(threads))
     out.put(Int32(layout))
-    out.put(scale)
-    out.put(UInt32(0))
+    if manifest.type.sums == .f64 {
+      out.put(scale)
+    } else {
+      out.put(Float(scale))
+      out.put(UInt32(0))
+    }
     out.put(UInt64(0))
     out.put(UInt64(workspaceSize))
     for _ in 0..<pointers { out.put(UInt64(0)) }
@@ -119,19 +126,21 @@ extension KernelCall {
       add("cu_seqlens", .input, bytes.count, 48, element: 8, bytes)
     }
     add("workspace", .workspace, block.workspaceSize, 72, element: 64)
+    let sums = manifest.type.sums
     let states = shape.sequences.count * shape.heads * shape.key * manifest.stateColumns
     if step == .inPlace {
       let numbers = problem.initialState ?? Array(repeating: 0, count: states)
-      let bytes = ElementType.f32.packed(numbers)
-      add("final_state", .inOut, bytes.count, 96, element: 4, bytes)
+      let bytes = sums.packed(numbers)
+      add("final_state", .inOut, bytes.count, 96, element: sums.size, bytes)
     } else if let state = problem.initialState {
-      let bytes = ElementType.f32.packed(state)
+      let bytes = sums.packed(state)
       let all = bytes.count / shape.sequences.count * (shape.sequences.count + emptySequences)
       add(
-        "initial_state", emptySequences == 0 ? .input : .sparse, all, 88, element: 4, bytes)
+        "initial_state", emptySequences == 0 ? .input : .sparse, all, 88, element: sums.size,
+        bytes)
     }
     if problem.wantsFinalState, step != .inPlace {
-      add("final_state", .output, states * 4, 96, element: 4)
+      add("final_state", .output, states * sums.size, 96, element: sums.size)
     }
     add(
       "o", .output, shape.outputCount * manifest.type.size, 104, element: manifest.type.size)
@@ -151,8 +160,8 @@ extension KernelCall {
     if snapshotEvery > 0 {
       let slots = shape.batch * (shape.length / snapshotEvery) * shape.heads
       add(
-        "snapshots", .output, slots * shape.key * manifest.stateColumns * 4,
-        ArgumentBlock.headerSize + 8 * manifest.inputs.count + 8, element: 4)
+        "snapshots", .output, slots * shape.key * manifest.stateColumns * sums.size,
+        ArgumentBlock.headerSize + 8 * manifest.inputs.count + 8, element: sums.size)
     }
     return RunnerCase(
       id: id, entry: "\(manifest.name)_\(step == nil ? "forward" : "step")",

@@ -74,7 +74,7 @@ struct LawTrials: Sendable {
         let states = owners.flatMap { owner in
           results[whole].finalState![
             problem.stateBytes(
-              ofSequence: owner.sequence, head: owner.head, columns: subject.stateColumns)]
+              ofSequence: owner.sequence, head: owner.head, subject)]
         }
         let isEqual = bytes == results[part].output && states == results[part].finalState
         return Assessment.Check(
@@ -134,7 +134,7 @@ struct LawTrials: Sendable {
       []
     } next: { results in
       var rest = second
-      rest.initialState = results[1].finalStateNumbers
+      rest.initialState = results[1].finalStateNumbers(subject.type)
       return Trial(.law, "split", [call(rest)]) { [rest] continued in
         let type = subject.type
         let shape = whole.shape
@@ -154,7 +154,8 @@ struct LawTrials: Sendable {
         let output = TensorError(
           joined, results[0].outputNumbers(type), groups: shape.outputGroups)
         let state = TensorError(
-          continued[0].finalStateNumbers ?? [], results[0].finalStateNumbers ?? [],
+          continued[0].finalStateNumbers(subject.type) ?? [],
+          results[0].finalStateNumbers(subject.type) ?? [],
           groups: shape.stateGroups(columns: subject.stateColumns))
         // Both sides have the kernel's error.
         return [

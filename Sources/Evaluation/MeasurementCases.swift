@@ -4,12 +4,15 @@ import Planning
 import Recurrences
 import Reference
 import Schedules
+import Targets
 
 /// What every candidate of one search is judged and timed on, as the CASES file of
 /// `templates/c/measure.c`: small problems held to the reference in full, and the timed one, of which
 /// rows of one head are.
 ///
-/// No candidate's name, chunk or workspace is in it: one file serves all.
+/// No candidate's name, chunk or workspace is in it: one file serves all. Of gradients it serves those
+/// that take the forward call's states after the same number of tokens: each of its problems is a forward
+/// call, and a backward call that takes these states of it.
 public struct MeasurementCases: Hashable, Sendable {
   /// The file's content.
   public var bytes: [UInt8]
@@ -19,14 +22,24 @@ public struct MeasurementCases: Hashable, Sendable {
   /// Tokens after which the timed problem's numbers repeat.
   static let period = 256
 
-  /// - Throws: `ShapeError` for sizes that no call can have, `ReferenceError` when the recurrence
+  /// - Parameter gradient: of gradients, one of the plans that are measured.
+  /// - Throws: `SluiceError` of kind `.unsupported` for f64, `ShapeError` for sizes that no call can have,
+  ///   `ReferenceError` when the recurrence
   ///   cannot be interpreted.
   public init(
-    _ specification: KernelSpecification, _ workload: Workload, seed: UInt64 = 1
+    _ specification: KernelSpecification, _ workload: Workload, gradient: Plan? = nil,
+    seed: UInt64 = 1
   ) throws {
+    guard specification.type != .f64 else {
+      throw SluiceError(
+        .unsupported,
+        "Kernels of f64 are for checking gradients and are not tuned: 'sluice build' "
+          + "takes the model's plan.")
+    }
     let subject = Subject(specification, Self.anyPlan)
     // Inputs and types are the same whatever the plan.
-    let manifest = KernelManifest(specification, Self.anyPlan)
+    let manifest = KernelManifest(
+      specification.writingStates(for: gradient), Self.anyPlan, backward: gradient)
     // Several chunks, tails, resets: as long as the reference takes well under a second.
     let length = max(67, min(299, 6_000_000 / (specification.key * specification.value)))
     let group = max(1, workload.queryHeads / max(1, workload.heads))
@@ -45,9 +58,21 @@ public struct MeasurementCases: Hashable, Sendable {
       cases.append(
         try Self.judged(
           UInt32(cases.count), problem, subject, manifest, threads: workload.threads))
+      if gradient != nil {
+        let drawn = DrawnGradient(problem, subject, seed: seed)
+        cases.append(
+          try Self.judged(
+            UInt32(cases.count), drawn, subject, manifest, after: cases.last!,
+            threads: workload.threads))
+      }
     }
-    timed = cases.count
-    cases.append(try Self.timed(UInt32(timed), subject, manifest, workload, seed))
+    cases.append(try Self.timed(UInt32(cases.count), subject, manifest, workload, seed))
+    if gradient != nil {
+      cases.append(
+        try Self.timedGradient(
+          UInt32(cases.count), subject, manifest, after: cases.last!, workload, seed))
+    }
+    timed = cases.count - 1
     bytes = CaseFile.bytes(cases)
   }
 
@@ -62,15 +87,16 @@ public struct MeasurementCases: Hashable, Sendable {
     let expected = try problem.expected(subject)
     let bounds = Bounds(subject.type)
     let shape = problem.shape
-    var item = KernelCall(problem: problem, threads: threads, isFlush: true)
-      .runnerCase(id, manifest, workspaceSize: 0)
+    var call = KernelCall(problem: problem, threads: threads, isFlush: true)
+    call.snapshotEvery = manifest.snapshotEvery ?? 0
+    var item = call.runnerCase(id, manifest, workspaceSize: 0)
     let output = ReferenceRows(
       type: subject.type, width: shape.value, groups: shape.queryHeads,
       bound: bounds.output, groupBound: bounds.worstOutput,
       rows: (0..<shape.outputCount / shape.value).map { ($0, $0 % shape.queryHeads) },
       numbers: expected.output)
     let state = ReferenceRows(
-      type: .f32, width: subject.stateColumns, groups: shape.heads,
+      type: subject.type.sums, width: subject.stateColumns, groups: shape.heads,
       bound: bounds.state, groupBound: bounds.worstState,
       rows: (0..<shape.sequences.count * shape.heads * shape.key).map {
         ($0, $0 / shape.key % shape.heads)
@@ -86,23 +112,11 @@ public struct MeasurementCases: Hashable, Sendable {
     _ seed: UInt64
   ) throws -> RunnerCase {
     let group = workload.queryHeads / workload.heads
-    let recipe = ProblemRecipe("timed", [min(workload.length, period)]).with {
-      $0.heads = workload.heads
-      $0.group = group
-    }
-    let drawn = try DrawnProblem(recipe, for: subject, seed: seed)
-    var whole = drawn
-    whole.shape = try ProblemShape(
-      batch: workload.batch, length: workload.length, queryHeads: workload.queryHeads,
-      heads: workload.heads, key: subject.key, value: subject.value)
-    var item = KernelCall(problem: whole, threads: workload.threads)
-      .runnerCase(id, manifest, workspaceSize: 0)
-    // The drawn numbers are one period; the buffers have the whole problem's size.
-    let tokens = workload.batch * workload.length
-    for input in manifest.inputs where input.role != .parameter {
-      let heads = input.role == .query ? workload.queryHeads : workload.heads
-      item.repeatContents(of: input.name, size: tokens * heads * input.size * input.type.size)
-    }
+    let (drawn, whole) = try timedProblem(subject, workload, seed)
+    var call = KernelCall(problem: whole, threads: workload.threads)
+    call.snapshotEvery = manifest.snapshotEvery ?? 0
+    var item = call.runnerCase(id, manifest, workspaceSize: 0)
+    item.repeatInputs(manifest, workload)
 
     let bounds = Bounds(subject.type)
     let head = try lastHead(of: drawn, subject, workload)
@@ -127,11 +141,29 @@ public struct MeasurementCases: Hashable, Sendable {
     return item
   }
 
+  /// One period of the timed problem, and the same with the whole problem's shape.
+  static func timedProblem(
+    _ subject: Subject, _ workload: Workload, _ seed: UInt64
+  ) throws -> (drawn: DrawnProblem, whole: DrawnProblem) {
+    let recipe = ProblemRecipe("timed", [min(workload.length, period)]).with {
+      $0.heads = workload.heads
+      $0.group = workload.queryHeads / workload.heads
+    }
+    let drawn = try DrawnProblem(recipe, for: subject, seed: seed)
+    var whole = drawn
+    whole.shape = try ProblemShape(
+      batch: workload.batch, length: workload.length, queryHeads: workload.queryHeads,
+      heads: workload.heads, key: subject.key, value: subject.value)
+    return (drawn, whole)
+  }
+
   /// The last batch row's last head alone, its first tokens: heads do not know of each other.
-  private static func lastHead(
-    of drawn: DrawnProblem, _ subject: Subject, _ workload: Workload
+  ///
+  /// - Parameter entries: about how many entries of the state the tokens may move.
+  static func lastHead(
+    of drawn: DrawnProblem, _ subject: Subject, _ workload: Workload, entries: Int = 20_000_000
   ) throws -> DrawnProblem {
-    let length = min(workload.length, max(64, 20_000_000 / (subject.key * subject.value)))
+    let length = min(workload.length, max(64, entries / (subject.key * subject.value)))
     var own = drawn
     own.shape = try ProblemShape(length: length, key: subject.key, value: subject.value)
     let period = drawn.shape.length
@@ -188,8 +220,8 @@ struct ReferenceRows {
 extension RunnerCase {
   /// Turns a verifier's case into one for any kernel: no name, a workspace of the kernel's own size,
   /// and outputs that are held to numbers.
-  fileprivate mutating func adapt(checks: [String: ReferenceRows]) {
-    entry = "*_forward"
+  mutating func adapt(checks: [String: ReferenceRows], entry name: String = "forward") {
+    entry = "*_\(name)"
     for index in buffers.indices {
       let name = buffers[index].name
       if name == "workspace" {
@@ -205,8 +237,17 @@ extension RunnerCase {
     }
   }
 
+  /// The drawn numbers are one period; the buffers have the whole problem's size.
+  mutating func repeatInputs(_ manifest: KernelManifest, _ workload: Workload) {
+    let tokens = workload.batch * workload.length
+    for input in manifest.inputs where input.role != .parameter {
+      let heads = input.role == .query ? workload.queryHeads : workload.heads
+      repeatContents(of: input.name, size: tokens * heads * input.size * input.type.size)
+    }
+  }
+
   /// Makes an input as large as `size` bytes, by repetition of its contents.
-  fileprivate mutating func repeatContents(of name: String, size: Int) {
+  mutating func repeatContents(of name: String, size: Int) {
     for index in buffers.indices where buffers[index].name == name {
       buffers[index].size = size
       buffers[index].kind = .repeated

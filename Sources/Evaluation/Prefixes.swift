@@ -5,6 +5,8 @@ import Reference
 /// its slots are held to.
 struct Prefixes: Sendable {
   let subject: Subject
+  /// Elements of the tensor that the slots make up.
+  private let count: Int
   private let all: [Prefix]
 
   private struct Prefix: Sendable {
@@ -18,6 +20,9 @@ struct Prefixes: Sendable {
   /// - Parameter every: tokens between two states.
   init(_ problem: DrawnProblem, _ subject: Subject, every: Int) throws {
     self.subject = subject
+    let shape = problem.shape
+    count =
+      shape.batch * (shape.length / every) * shape.heads * subject.key * subject.stateColumns
     all = try problem.shape.sequences.enumerated().flatMap { index, sequence in
       let alone = try problem.sequence(index, subject)
       let first =
@@ -32,6 +37,19 @@ struct Prefixes: Sendable {
   }
 
   var isEmpty: Bool { all.isEmpty }
+
+  /// The reference's states in their slots, and NaN in those that hold none.
+  var numbers: [Double] {
+    get throws {
+      var numbers = [Double](repeating: .nan, count: count)
+      for prefix in all {
+        let state = try prefix.problem.expected(subject).finalState
+        let place = prefix.slot * state.count
+        numbers.replaceSubrange(place..<place + state.count, with: state)
+      }
+      return numbers
+    }
+  }
 
   /// The error of the states that lie in the slots, beside the reference's final states of the prefixes.
   func error(of states: [Double]) throws -> TensorError {

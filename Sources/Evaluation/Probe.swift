@@ -42,7 +42,8 @@ public struct Probe: Hashable, Codable, Sendable {
     }
     let unit = target.hasMatrixUnit ? ["amx.h"] : []
     let source = try measuringSource(
-      "calibrate.c", [target.vocabulary, "common.h", "tiles.h"] + unit + ["calibrate.c"])
+      "calibrate.c",
+      [target.vocabulary, "common.h", "tiles.h", "recurrence.h"] + unit + ["calibrate.c"])
     let job = builder.job(source, for: target, output: .executable)
     let entry = try await cache.entry(for: job, description: "calibrate", builder: builder)
     var runs: [Calibration] = []

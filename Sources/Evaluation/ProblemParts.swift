@@ -132,8 +132,8 @@ extension DrawnProblem {
   }
 
   /// Bytes of the final state that one head of one sequence owns.
-  func stateBytes(ofSequence index: Int, head: Int, columns: Int) -> Range<Int> {
-    let size = shape.key * columns * 4
+  func stateBytes(ofSequence index: Int, head: Int, _ subject: Subject) -> Range<Int> {
+    let size = shape.key * subject.stateColumns * subject.type.sums.size
     let start = (index * shape.heads + head) * size
     return start..<start + size
   }

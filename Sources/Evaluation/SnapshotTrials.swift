@@ -67,7 +67,7 @@ struct SnapshotTrials: Sendable {
         (results[0].snapshots, prefixes, "states"),
         (results[3].snapshots, longer, "states after twice as many tokens"),
       ] where !wanted.isEmpty {
-        let error = try wanted.error(of: ElementType.f32.unpacked(found ?? []))
+        let error = try wanted.error(of: subject.type.sums.unpacked(found ?? []))
         checks += [
           Assessment.Check(
             .accuracy, recipe.name, what, error.whole, atMost: bounds.state,

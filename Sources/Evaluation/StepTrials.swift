@@ -98,7 +98,7 @@ struct StepTrials: Sendable {
           states +=
             results[0].finalState![
               whole.stateBytes(
-                ofSequence: sequence, head: head, columns: subject.stateColumns)]
+                ofSequence: sequence, head: head, subject)]
         }
         let part = results[index + 1]
         return Assessment.Check(
@@ -137,7 +137,7 @@ struct StepTrials: Sendable {
         []
       } next: { [self] results in
         try walk(
-          whole, from: token + 1, results[0].finalStateNumbers!,
+          whole, from: token + 1, results[0].finalStateNumbers(subject.type)!,
           outputs + [results[0].outputNumbers(subject.type)], forward)
       }
     }
@@ -153,7 +153,8 @@ struct StepTrials: Sendable {
       let output = TensorError(
         joined, forward.outputNumbers(subject.type), groups: shape.outputGroups)
       let state = TensorError(
-        results[0].finalStateNumbers ?? [], forward.finalStateNumbers ?? [],
+        results[0].finalStateNumbers(subject.type) ?? [],
+        forward.finalStateNumbers(subject.type) ?? [],
         groups: shape.stateGroups(columns: subject.stateColumns))
       // Both sides have the kernel's error.
       return [

@@ -49,7 +49,7 @@ public struct Subject: Sendable {
     switch input.role {
     case .query, .operand: type
     case .gate: gateType
-    case .parameter: .f32
+    case .parameter: type.sums
     }
   }
 

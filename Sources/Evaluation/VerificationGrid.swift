@@ -33,9 +33,11 @@ public struct VerificationGrid: Sendable {
     ///   - hasGradient: whether to add the gradient, where there is one.
     ///   - hasStep: whether to add the step of a single token, where there is one.
     public func emit(hasGradient: Bool = false, hasStep: Bool = false) throws -> EmittedKernel {
-      let backward = hasGradient ? try? Planner().gradientPlan(specification) : nil
+      let backward =
+        hasGradient ? try? Planner().gradientPlan(specification, beside: plan) : nil
       let step = hasStep ? Schedules.stepPlan(specification) : nil
-      return try Emitter.emit(specification, plan, backward: backward, step: step)
+      return try Emitter.emit(
+        specification.writingStates(for: backward), plan, backward: backward, step: step)
     }
   }
 
@@ -50,8 +52,10 @@ public struct VerificationGrid: Sendable {
         for type in types {
           for size in sizes {
             let specification = try KernelSpecification(
-              normalForm: form, key: size.key, value: size.value, type: type, gateType: .f32,
-              target: target)
+              normalForm: form, key: size.key, value: size.value, type: type,
+              gateType: type.sums, target: target)
+            // Double is for one target.
+            guard specification.precisionObstacle == nil else { continue }
             cells += try plans(specification).map {
               Cell(specification: specification, plan: $0, canRun: canRun)
             }

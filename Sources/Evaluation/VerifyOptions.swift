@@ -64,7 +64,9 @@ public struct Bounds: Hashable, Codable, Sendable {
   public var causality: Double
 
   /// f32: sums of thousands of terms. bf16: the design's bounds, which the best peer just meets.
-  /// f16: four roundings' worth of its own, as its operands are not rounded again.
+  /// f16: four roundings' worth of its own, as its operands are not rounded again. f64: what the
+  /// reference loses itself, which multiplies by a rounded decay as often as there are tokens: 4096
+  /// roundings are 4.5e-13.
   public init(_ type: ElementType) {
     switch type {
     case .f32:
@@ -73,6 +75,8 @@ public struct Bounds: Hashable, Codable, Sendable {
       self.init(output: 3.4e-3, state: 2e-3, slack: 2, causality: 5e-4)
     case .f16:
       self.init(output: 5e-4, state: 5e-4, slack: 2, causality: 6e-5)
+    case .f64:
+      self.init(output: 1e-12, state: 1e-12, slack: 1, causality: 1e-14)
     }
   }
 
@@ -81,8 +85,8 @@ public struct Bounds: Hashable, Codable, Sendable {
     self.state = state
     worstOutput = slack * output
     worstState = slack * state
-    gradient = slack == 1 ? 1e-5 : output < 1e-3 ? output : 3e-3
-    gateGradient = slack == 1 ? 1e-4 : gradient
+    gradient = output < 1e-3 ? output : 3e-3
+    gateGradient = slack == 1 ? 10 * output : gradient
     self.causality = causality
   }
 }

@@ -43,12 +43,14 @@ public struct BuildJob: Hashable, Codable, Sendable {
   public var output: Output
   /// Further arguments at the end, such as `-DNAME=1`.
   public var furtherArguments: [String]
+  /// What makes machine code for a card's library; without it the library carries PTX alone.
+  public var assembler: CardAssembler?
 
   /// A job; without more said, the fastest threaded library.
   public init(
     source: SourceFile, target: Target, compiler: CompilerVersion,
     optimisation: [String] = ["-O3"], sanitizers: Set<Sanitizer> = [], openMP: Bool = true,
-    output: Output = .library, furtherArguments: [String] = []
+    output: Output = .library, furtherArguments: [String] = [], assembler: CardAssembler? = nil
   ) {
     self.source = source
     self.target = target
@@ -58,6 +60,7 @@ public struct BuildJob: Hashable, Codable, Sendable {
     self.openMP = openMP
     self.output = output
     self.furtherArguments = furtherArguments
+    self.assembler = assembler
   }
 
   /// Whether the product runs on several threads.

@@ -4,12 +4,17 @@ import Targets
 /// Runs build jobs: one compiler, a scratch folder for each job, and only whole products in place.
 public struct Builder: Sendable {
   public var toolchain: Toolchain
+  /// What makes machine code for cards, if there is such a tool.
+  public var assembler: CardAssembler?
   /// The longest that one compilation may take.
   public var limit: Duration
 
   /// A builder with that compiler.
-  public init(toolchain: Toolchain, limit: Duration = .seconds(600)) {
+  public init(
+    toolchain: Toolchain, assembler: CardAssembler? = nil, limit: Duration = .seconds(600)
+  ) {
     self.toolchain = toolchain
+    self.assembler = assembler
     self.limit = limit
   }
 
@@ -20,7 +25,8 @@ public struct Builder: Sendable {
   ) -> BuildJob {
     BuildJob(
       source: source, target: target, compiler: toolchain.version, sanitizers: sanitizers,
-      openMP: openMP, output: output)
+      openMP: openMP, output: output,
+      assembler: target.device != nil && output == .library ? assembler : nil)
   }
 
   /// Builds the job's product at `path`: aside first, then renamed into place, so that it is whole or absent.
@@ -35,7 +41,10 @@ public struct Builder: Sendable {
 
   /// Writes the source into an empty folder, compiles it there and returns the product's path.
   func compile(_ job: BuildJob, in folder: String) async throws -> String {
-    if let preceding = job.preceding { _ = try await compile(preceding, in: folder) }
+    if let preceding = job.preceding {
+      _ = try await compile(preceding, in: folder)
+      try await job.assembler?.assemble(for: job.target, in: folder, limit: limit)
+    }
     try Files.write(job.source.text, to: "\(folder)/\(job.source.name)")
     // Messages in English, and no dates, whatever the user's environment says; clang's own
     // temporary files lie in the folder too, and go with it when a build is interrupted.

@@ -27,6 +27,11 @@ final class ArgumentBlock {
     set(UInt(bitPattern: pointer), at: offset)
   }
 
+  /// The factor on the output, of as many bytes as a sum beside tensors of `type`.
+  func set(scale: Double, of type: ElementType) {
+    if type.sums == .f64 { set(scale, at: 64) } else { set(Float(scale), at: 64) }
+  }
+
   /// The sizes, and the number of packed sequences.
   func set(_ shape: ProblemShape) {
     set(Int64(shape.batch), at: 8)

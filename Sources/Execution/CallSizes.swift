@@ -7,7 +7,7 @@ struct CallSizes {
   private var inputs: [String: Int] = [:]
   /// Bytes of the output.
   let output: Int
-  /// Numbers of the initial and final states.
+  /// Bytes of the initial and final states.
   let state: Int
 
   /// - Throws: a sentence for sizes that are not the kernel's, or too large to count.
@@ -31,12 +31,14 @@ struct CallSizes {
     output = try Self.product(
       tokens + [shape.queryHeads, manifest.value, manifest.type.size])
     let sequences = shape.cumulativeLengths.map { $0.count - 1 } ?? shape.batch
-    state = try Self.product([sequences, shape.heads, manifest.key, manifest.stateColumns, 4]) / 4
+    state = try Self.product([
+      sequences, shape.heads, manifest.key, manifest.stateColumns, manifest.type.sums.size,
+    ])
   }
 
   /// Whether a call brings all inputs, nothing else, and each in its size.
   func check(
-    _ given: [String: [UInt8]], _ initialState: [Float]?
+    _ given: [String: [UInt8]], _ initialState: [UInt8]?
   ) throws(SluiceError) {
     for (name, size) in inputs.sorted(by: { $0.key < $1.key }) {
       guard let bytes = given[name] else {
@@ -53,7 +55,7 @@ struct CallSizes {
     if let initialState, initialState.count != state {
       throw SluiceError(
         .badInput,
-        "The initial state has \(initialState.count) numbers, and needs \(state).")
+        "The initial state has \(initialState.count) bytes, and needs \(state).")
     }
   }
 

@@ -45,6 +45,7 @@ public struct Diagnosis: Hashable, Codable, Sendable {
       await tool(
         "python3", ["-c", "import numpy; print('NumPy', numpy.__version__)"], called: "NumPy",
         for: "the packages' Python modules", get: "python3-numpy"))
+    findings.append(await assembler())
     return Diagnosis(findings: findings)
   }
 
@@ -71,6 +72,16 @@ public struct Diagnosis: Hashable, Codable, Sendable {
           "OpenMP", "no libomp for this clang", isThere: false,
           remedy: "apt-get install libomp-\(version.major)-dev"),
     ]
+  }
+
+  private static func assembler() async -> Finding {
+    let purpose = "machine code for cards beside their PTX"
+    guard let found = try? await CardAssembler.find() else {
+      return Finding(
+        "ptxas", "not found, for \(purpose)", isNeeded: false, isThere: false,
+        remedy: "pip install nvidia-cuda-nvcc")
+    }
+    return Finding("ptxas", "\(found.path), \(found.version), for \(purpose)", isNeeded: false)
   }
 
   private static func cache() -> Finding {

@@ -28,28 +28,32 @@ enum Domain {
   ) -> (Int, Double)? {
     bytes.withUnsafeBytes { bytes in
       switch type {
+      case .f64:
+        first(bytes.count / 8, domain) {
+          bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Double.self)
+        }
       case .f32:
         first(bytes.count / 4, domain) {
-          bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self)
+          Double(bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self))
         }
       case .bf16:
         first(bytes.count / 2, domain) {
           let half = bytes.loadUnaligned(fromByteOffset: 2 * $0, as: UInt16.self)
-          return Float(bitPattern: UInt32(half) << 16)
+          return Double(Float(bitPattern: UInt32(half) << 16))
         }
       case .f16:
         first(bytes.count / 2, domain) {
-          Float(bytes.loadUnaligned(fromByteOffset: 2 * $0, as: Float16.self))
+          Double(bytes.loadUnaligned(fromByteOffset: 2 * $0, as: Float16.self))
         }
       }
     }
   }
 
   private static func first(
-    _ count: Int, _ domain: Interval, _ number: (Int) -> Float
+    _ count: Int, _ domain: Interval, _ number: (Int) -> Double
   ) -> (Int, Double)? {
     for place in 0..<count {
-      let number = Double(number(place))
+      let number = number(place)
       if number > domain.upper || number < domain.lower { return (place, number) }
     }
     return nil

@@ -33,13 +33,15 @@ public struct KernelCache: Sendable {
       var text: String
       var compiler: String
       var arguments: [String]
+      var assembler: String?
       var sluice = sluiceVersion
     }
     let encoder = JSONEncoder()
     encoder.outputFormatting = .sortedKeys
     let material = Material(
       description: description, target: job.target, name: job.source.name,
-      text: job.source.text, compiler: job.compiler.line, arguments: job.arguments)
+      text: job.source.text, compiler: job.compiler.line, arguments: job.arguments,
+      assembler: job.assembler?.version)
     return ContentDigest.sha256(try encoder.encode(material))
   }
 

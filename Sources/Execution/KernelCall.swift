@@ -9,8 +9,8 @@ public struct KernelCall: Sendable {
   private let library: LoadedLibrary
 
   /// What a call gives: `output` is [B, T, query heads, V] in the manifest's type, `finalState`
-  /// [sequences, heads, K, state columns].
-  public typealias Outcome = (output: [UInt8], finalState: [Float]?)
+  /// [sequences, heads, K, state columns] in that of its sums.
+  public typealias Outcome = (output: [UInt8], finalState: [UInt8]?)
 
   /// Loads a package's library.
   ///
@@ -51,12 +51,12 @@ public struct KernelCall: Sendable {
   /// - Parameters:
   ///   - inputs: by name, dense [B, T, heads, D] in the manifest's types; parameters [heads, D].
   ///   - scale: the factor on the output; the recurrence's own when nil.
-  ///   - initialState: [sequences, heads, K, state columns]; zero when nil.
+  ///   - initialState: [sequences, heads, K, state columns], as `finalState`; zero when nil.
   ///   - threads: the plan's own number when nil.
   /// - Throws: a sentence for what does not fit, or the library's refusal.
   public func forward(
     inputs: [String: [UInt8]], shape: ProblemShape, scale: Double? = nil,
-    initialState: [Float]? = nil, wantsFinalState: Bool = false, threads: Int? = nil
+    initialState: [UInt8]? = nil, wantsFinalState: Bool = false, threads: Int? = nil
   ) throws(SluiceError) -> Outcome {
     let sizes = try CallSizes(manifest, shape)
     try sizes.check(inputs, initialState)
@@ -65,7 +65,7 @@ public struct KernelCall: Sendable {
     }
     // NaN where nothing is written would be seen; zeros cost the same.
     var output = [UInt8](repeating: 0, count: sizes.output)
-    var finalState = [Float](repeating: 0, count: wantsFinalState ? sizes.state : 0)
+    var finalState = [UInt8](repeating: 0, count: wantsFinalState ? sizes.state : 0)
     let code = try asSentence {
       try withPointers(manifest.inputs.map { inputs[$0.name]! }) { pointers in
         try output.withUnsafeMutableBytes { output in
@@ -77,7 +77,7 @@ public struct KernelCall: Sendable {
                 block.set(shape)
                 block.set(lengths, at: 48)
                 block.set(threads, at: 56)
-                block.set(Float(scale ?? manifest.defaultScale), at: 64)
+                block.set(scale: scale ?? manifest.defaultScale, of: manifest.type)
                 block.set(initial, at: 88)
                 block.set(wantsFinalState ? UnsafeRawPointer(final.baseAddress) : nil, at: 96)
                 block.set(UnsafeRawPointer(output.baseAddress), at: 104)

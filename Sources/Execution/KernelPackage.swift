@@ -21,7 +21,8 @@ public struct KernelPackage: Hashable, Sendable {
   /// - Throws: a sentence when `folder` holds anything but a package, when the library is missing,
   ///   or when there is no room or permission; the folder is then as it was.
   public static func write(
-    kernel: EmittedKernel, library: String, to folder: String, toolchain: Toolchain
+    kernel: EmittedKernel, library: String, to folder: String, toolchain: Toolchain,
+    assembler: CardAssembler? = nil
   ) async throws(SluiceError) -> KernelPackage {
     let place = try PackagePlace(folder)
     let content = try asSentence { () throws -> [UInt8] in
@@ -34,6 +35,10 @@ public struct KernelPackage: Hashable, Sendable {
     manifest.sourceDigest = ContentDigest.sha256(kernel.source.text)
     manifest.libraryDigest = ContentDigest.sha256(content)
     manifest.compiler = toolchain.version.line
+    if let assembler {
+      manifest.assembler = assembler.version
+      manifest.cardKernels = try cardKernels(of: kernel, beside: library)
+    }
     let module = try PythonModule.files(
       of: manifest, isForCard: kernel.source.name.hasSuffix(".cu"))
     let described = try Emitter.json(manifest, pretty: true) + "\n"
@@ -65,8 +70,22 @@ public struct KernelPackage: Hashable, Sendable {
         description: try Emitter.json(kernel.manifest), builder: builder)
     }
     let package = try await write(
-      kernel: kernel, library: entry.product, to: folder, toolchain: builder.toolchain)
+      kernel: kernel, library: entry.product, to: folder, toolchain: builder.toolchain,
+      assembler: kernel.source.name.hasSuffix(".cu") ? builder.assembler : nil)
     return (package, entry.notice)
+  }
+
+  /// What ptxas said of the kernels when it made the library's machine code.
+  private static func cardKernels(
+    of kernel: EmittedKernel, beside library: String
+  ) throws(SluiceError) -> [KernelManifest.CardKernel] {
+    let path = "\(Files.parent(of: library))/\(CardAssembler.report)"
+    let text = try asSentence { String(decoding: try Files.read(path), as: UTF8.self) }
+    return KernelManifest.CardKernel.parse(text).map {
+      var described = $0
+      described.sharedMemory = kernel.blockMemory[$0.name] ?? 0
+      return described
+    }
   }
 
   /// Opens a package: its manifest decodes, agrees with itself, and describes the files beside it.

@@ -102,8 +102,9 @@ private final class Disassembler {
   func count(_ range: ObjectReader.CodeRange) -> ObjectReport.Function {
     var function = ObjectReport.Function(
       name: range.name, size: range.bytes.count, instructions: 0, mix: [:],
-      vectorInstructions: [:], spillStores: 0, spillReloads: 0, frameSize: 0)
+      vectorInstructions: [:], spillStores: 0, spillReloads: 0, loopSpills: 0, frameSize: 0)
     var stack = StackUse()
+    var loops = InnermostLoops()
     var text = [CChar](repeating: 0, count: 256)
     var offset = 0
     while offset < range.bytes.count {
@@ -115,6 +116,7 @@ private final class Disassembler {
         offset += architecture == .aarch64 ? 4 : 1
         continue
       }
+      let place = offset
       offset += length
       let line = text.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
       let instruction = Instruction(line, architecture)
@@ -124,10 +126,16 @@ private final class Disassembler {
       if let width = instruction.width {
         function.vectorInstructions[width.rawValue, default: 0] += 1
       }
-      stack.visit(instruction)
+      stack.visit(instruction, at: place)
+      loops.visit(instruction, from: place, to: offset)
     }
-    function.spillStores = stack.spillStores
-    function.spillReloads = stack.spillReloads
+    let (stores, reloads) = (stack.spillStores, stack.spillReloads)
+    let innermost = loops.ranges
+    function.spillStores = stores.count
+    function.spillReloads = reloads.count
+    function.loopSpills = (stores + reloads).count { place in
+      innermost.contains { $0.contains(place) }
+    }
     function.frameSize = stack.frame
     return function
   }

@@ -14,6 +14,8 @@ public struct ObjectReport: Hashable, Codable, Sendable {
     /// Vector registers stored to fixed places of the stack that are read again, and those reads.
     public var spillStores: Int
     public var spillReloads: Int
+    /// Stores and reloads of them that stand in innermost loops, and so run most often.
+    public var loopSpills: Int
     /// Bytes that the function takes off the stack pointer, without pushes, where they are constants.
     public var frameSize: Int
 
@@ -52,4 +54,6 @@ public struct ObjectReport: Hashable, Codable, Sendable {
   public var widestVector: Int { functions.map(\.widestVector).max() ?? 0 }
   /// All spills to the stack, stores and reloads together.
   public var spills: Int { functions.reduce(0) { $0 + $1.spillStores + $1.spillReloads } }
+  /// Those of them in innermost loops.
+  public var loopSpills: Int { functions.reduce(0) { $0 + $1.loopSpills } }
 }

@@ -49,7 +49,9 @@ public enum RunFiles {
           type: SafeTensor.ElementKind(manifest.type),
           shape: [shape.batch, shape.length, shape.queryHeads, shape.value],
           bytes: outcome.output),
-        "final_state": SafeTensor(outcome.finalState ?? [], shape: stateShape),
+        "final_state": SafeTensor(
+          type: SafeTensor.ElementKind(manifest.type.sums), shape: stateShape,
+          bytes: outcome.finalState ?? []),
       ], to: output)
     return Report(shape: shape, seconds: duration / .seconds(1))
   }
@@ -59,8 +61,8 @@ public enum RunFiles {
     /// By name, in the manifest's types.
     public var bytes: [String: [UInt8]]
     public var shape: ProblemShape
-    /// [sequences, heads, K, state columns]; zero when nil.
-    public var initialState: [Float]?
+    /// [sequences, heads, K, state columns] in the type of the manifest's sums; zero when nil.
+    public var initialState: [UInt8]?
   }
 
   /// Reads and checks a file: names, types, shapes, and that gates and parameters are in their
@@ -77,11 +79,13 @@ public enum RunFiles {
     for known in manifest.inputs where known.role == .gate || known.role == .parameter {
       try Domain.check(tensors[known.name]!, known, file)
     }
-    if let given = tensors[initialState] { try checkType(given, .F32, initialState, file) }
+    if let given = tensors[initialState] {
+      try checkType(given, SafeTensor.ElementKind(manifest.type.sums), initialState, file)
+    }
     return Inputs(
       bytes: Dictionary(
         uniqueKeysWithValues: manifest.inputs.map { ($0.name, tensors[$0.name]!.bytes) }),
-      shape: shape, initialState: tensors[initialState]?.floats)
+      shape: shape, initialState: tensors[initialState]?.bytes)
   }
 
   private static func checkNames(

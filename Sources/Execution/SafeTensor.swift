@@ -37,6 +37,7 @@ public struct SafeTensor: Hashable, Sendable {
       case .f32: self = .F32
       case .bf16: self = .BF16
       case .f16: self = .F16
+      case .f64: self = .F64
       }
     }
   }

@@ -7,23 +7,24 @@ import Targets
 /// is told apart.
 struct StackUse {
   private(set) var frame = 0
-  private var stores: [Substring: Int] = [:]
-  private var reloads: [Substring: Int] = [:]
+  /// Where vectors are stored and read, by the place of the frame, as bytes from the function's start.
+  private var stores: [Substring: [Int]] = [:]
+  private var reloads: [Substring: [Int]] = [:]
   private var framePointer = false
 
-  /// Vector stores to places that are also read back.
-  var spillStores: Int { stores.reduce(0) { $0 + (reloads[$1.key] == nil ? 0 : $1.value) } }
-  /// Vector reads of places that were also stored to.
-  var spillReloads: Int { reloads.reduce(0) { $0 + (stores[$1.key] == nil ? 0 : $1.value) } }
+  /// Vector stores to places that are also read back, by where they stand.
+  var spillStores: [Int] { stores.filter { reloads[$0.key] != nil }.flatMap(\.value) }
+  /// Vector reads of places that were also stored to, by where they stand.
+  var spillReloads: [Int] { reloads.filter { stores[$0.key] != nil }.flatMap(\.value) }
 
-  /// Takes the next instruction into account.
-  mutating func visit(_ instruction: Instruction) {
+  /// Takes the instruction into account that stands `offset` bytes from the function's start.
+  mutating func visit(_ instruction: Instruction, at offset: Int) {
     followFrame(instruction)
     guard let slot = slot(instruction) else { return }
     if instruction.kind == .store {
-      stores[slot, default: 0] += 1
+      stores[slot, default: []].append(offset)
     } else {
-      reloads[slot, default: 0] += 1
+      reloads[slot, default: []].append(offset)
     }
   }
 

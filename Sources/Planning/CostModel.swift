@@ -27,8 +27,11 @@ public struct CostModel: Ranker {
   ) -> Prediction {
     guard let schedule = Schedules.ofAnyEntry(plan.schedule)
     else { return Prediction(terms: [:]) }
-    return prediction(
-      of: schedule.lower(specification, plan), for: specification, workload, plan.inner)
+    let program = schedule.lower(specification, plan)
+    if let priced = schedule as? any PricedSchedule {
+      return Prediction(terms: [.recurrence: priced.seconds(of: plan, program, workload)])
+    }
+    return prediction(of: program, for: specification, workload, plan.inner)
   }
 
   /// The time of a call of a tile program, term by term.
@@ -38,9 +41,6 @@ public struct CostModel: Ranker {
     of program: TileProgram, for specification: KernelSpecification, _ workload: Workload,
     _ inner: InnerLoops = InnerLoops()
   ) -> Prediction {
-    if let warpgroups = WarpgroupCost(program, workload) {
-      return Prediction(terms: [.recurrence: warpgroups.seconds])
-    }
     let figures = calibration ?? .assumed(for: specification.target)
     let walk = WalkCounts(program, workload)
     var total = Charges()

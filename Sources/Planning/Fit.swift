@@ -8,6 +8,8 @@ import TileIR
 struct Fit {
   /// The most that states between segments may take of a call's workspace.
   static let workspaceLimit = 256 << 20
+  /// The most that states kept for a gradient may take, as a share of its tensors.
+  static let statesLimit = 0.4
 
   let specification: KernelSpecification
   let workload: Workload
@@ -31,6 +33,11 @@ struct Fit {
       found.append(
         "a panel that a product goes through for every block of rows takes \(kibibytes(panel)), "
           + "more than the first-level cache's \(kibibytes(target.firstLevelCache)).")
+    }
+    if let states = keptStates(program) {
+      found.append(
+        "the states that are kept for the gradient take \(Int(100 * states)) % of what its tensors do, "
+          + "more than \(Int(100 * Fit.statesLimit)) %.")
     }
     let workspace = workspaceBytes(program)
     if workspace > Fit.workspaceLimit {
@@ -64,6 +71,16 @@ struct Fit {
     return phase.countsOfProducts.map { rows, columns, size in
       rows * min(4 * lanes, columns) * size
     }.max() ?? 0
+  }
+
+  /// The share that states kept from a forward to a backward call have of all its tensors, where that
+  /// is too much.
+  private func keptStates(_ program: TileProgram) -> Double? {
+    guard let states = program.tensor(TensorName.states) else { return nil }
+    let rows = program.tensors.filter { $0.kind == .tokens || $0.kind == .queryTokens }
+      .reduce(0) { $0 + $1.columns * $1.type.size }
+    let share = Double(states.rows * states.columns * 4) / Double(program.chunk * rows)
+    return share > Fit.statesLimit ? share : nil
   }
 
   private func workspaceBytes(_ program: TileProgram) -> Int {

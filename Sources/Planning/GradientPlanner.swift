@@ -2,46 +2,41 @@ import Schedules
 import Targets
 
 extension Planner {
+  /// Chooses gradients' plans beside a forward plan: one that takes the forward call's states has
+  /// chunks after which that one can write them out.
+  public static func gradients(
+    ranker: any Ranker = CostModel(), beside forward: Plan? = nil
+  ) -> Planner {
+    Planner(ranker: ranker, schedules: Schedules.gradients) { plan in
+      guard let forward, plan.materialization == .saved, plan.chunk % forward.chunk != 0 else {
+        return nil
+      }
+      return "The forward plan writes states out after chunks of \(forward.chunk) tokens, of which "
+        + "\(plan.chunk) are no multiple; states could be 'chunks'."
+    }
+  }
+
   /// The gradient's plan: of those that are legal and fit the machine the one that the ranker prices
   /// least; one that does not fit when no other is left.
   ///
-  /// - Throws: `SluiceError` of kind `.unsupported` with the reasons when no schedule has the gradient.
+  /// - Parameters:
+  ///   - request: what is pinned of the gradient's plan.
+  ///   - forward: the plan of the forward entry beside it.
+  /// - Throws: `SluiceError`: `.unsupported` with the reasons when no schedule has the gradient,
+  ///   `.usage` when no plan has everything pinned.
   public func gradientPlan(
-    _ specification: KernelSpecification, _ workload: Workload = Workload(),
-    threads: Int = 1
+    _ specification: KernelSpecification, _ request: PlanRequest = PlanRequest(),
+    _ workload: Workload = Workload(), beside forward: Plan? = nil
   ) throws(SluiceError) -> Plan {
-    let fit = Fit(specification: specification, workload: workload)
-    var obstacles: [String] = []
-    var legal: [(plan: Plan, cost: Double, fits: Bool)] = []
-    for schedule in Schedules.gradients {
-      if let obstacle = schedule.obstacle(to: specification) {
-        obstacles.append("\(schedule.name): \(obstacle)")
-        continue
-      }
-      if schedule is WarpgroupGradient {
-        // Made for the machine: nothing that the general model knows comes near.
-        let plans = schedule.candidates(for: specification)
-        if var plan = plans.min(by: {
-          WarpgroupCost.gradientWalks($0, workload) < WarpgroupCost.gradientWalks($1, workload)
-        }) {
-          plan.threads = threads
-          return plan
-        }
-      }
-      for candidate in schedule.candidates(for: specification)
-      where schedule.objections(to: candidate, for: specification).isEmpty {
-        var plan = candidate
-        plan.threads = threads
-        let fits = fit.shortfalls(of: plan, schedule.lower(specification, plan)).isEmpty
-        legal.append((plan, ranker.cost(of: plan, for: specification, workload), fits))
-      }
+    let obstacles = Schedules.gradients.compactMap { schedule in
+      schedule.obstacle(to: specification).map { "\(schedule.name): \($0)" }
     }
-    let fitting = legal.filter(\.fits)
-    guard let best = (fitting.isEmpty ? legal : fitting).min(by: { $0.cost < $1.cost }) else {
+    guard obstacles.count < Schedules.gradients.count else {
       throw SluiceError(
         .unsupported, "'\(specification.recurrence.name)' has no gradient here.",
         details: obstacles)
     }
-    return best.plan
+    return try Planner.gradients(ranker: ranker, beside: forward)
+      .plan(specification, request, workload)
   }
 }

@@ -16,6 +16,9 @@ public struct MeasuredPlan: Hashable, Codable, Sendable {
   public var note: String?
   /// SHA-256 of the kernel's text.
   public var digest: String?
+  /// Stores to the stack and reloads in the compiled kernel's innermost loops, as they stand; nil where
+  /// it was not read back.
+  public var loopSpills: Int?
 
   /// What became of a candidate.
   public enum Status: String, Hashable, Codable, Sendable, CaseIterable {
@@ -90,6 +93,16 @@ public struct MeasuredSpace: Hashable, Codable, Sendable {
   public var pickOverBest: Double? {
     guard let pick = pick?.measured, let best = best?.measured else { return nil }
     return pick / best
+  }
+
+  /// Spearman's rank correlation of how far a plan misses its prediction, measured over predicted time,
+  /// with the spills of its innermost loops, which the model does not know; nil where they were not
+  /// read back, and where all plans have as many.
+  public var spillCorrelation: Double? {
+    let known = timed.filter { $0.loopSpills != nil }
+    return spearman(
+      known.compactMap { plan in plan.measured.map { $0 / plan.predicted } },
+      known.compactMap { $0.loopSpills.map(Double.init) })
   }
 
   /// Spearman's rank correlation of predicted and measured times; nil for fewer than three plans.

@@ -120,9 +120,14 @@ struct OperationPrice {
       charge(.scores, pairs(rows) * vectors(values.target.columns) * figures.scores)
     case .decayedPaths(let paths):
       rows = paths.target.rows
-      // Twice the loads and multiplications of a score; single columns wait for each other.
-      let steps = paths.vectors == nil ? 8 * figures.multiplyAdd : 2 * figures.scores
-      charge(.scores, pairs(rows) * vectors(paths.target.columns) * steps)
+      // Among eight writers twice the loads and multiplications of a score, behind them a third of
+      // that; single columns wait for each other.
+      let near = Double(rows) * Double(min(rows, 8) + 1) / 2
+      let steps =
+        paths.vectors == nil
+        ? pairs(rows) * 8 * figures.multiplyAdd
+        : (near + (pairs(rows) - near) / 3) * 2 * figures.scores
+      charge(.scores, vectors(paths.target.columns) * steps)
     // Once a head, a few numbers.
     case .sumSequences: break
     case .recur(let recur): price(recur, charge)
@@ -135,6 +140,10 @@ struct OperationPrice {
     case .loadState(let load):
       rows = load.target.rows
       charge(.states, memory.state(load.target, writes: false))
+      if program.tensor(load.source.tensor)?.kind == .chunkStates {
+        // The forward call wrote it out for this.
+        charge(.states, memory.state(load.target, writes: true))
+      }
     case .storeState(let store) where store.target.tensor == TensorName.snapshots:
       break  // As many are written out whatever the plan.
     case .storeState(let store):
@@ -200,8 +209,10 @@ struct OperationPrice {
     charge(
       .caches, 0.5 * (memory.cache(recur.state) + memory.cache(recur.state, writes: true)))
     // A panel of columns goes through all pieces of the keys: queries and keys are read once a
-    // panel, values and outputs once a piece, among each other and what is asked for ahead. The
-    // emitter's block is meant: another one's panels and pieces make no difference that was seen.
+    // panel, among all else; values and outputs once a piece, among each other and a piece's share
+    // of the rest. Their whole rows count, since a panel of rows that lie a row apart has that part
+    // of the cache's sets alone. The emitter's block is meant: another one's panels and pieces make
+    // no difference that was seen.
     let panels = (Double(wide) / 4).rounded(.up)
     let pieces = (Double(recur.state.rows) / 8).rounded(.up)
     let operands = [recur.query, recur.key].reduce(0) { $0 + memory.bytes($1) }
@@ -214,9 +225,11 @@ struct OperationPrice {
     for view in [recur.query, recur.key] {
       charge(.caches, memory.again(view, readings: panels - 1, among: among))
     }
-    charge(.caches, memory.again(recur.value, readings: pieces - 1, among: among))
-    charge(.caches, memory.again(recur.output, readings: pieces - 1, among: among))
-    charge(.caches, memory.again(recur.output, writes: true, readings: pieces - 1, among: among))
+    let near =
+      memory.bytes(recur.value) + memory.bytes(recur.output) + (operands + asked) / pieces
+    charge(.caches, memory.again(recur.value, readings: pieces - 1, among: near))
+    charge(.caches, memory.again(recur.output, readings: pieces - 1, among: near))
+    charge(.caches, memory.again(recur.output, writes: true, readings: pieces - 1, among: near))
     if recur.ahead.isEmpty {
       let slices = program.tensors.filter { $0.kind == .tokens || $0.kind == .queryTokens }.map {
         TokenSlice($0.name, start: 0, rows: recur.output.rows, column: 0, columns: $0.columns)

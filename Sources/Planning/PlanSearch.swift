@@ -43,9 +43,9 @@ extension Planner {
   /// - Throws: `SluiceError` of kind `.usage` with every reason when no plan is legal.
   public static func search(
     _ specification: KernelSpecification, _ request: PlanRequest = PlanRequest(),
-    _ workload: Workload = Workload(), model: CostModel
+    _ workload: Workload = Workload(), model: CostModel, of planner: Planner = Planner()
   ) throws -> PlanSearch {
-    let screened = try Planner(ranker: model).screen(specification, request, workload)
+    let screened = try planner.screen(specification, request, workload)
     let ranked = screened.flatMap(\.legal).map {
       PlanSearch.Candidate(
         plan: $0, prediction: model.prediction(of: $0, for: specification, workload))

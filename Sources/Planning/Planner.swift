@@ -5,8 +5,19 @@ import Targets
 /// Chooses the plan of a kernel: what the user pins stands, the rest is the ranker's.
 public struct Planner: Sendable {
   public var ranker: any Ranker
+  /// Those that are chosen from.
+  public var schedules: [any Schedule]
+  /// What else there is against a plan that its schedule has nothing against; nil for nothing.
+  let objection: @Sendable (Plan) -> String?
 
-  public init(ranker: any Ranker = CostModel()) { self.ranker = ranker }
+  public init(
+    ranker: any Ranker = CostModel(), schedules: [any Schedule] = Schedules.all,
+    objection: @escaping @Sendable (Plan) -> String? = { _ in nil }
+  ) {
+    self.ranker = ranker
+    self.schedules = schedules
+    self.objection = objection
+  }
 
   /// The best legal plan that has everything pinned.
   ///
@@ -45,7 +56,7 @@ public struct Planner: Sendable {
     let fit = Fit(specification: specification, workload: workload)
     var screened: [ScreenedSchedule] = []
     var unfit: [[(plan: Plan, reasons: [String])]] = []
-    for schedule in try schedules(request) {
+    for schedule in try asked(by: request) {
       var part = ScreenedSchedule(schedule: schedule.name)
       part.obstacle = schedule.obstacle(to: specification)
       var seen: Set<Plan> = []
@@ -53,12 +64,16 @@ public struct Planner: Sendable {
       for candidate in part.obstacle == nil ? schedule.candidates(for: specification) : [] {
         let plan = candidate.pinned(by: request)
         guard seen.insert(plan).inserted else { continue }
-        let objections = schedule.objections(to: plan, for: specification)
+        var objections = schedule.objections(to: plan, for: specification)
+        if let objection = objection(plan) { objections.append(objection) }
         guard objections.isEmpty else {
           part.refused.append((plan, objections))
           continue
         }
-        let shortfalls = fit.shortfalls(of: plan, schedule.lower(specification, plan))
+        // Where a schedule's blocks are its own, what the program says of tiles is not what they hold.
+        let shortfalls =
+          schedule is any PricedSchedule
+          ? [] : fit.shortfalls(of: plan, schedule.lower(specification, plan))
         if shortfalls.isEmpty {
           part.legal.append(plan)
         } else {
@@ -71,8 +86,11 @@ public struct Planner: Sendable {
     // What does not fit still runs: it is better than nothing.
     let nothingFits = screened.allSatisfy(\.legal.isEmpty)
     for index in screened.indices {
-      // A card does not start what its shared memory cannot hold.
-      if nothingFits, specification.target.device == nil {
+      // A card does not start what its shared memory cannot hold, but of a gradient, whose largest
+      // tiles then lie in the workspace.
+      let starts =
+        specification.target.device == nil || Schedules.gradient(screened[index].schedule) != nil
+      if nothingFits, starts {
         screened[index].legal = unfit[index].map(\.plan)
       } else {
         screened[index].refused += unfit[index]
@@ -104,13 +122,13 @@ public struct Planner: Sendable {
     }
   }
 
-  private func schedules(_ request: PlanRequest) throws(SluiceError) -> [any Schedule] {
-    guard let name = request.schedule else { return Schedules.all }
-    guard let schedule = Schedules.named(name) else {
+  private func asked(by request: PlanRequest) throws(SluiceError) -> [any Schedule] {
+    guard let name = request.schedule else { return schedules }
+    guard let schedule = schedules.first(where: { $0.name == name }) else {
       throw SluiceError(
         .usage,
         "There is no schedule '\(name)'; known are "
-          + Schedules.all.map(\.name).joined(separator: ", ") + ".")
+          + schedules.map(\.name).joined(separator: ", ") + ".")
     }
     return [schedule]
   }

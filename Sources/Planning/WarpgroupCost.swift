@@ -14,14 +14,6 @@ struct WarpgroupCost {
   /// A launch, with the first copies' way and the last ones'.
   static let launch = 6e-6
 
-  /// Nil for a program that is none of these walks: its state does not live in registers.
-  init?(_ program: TileProgram, _ workload: Workload) {
-    let tiles = program.phases.last?.tiles ?? []
-    guard tiles.contains(where: { $0.name == "S" && $0.place == .registers }) else { return nil }
-    self.program = program
-    self.workload = workload
-  }
-
   var seconds: Double {
     let walk = WalkCounts(program, workload)
     return program.phases.reduce(0) { sum, phase in
@@ -36,16 +28,5 @@ struct WarpgroupCost {
       let rounds = (walks / Self.processors).rounded(.up)
       return sum + Self.launch + rounds * walk.times(.chunk, in: phase) * chunk
     }
-  }
-
-  /// Seconds of a gradient's walks, forward and back at once: each chunk of a walk takes its time, and
-  /// 2.5 us where segments are summed up before.
-  static func gradientWalks(_ plan: Plan, _ workload: Workload) -> Double {
-    let segments = Double(WarpgroupGradient.segments(of: plan))
-    let walks = Double(2 * workload.batch * workload.heads)
-    let chunks = (Double(workload.length) / Double(plan.chunk) / segments).rounded(.up)
-    func rounds(_ blocks: Double) -> Double { (blocks / processors).rounded(.up) }
-    let sums = segments == 1 ? 0 : launch + rounds(walks * (segments - 1)) * chunks * 2.5e-6
-    return sums + launch + rounds(walks * segments) * chunks * 3.4e-6
   }
 }

@@ -148,6 +148,7 @@ extension Recurrence {
     "assert", "async", "await", "del", "elif", "except", "finally", "nonlocal", "abi", "size",
     "query_heads", "sequences", "layout", "reserved", "workspace_size", "segment_state",
     "segment_decay", "segment_value_decay", "out", "args", "kwargs", "asm", "typeof",
+    "states",
   ]
 }
 

@@ -1,15 +1,26 @@
-/// The type of a tensor's elements. States and parameters are always f32.
+/// The type of a tensor's elements.
 public enum ElementType: String, Hashable, Codable, Sendable, CaseIterable {
-  case f32, bf16, f16
+  case f32, bf16, f16, f64
 
   /// Bytes of one element.
-  public var size: Int { self == .f32 ? 4 : 2 }
+  public var size: Int {
+    switch self {
+    case .f64: 8
+    case .f32: 4
+    case .bf16, .f16: 2
+    }
+  }
+  /// What states, parameters and all sums are beside tensors of this type.
+  public var sums: ElementType { self == .f64 ? .f64 : .f32 }
+  /// Whether elements are what sums are: read and written as they lie in memory.
+  public var isSums: Bool { self == sums }
   /// Half the distance from one to the next number: the relative error of one rounding.
   public var roundoff: Double {
     switch self {
     case .f32: 0x1p-24
     case .bf16: 0x1p-8
     case .f16: 0x1p-11
+    case .f64: 0x1p-53
     }
   }
 }

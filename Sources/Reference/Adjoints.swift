@@ -4,11 +4,14 @@ import Recurrences
 /// it read, which are added up.
 final class Adjoints {
   private let machine: Machine
+  /// Whether square roots count as constants, so that nothing flows back through a norm.
+  private let holdsNorms: Bool
   /// Where each slot's adjoint is. Constants have one too, and nobody reads it.
   var places: [UnsafeMutablePointer<Double>]
 
-  init(_ machine: Machine) {
+  init(_ machine: Machine, holdsNorms: Bool) {
     self.machine = machine
+    self.holdsNorms = holdsNorms
     places = machine.program.slots.map { machine.allocate(machine.shape.count($0.axes)) }
   }
 
@@ -44,6 +47,7 @@ final class Adjoints {
     switch instruction.operation {
     case .copy, .sum:
       View.each(size) { r, c in left.at(r, c).pointee += given.at(r, c).pointee }
+    case .unary(.sqrt) where holdsNorms: break
     case .unary(let function):
       View.each(size) { r, c in
         let adjoint = given.at(r, c).pointee

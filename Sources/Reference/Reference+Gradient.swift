@@ -7,9 +7,12 @@ extension Reference {
   /// - Parameters:
   ///   - output: the adjoint of the output, [B, T, query heads, V].
   ///   - finalStates: the adjoints of final states, by state variable; zero where missing.
+  ///   - holdsNorms: whether square roots count as constants. The adjoint behind a norm is a difference,
+  ///     x / |x| having what moves x and what moves |x|; this is the first of the two.
   /// - Throws: `ReferenceError` when the recurrence is wrong or a tensor does not fit it.
   public func gradient(
-    _ arguments: Arguments, output: [Double], finalStates: [String: [Double]] = [:]
+    _ arguments: Arguments, output: [Double], finalStates: [String: [Double]] = [:],
+    holdsNorms: Bool = false
   ) throws(ReferenceError) -> Gradient {
     var problems = Arguments.problems(
       of: finalStates, called: "final state's adjoint", for: recurrence, shape)
@@ -20,7 +23,7 @@ extension Reference {
     guard problems.isEmpty else { throw ReferenceError(reasons: problems) }
     let back = BackwardWalk(
       try Walk(recurrence, shape, arguments), recurrence, shape, output: output,
-      finalStates: finalStates)
+      finalStates: finalStates, holdsNorms: holdsNorms)
     for (index, sequence) in shape.sequences.enumerated() {
       for head in 0..<shape.heads { back.visit(index, sequence, head) }
     }
@@ -46,13 +49,13 @@ private struct BackwardWalk {
 
   init(
     _ walk: Walk, _ recurrence: Recurrence, _ shape: ProblemShape, output: [Double],
-    finalStates: [String: [Double]]
+    finalStates: [String: [Double]], holdsNorms: Bool
   ) {
     let machine = walk.machine
     self.walk = walk
     self.recurrence = recurrence
     self.shape = shape
-    adjoints = Adjoints(machine)
+    adjoints = Adjoints(machine, holdsNorms: holdsNorms)
     self.output = machine.hold(output)
     finals = recurrence.states.map { state in
       finalStates[state.name].map(machine.hold) ?? machine.allocate(shape.count(state))

@@ -150,7 +150,7 @@ extension Plan {
     if headTile > 1 { parts.append("head tile \(headTile)") }
     if materialization != .none { parts.append("states \(materialization)") }
     if products != .f32 { parts.append("products \(products.rawValue)") }
-    parts += innerChoices.map { "\($0.name.replacing("-", with: " ")) \($0.value)" }
+    parts += innerChoices.map { "\($0.axis.option.replacing("-", with: " ")) \($0.value)" }
     return parts.joined(separator: ", ")
   }
 }

@@ -42,6 +42,8 @@ struct SpaceSection {
       ? ", and a worker holds \(plan.valueTile) of the state's \(space.value) columns."
       : ", and a worker holds all \(space.value) columns of the state."
     switch plan.materialization {
+    // Of gradients alone.
+    case .saved: break
     case .none: text += " The state stays on chip for the whole sequence."
     case .segments(let count): text += " A sequence is walked in \(count) segments side by side."
     case .chunks: text += " Every chunk's state is written, and all chunks are read side by side."

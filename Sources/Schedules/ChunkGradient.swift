@@ -1,8 +1,8 @@
 import Recurrences
 import TileIR
 
-/// The gradient, chunk by chunk: states before chunks are written on the way forward and read again
-/// on the way back, where the adjoint of the state is carried along.
+/// The gradient, chunk by chunk, from the states before chunks, with the adjoint of the state carried
+/// along. The forward call wrote these states, or the gradient walks forward first and does.
 public struct ChunkGradient: Schedule {
   public let name = "chunk-gradient"
   public let summary = "gradient by matrix products, states before chunks reloaded"
@@ -19,19 +19,17 @@ public struct ChunkGradient: Schedule {
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
     // Chunks of 16 tokens were a tenth slower, and take twice the workspace of 32.
-    return [32, 64].flatMap { chunk in
-      [8, 16, 4].flatMap { subBlock in
-        [1, 2, 4].map { plan(specification, chunk: chunk, subBlock: subBlock, headTile: $0) }
+    return [Materialization.saved, .chunks].flatMap { states in
+      [32, 64].flatMap { chunk in
+        [8, 16, 4].flatMap { subBlock in
+          [1, 2, 4].map { headTile in
+            Plan(
+              schedule: name, chunk: chunk, subBlock: subBlock, keyTile: specification.key,
+              valueTile: specification.value, headTile: headTile, materialization: states)
+          }
+        }
       }
     }.filter { objections(to: $0, for: specification).isEmpty }
-  }
-
-  private func plan(
-    _ specification: KernelSpecification, chunk: Int, subBlock: Int, headTile: Int
-  ) -> Plan {
-    Plan(
-      schedule: name, chunk: chunk, subBlock: subBlock, keyTile: specification.key,
-      valueTile: specification.value, headTile: headTile, materialization: .chunks)
   }
 
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
@@ -61,8 +59,13 @@ public struct ChunkGradient: Schedule {
         "\(name) takes whole states: key-tile must be \(specification.key) and value-tile "
           + "\(specification.value).")
     }
-    if plan.materialization != .chunks {
-      found.append("\(name) reloads the states before chunks; materialization must be chunks.")
+    if ![.chunks, .saved].contains(plan.materialization) {
+      found.append(
+        "\(name) reads the states before chunks again; materialization must be chunks or saved.")
+    }
+    if plan.materialization == .saved, specification.target.device != nil {
+      found.append(
+        "No kernel for a card writes states out on the way; materialization must be chunks.")
     }
     if plan.products != .f32 { found.append("\(name) multiplies in f32.") }
     if specification.target.device != nil, plan.headTile != 1 {
@@ -98,12 +101,12 @@ public struct ChunkGradient: Schedule {
     return TileProgram(
       name: specification.recurrence.name, key: specification.key, value: specification.value,
       chunk: plan.chunk, valueTile: plan.valueTile, segmentation: .perChunk,
-      headTile: plan.headTile, tensors: tensors(specification, isTransposed), phases: phases)
+      headTile: plan.headTile, tensors: tensors(specification, plan, isTransposed), phases: phases)
   }
 
   /// The inputs, the adjoints that the caller brings, those that it gets, and the workspace.
   private static func tensors(
-    _ specification: KernelSpecification, _ isTransposed: Bool
+    _ specification: KernelSpecification, _ plan: Plan, _ isTransposed: Bool
   ) -> [Tensor] {
     let (key, value) = (specification.key, specification.value)
     var tensors = ProgramBuilder.tensors(specification).filter {
@@ -126,6 +129,12 @@ public struct ChunkGradient: Schedule {
     ]
     if specification.normalForm.diagonal?.normalizer != nil {
       tensors.append(Tensor(TensorName.chunkNormalizer, .segment, columns: key))
+    }
+    if plan.materialization == .saved {
+      tensors.append(
+        Tensor(
+          TensorName.states, .chunkStates, rows: key, columns: specification.stateColumns,
+          isOptional: true))
     }
     for input in inputs {
       var adjoint = input

@@ -54,15 +54,21 @@ struct GradientNormalizer {
 
   // MARK: The state
 
-  func load(from tensor: String, _ b: inout ProgramBuilder) { load(state(&b), from: tensor, &b) }
+  func load(from tensor: String, segment: Index? = nil, _ b: inout ProgramBuilder) {
+    load(state(&b), from: tensor, segment: segment, &b)
+  }
   func loadAdjoint(from tensor: String, _ b: inout ProgramBuilder) {
     load(stateAdjoint(&b), from: tensor, &b)
   }
 
-  private func load(_ row: Tile, from tensor: String, _ b: inout ProgramBuilder) {
+  private func load(
+    _ row: Tile, from tensor: String, segment: Index? = nil, _ b: inout ProgramBuilder
+  ) {
     let column = column(&b)
     b.add(
-      .loadState(LoadState(column.all, StateSlice(tensor, column: Index(V), columns: 1))))
+      .loadState(
+        LoadState(
+          column.all, StateSlice(tensor, column: Index(V), columns: 1, segment: segment))))
     b.add(.transpose(Transpose(row.all, column.all)))
   }
 
@@ -101,9 +107,13 @@ struct GradientNormalizer {
     b.add(.map(Map(row.all, .total(terms), operands)))
   }
 
+  /// Reads z before the chunk.
+  func reload(_ b: inout ProgramBuilder) {
+    b.add(.loadState(LoadState(state(&b).all, chunkState)))
+  }
+
   /// What later chunks read of the keys by z, before any decay.
   func beginChunk(keyAdjoint: Tile, _ b: inout ProgramBuilder) {
-    b.add(.loadState(LoadState(state(&b).all, chunkState)))
     addRows(keyAdjoint, nil, stateAdjoint(&b), &b)
   }
 

@@ -1,7 +1,8 @@
 import Recurrences
 import TileIR
 
-/// A head's gradient over one sequence: forward to write the states before chunks, then back.
+/// A head's gradient over one sequence: forward to write the states before chunks, where the forward
+/// call has not, then back.
 ///
 /// States and their adjoints are held transposed, V x K, so that every product takes them as its
 /// right operand or as its left one by rows:
@@ -35,6 +36,8 @@ struct GradientWalk {
   var form: DiagonalForm { walk.form }
   var normalizer: GradientNormalizer? { GradientNormalizer(self) }
   var chunk: Int { walk.chunk }
+  /// Whether calls may bring the states that the forward call wrote out.
+  private var isSaved: Bool { walk.plan.materialization == .saved }
   private var K: Int { specification.key }
   private var V: Int { specification.value }
 
@@ -42,7 +45,8 @@ struct GradientWalk {
     var lines = [
       "S, dS, held transposed: the state, and its adjoint"
         + (walk.plan.headTile == 1 ? "" : "; \(walk.plan.headTile) heads together, chunk by chunk"),
-      "for each chunk of \(chunk) tokens:  store S;  S = S diag(D) + v^T k",
+      (isSaved ? "unless the forward call wrote the states out:  " : "")
+        + "for each chunk of \(chunk) tokens:  store S;  S = S diag(D) + v^T k",
       "for each chunk, last to first, with D(..) the products of decays:",
       "  dk = D(j+1..C) (v dS);  dv = D(j+1..C) (dS k^T)^T;  dS = dS diag(D)",
       "  for each query head of the group:",
@@ -99,11 +103,7 @@ struct GradientWalk {
   func write(_ b: inout ProgramBuilder) {
     let terms = GradientTerms(walk: self)
     b.note("forward: the states before chunks")
-    eachHead(&b) { b in
-      load(state(&b), from: TensorName.initialState, &b)
-      normalizer?.load(from: TensorName.initialState, &b)
-    }
-    b.loop(.chunks("c")) { b in eachHead(&b, forward) }
+    if isSaved { b.whenGiven(TensorName.states, otherwise: walkForward) } else { walkForward(&b) }
     b.note("back: the adjoints")
     eachHead(&b) { b in
       load(stateAdjoint(&b), from: TensorName.adjoint(of: TensorName.finalState), &b)
@@ -122,6 +122,14 @@ struct GradientWalk {
       normalizer?.storeAdjoint(to: TensorName.adjoint(of: TensorName.initialState), &b)
       terms.end(&b)
     }
+  }
+
+  private func walkForward(_ b: inout ProgramBuilder) {
+    eachHead(&b) { b in
+      load(state(&b), from: TensorName.initialState, &b)
+      normalizer?.load(from: TensorName.initialState, &b)
+    }
+    b.loop(.chunks("c")) { b in eachHead(&b, forward) }
   }
 
   /// Stores the state before a chunk, and carries it over.
@@ -143,10 +151,27 @@ struct GradientWalk {
     StateSlice(TensorName.chunkState, columns: K, segment: Index("c"))
   }
 
-  private func load(_ state: TileView, from tensor: String, _ b: inout ProgramBuilder) {
+  private func load(
+    _ state: TileView, from tensor: String, segment: Index? = nil, _ b: inout ProgramBuilder
+  ) {
     let matrix = matrix(&b)
-    b.add(.loadState(LoadState(matrix.all, StateSlice(tensor, columns: V))))
+    b.add(.loadState(LoadState(matrix.all, StateSlice(tensor, columns: V, segment: segment))))
     b.add(.transpose(Transpose(state, matrix.all)))
+  }
+
+  /// Reads the state before the chunk.
+  private func reload(_ state: TileView, _ b: inout ProgramBuilder) {
+    func own(_ b: inout ProgramBuilder) {
+      b.add(.loadState(LoadState(state, chunkState)))
+      normalizer?.reload(&b)
+    }
+    guard isSaved else { return own(&b) }
+    b.whenGiven(TensorName.states) { b in
+      load(state, from: TensorName.states, segment: Index("c"), &b)
+      normalizer?.load(from: TensorName.states, segment: Index("c"), &b)
+    } otherwise: {
+      own(&$0)
+    }
   }
 
   private func back(_ terms: GradientTerms, _ b: inout ProgramBuilder) {
@@ -154,7 +179,7 @@ struct GradientWalk {
     b.note("the chunk's keys, values and decays, and the state before it")
     key.prepare(&b, forScores: true)
     value.prepare(&b, forScores: true)
-    b.add(.loadState(LoadState(state, chunkState)))
+    reload(state, &b)
     b.note("what later chunks read of this one's keys and values, and what passes its decays")
     let (dK, dV) = (terms.keyAdjoint(&b), terms.valueAdjoint(&b))
     b.add(

@@ -7,8 +7,7 @@ public struct InnerLoops: Hashable, Codable, Sendable {
   /// What stays in registers: keys and vectors of the state in a recurrence, rows and vectors of the
   /// sums in a product.
   public var registerBlock: RegisterBlock?
-  /// Tokens of a recurrence, or steps of a product's depth, that are written out in a row; one
-  /// where it is nil.
+  /// Tokens of a recurrence that are written out in a row; `ownUnroll` where it is nil.
   public var unroll: Int?
   /// Blocks of tokens by which rows are asked for before they are read; one where it is nil, and
   /// nothing is asked for where it is 0.
@@ -33,8 +32,37 @@ public struct InnerLoops: Hashable, Codable, Sendable {
     case streaming
   }
 
-  public enum Axis: Hashable, Sendable {
+  /// The emitter's own number of tokens in a row, for a block of so many. Requests for what is
+  /// read next lie between them, one tensor's after one token, and so need some tokens to lie
+  /// between.
+  public static func ownUnroll(of tokens: Int) -> Int {
+    [8, 4, 2].first { tokens % $0 == 0 } ?? 1
+  }
+
+  /// What there is to choose; the raw value is its field's name in a plan's JSON.
+  public enum Axis: String, Hashable, Sendable, CaseIterable {
     case registerBlock, unroll, ahead, stores
+
+    /// The name that the command has for it.
+    public var option: String { self == .registerBlock ? "register-block" : rawValue }
+  }
+
+  /// The choice as text; nil where there is none.
+  public subscript(axis: Axis) -> String? {
+    switch axis {
+    case .registerBlock: registerBlock?.description
+    case .unroll: unroll?.description
+    case .ahead: ahead?.description
+    case .stores: stores?.rawValue
+    }
+  }
+
+  /// Reads the choices from their texts; what is no choice's text is none.
+  public init(reading texts: [Axis: String]) {
+    self.init(
+      registerBlock: texts[.registerBlock].flatMap(RegisterBlock.init),
+      unroll: texts[.unroll].flatMap { Int($0) }, ahead: texts[.ahead].flatMap { Int($0) },
+      stores: texts[.stores].flatMap(Stores.init))
   }
 
   /// The other one's choices where there are any, and these where not.

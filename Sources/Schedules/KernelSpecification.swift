@@ -32,7 +32,24 @@ public struct KernelSpecification: Hashable, Codable, Sendable {
     self.value = value
     self.type = type
     self.gateType = gateType
-    self.target = target
+    self.target = type == .f64 ? target.inDouble ?? target : target
+  }
+
+  /// Why no kernel of these element types can be made; nil when one can.
+  ///
+  /// Double goes all the way or not at all: a gradient that is checked by differences needs every
+  /// digit, and mixed with less it has none of them.
+  public var precisionObstacle: String? {
+    let isDouble = type == .f64
+    if isDouble != (gateType == .f64) {
+      return "Elements and gates are both of f64 or neither, not \(type.rawValue) and "
+        + "\(gateType.rawValue): leave out --gate-dtype."
+    }
+    if isDouble != target.isDouble {
+      return "f64 is for checking gradients, on the target generic alone, not on \(target.name): "
+        + "leave out --target."
+    }
+    return nil
   }
 
   public var recurrence: Recurrence { normalForm.recurrence }
@@ -40,5 +57,18 @@ public struct KernelSpecification: Hashable, Codable, Sendable {
   /// Columns of the state's matrix in memory: V, and one more for a normalizer.
   public var stateColumns: Int {
     value + (normalForm.diagonal?.normalizer == nil ? 0 : 1)
+  }
+}
+
+extension KernelSpecification {
+  /// The same, with states written out as a gradient's plan takes them: after each of its chunks, and
+  /// wherever they were to be written out besides.
+  public func writingStates(for gradient: Plan?) -> KernelSpecification {
+    guard let own = gradient?.savedEvery else { return self }
+    var (every, rest) = (snapshotEvery ?? own, own)
+    while rest != 0 { (every, rest) = (rest, every % rest) }
+    var writing = self
+    writing.snapshotEvery = every
+    return writing
   }
 }

@@ -48,12 +48,17 @@ public enum Materialization: Hashable, Codable, Sendable, CustomStringConvertibl
   case segments(Int)
   /// The state before every chunk.
   case chunks
+  /// Of a gradient: none, where the call brings the states that the forward call wrote out between
+  /// chunks, which keeps batch * heads * tokens / chunk * K * V * 4 bytes from one to the other; where
+  /// it does not, as `chunks`.
+  case saved
 
-  /// Reads `none`, `segments:N` or `chunks`; nil for anything else.
+  /// Reads `none`, `segments:N`, `chunks` or `saved`; nil for anything else.
   public init?(_ text: String) {
     switch text {
     case "none": self = .none
     case "chunks": self = .chunks
+    case "saved": self = .saved
     default:
       let parts = text.split(separator: ":", omittingEmptySubsequences: false)
       guard parts.count == 2, parts[0] == "segments", let count = Int(parts[1]),
@@ -68,8 +73,15 @@ public enum Materialization: Hashable, Codable, Sendable, CustomStringConvertibl
     case .none: "none"
     case .segments(let count): "segments:\(count)"
     case .chunks: "chunks"
+    case .saved: "saved"
     }
   }
+}
+
+extension Plan {
+  /// Of a gradient's plan, the tokens between the states that it takes of the forward call; nil where
+  /// it takes none.
+  public var savedEvery: Int? { materialization == .saved ? chunk : nil }
 }
 
 /// The parts of a plan that a user pins; the planner chooses the rest.
@@ -133,18 +145,16 @@ extension Plan: CustomStringConvertible {
 }
 
 extension Plan {
-  /// The choices of the innermost loops, by the names that the command has for them.
-  public var innerChoices: [(name: String, value: String)] {
-    [
-      ("register-block", inner.registerBlock?.description), ("unroll", inner.unroll?.description),
-      ("ahead", inner.ahead?.description), ("stores", inner.stores?.rawValue),
-    ].compactMap { name, value in value.map { (name, $0) } }
+  /// The choices of the innermost loops.
+  public var innerChoices: [(axis: InnerLoops.Axis, value: String)] {
+    InnerLoops.Axis.allCases.compactMap { axis in inner[axis].map { (axis, $0) } }
   }
 
   /// What an emitter chooses by itself is not said.
   private var innerLines: String {
     innerChoices.map {
-      "\n\($0.name)" + String(repeating: " ", count: 17 - $0.name.count) + $0.value
+      let name = $0.axis.option
+      return "\n\(name)" + String(repeating: " ", count: 17 - name.count) + $0.value
     }.joined()
   }
 }

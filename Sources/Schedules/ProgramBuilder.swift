@@ -46,6 +46,20 @@ struct ProgramBuilder {
     body = outside + [.firstValueTile(body)]
   }
 
+  /// Writes what is done where the call brings a tensor, and what is done where it does not.
+  mutating func whenGiven(
+    _ tensor: String, _ write: (inout ProgramBuilder) -> Void = { _ in },
+    otherwise: (inout ProgramBuilder) -> Void
+  ) {
+    let outside = body
+    body = []
+    write(&self)
+    let given = body
+    body = []
+    otherwise(&self)
+    body = outside + [.when(Condition(given: tensor), given, otherwise: body)]
+  }
+
   /// Writes `body` unless there is nothing to write.
   mutating func range(
     _ variable: String, _ from: Index, _ to: Index, descending: Bool = false,

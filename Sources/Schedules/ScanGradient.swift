@@ -18,6 +18,8 @@ struct ScanGradient {
   let specification: KernelSpecification
   /// Tokens whose states are held at once.
   let block: Int
+  /// Whether calls may bring the states that the forward call wrote out.
+  let isSaved: Bool
 
   private var recurrence: Recurrence { specification.recurrence }
   private var inputs: [Recurrence.Input] { recurrence.inputs }
@@ -134,12 +136,7 @@ struct ScanGradient {
   func write(_ b: inout ProgramBuilder) {
     let (first, dS) = (state(0, &b), stateAdjoint(&b))
     b.note("forward: the states before blocks")
-    b.add(.loadState(LoadState(first, StateSlice(TensorName.initialState, columns: V))))
-    b.loop(.chunks("c")) { b in
-      b.add(.storeState(StoreState(chunkState, first)))
-      b.loop(.tokens("t", descending: false), advance)
-      b.add(.map(copy(of: state(Index(block), &b), to: first)))
-    }
+    if isSaved { b.whenGiven(TensorName.states, otherwise: walkForward) } else { walkForward(&b) }
     b.note("back: the adjoints")
     b.add(
       .loadState(
@@ -148,7 +145,7 @@ struct ScanGradient {
     for input in inputs where input.role == .parameter { clear(adjoint(of: input, &b), &b) }
     b.loop(.chunksBackward("c")) { b in
       b.note("the states before the block's tokens, again")
-      b.add(.loadState(LoadState(first, chunkState)))
+      reload(first, &b)
       b.loop(.tokens("t", descending: false), advance)
       b.loop(.tokens("t", descending: true), back)
     }
@@ -162,6 +159,29 @@ struct ScanGradient {
         .storeState(
           StoreState(
             StateSlice(TensorName.partial(of: input.name), columns: total.columns), total.all)))
+    }
+  }
+
+  private func walkForward(_ b: inout ProgramBuilder) {
+    let first = state(0, &b)
+    b.add(.loadState(LoadState(first, StateSlice(TensorName.initialState, columns: V))))
+    b.loop(.chunks("c")) { b in
+      b.add(.storeState(StoreState(chunkState, first)))
+      b.loop(.tokens("t", descending: false), advance)
+      b.add(.map(copy(of: state(Index(block), &b), to: first)))
+    }
+  }
+
+  /// Reads the state before the block.
+  private func reload(_ state: TileView, _ b: inout ProgramBuilder) {
+    let own = LoadState(state, chunkState)
+    guard isSaved else { return b.add(.loadState(own)) }
+    var given = own
+    given.source.tensor = TensorName.states
+    b.whenGiven(TensorName.states) {
+      $0.add(.loadState(given))
+    } otherwise: {
+      $0.add(.loadState(own))
     }
   }
 

@@ -26,7 +26,7 @@ public struct Segmented: Schedule {
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
     var found = ChunkWalk.objections(to: plan, for: specification, choosing: [.stores])
     found += ChunkWalk.objectionToHeadTile(plan)
-    if plan.materialization == .none {
+    if [.none, .saved].contains(plan.materialization) {
       found.append("\(name) writes states; give materialization segments:N or chunks.")
     }
     return found

@@ -20,10 +20,12 @@ public struct TokenGradient: Schedule {
 
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
-    return [16, 8, 32].map {
-      Plan(
-        schedule: name, chunk: $0, subBlock: $0, keyTile: specification.key,
-        valueTile: specification.value, materialization: .chunks)
+    return [Materialization.saved, .chunks].flatMap { states in
+      [16, 8, 32].map {
+        Plan(
+          schedule: name, chunk: $0, subBlock: $0, keyTile: specification.key,
+          valueTile: specification.value, materialization: states)
+      }
     }
   }
 
@@ -42,7 +44,8 @@ public struct TokenGradient: Schedule {
   }
 
   public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
-    let scan = ScanGradient(specification: specification, block: plan.chunk)
+    let scan = ScanGradient(
+      specification: specification, block: plan.chunk, isSaved: plan.materialization == .saved)
     var b = ProgramBuilder(specification, valueTile: plan.valueTile)
     scan.write(&b)
     return ChunkGradient.program(specification, plan, b, scan.pseudoCode, isTransposed: false)

@@ -64,7 +64,7 @@ extension Target {
   /// The architecture that this target's vocabulary needs, or `nil` where any will do.
   public var architecture: Architecture? {
     switch vocabulary {
-    case "generic.h", "words.cuh": nil
+    case "generic.h", "double.h", "words.cuh": nil
     case "neon.h": .aarch64
     default: .x86
     }

@@ -36,10 +36,11 @@ extension Worker {
     case .moveState(let move): execute(move)
     case .loadState(let load):
       let target = window(load.target)
-      let source = machine.tensors[load.source.tensor]
+      let slice = origin(load.source)
+      let source = machine.tensors[slice.tensor]
       for row in 0..<load.target.rows {
         for column in 0..<load.target.columns {
-          let value = place(load.source, row, column).flatMap { place in source.map { $0[place] } }
+          let value = place(slice, row, column).flatMap { place in source.map { $0[place] } }
           set(target, row, column, value ?? 0)
         }
       }

@@ -59,7 +59,9 @@ public enum TensorName {
   public static let segmentState = "segment_state"
   public static let segmentDecay = "segment_decay"
   public static let segmentValueDecay = "segment_value_decay"
-  /// The states before each chunk, transposed, that a gradient reads again.
+  /// The states after chunks that a forward call wrote out, and a gradient's caller brings.
+  public static let states = "states"
+  /// The states before each chunk, transposed, that a gradient writes and reads again.
   public static let chunkState = "chunk_state"
   /// The same of a normalizer's state.
   public static let chunkNormalizer = "chunk_normalizer"
@@ -167,6 +169,13 @@ public struct Grid {
       + tokens / snapshotEvery - 1
   }
 
+  /// The slot of the state before a chunk, not the first, as the forward call wrote it.
+  func chunkState(sequence: Int, before chunk: Int) -> Int {
+    let place = sequences[sequence]
+    return place.batch * (shape.length / program.chunk)
+      + place.tokens.lowerBound / program.chunk + chunk - 1
+  }
+
   /// Elements of a tensor.
   func size(of tensor: Tensor) -> Int {
     let matrix = tensor.rows * tensor.columns
@@ -178,6 +187,7 @@ public struct Grid {
     case .snapshot:
       return snapshotEvery == 0
         ? 0 : shape.batch * (shape.length / snapshotEvery) * shape.heads * matrix
+    case .chunkStates: return shape.batch * (shape.length / program.chunk) * shape.heads * matrix
     case .segment: return slots * shape.heads * matrix
     }
   }

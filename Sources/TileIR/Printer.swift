@@ -61,7 +61,7 @@ extension Statement {
 
 extension Condition: CustomStringConvertible {
   public var description: String {
-    (above.map { "\($0.view) > \($0.limit)" }
+    ((given.map { ["\($0) is given"] } ?? []) + above.map { "\($0.view) > \($0.limit)" }
       + magnitudeBelow.map { "|\($0.view)| < \($0.limit)" }).joined(separator: " and ")
   }
 }

@@ -105,6 +105,10 @@ public struct Tensor: Hashable, Codable, Sendable {
     /// [slots, heads, rows, columns], f32: the states after every so many tokens, a number that the
     /// call says. The n-th of a sequence that begins at token b of all has the slot b / number + n.
     case snapshot
+    /// [slots, heads, rows, columns], f32: the states before chunks, as a forward call wrote them out
+    /// (`snapshot` after every chunk's number of tokens). The one before the first chunk is none of
+    /// them, but the initial state.
+    case chunkStates
     /// [sequences, heads, rows, columns], f32, in the workspace: what each worker adds to a head.
     case partial
   }
@@ -152,7 +156,8 @@ public struct StateSlice: Hashable, Codable, Sendable, CustomStringConvertible {
   public var column: Index
   public var columns: Int
   /// For a tensor of kind `.segment`: which segment of the sequence; of kind `.snapshot`: after which
-  /// chunk. Where the call asks for no state after that chunk, nothing is stored.
+  /// chunk, and where the call asks for no state after that one, nothing is stored; of kind
+  /// `.chunkStates`: before which chunk.
   public var segment: Index?
 
   public init(_ tensor: String, column: Index = 0, columns: Int, segment: Index? = nil) {

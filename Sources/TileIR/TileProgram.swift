@@ -95,6 +95,8 @@ public indirect enum Statement: Hashable, Codable, Sendable {
 
 /// A test at run time; what is not a number fails it.
 public struct Condition: Hashable, Codable, Sendable {
+  /// The call must bring this tensor, which is optional.
+  public var given: String?
   /// All of these tiles' entries must be above so much.
   public var above: [Bound]
   /// The absolute values of all of these tiles' entries must be below so much.
@@ -110,7 +112,8 @@ public struct Condition: Hashable, Codable, Sendable {
     }
   }
 
-  public init(above: [Bound], magnitudeBelow: [Bound]) {
+  public init(given: String? = nil, above: [Bound] = [], magnitudeBelow: [Bound] = []) {
+    self.given = given
     self.above = above
     self.magnitudeBelow = magnitudeBelow
   }

@@ -41,11 +41,11 @@ struct Verifier {
     for tile in phase.tiles where tile.rows < 1 || tile.columns < 1 {
       found.append("The tile '\(tile.name)' is empty.")
     }
-    for tile in phase.tiles where tile.layout == .column && (tile.columns != 1 || tile.type != .f32)
+    for tile in phase.tiles where tile.layout == .column && (tile.columns != 1 || !tile.type.isSums)
     {
       found.append("The tile '\(tile.name)' is a column, so it needs one column of f32.")
     }
-    for tile in phase.tiles where tile.layout == .pairs && (tile.rows % 2 != 0 || tile.type == .f32)
+    for tile in phase.tiles where tile.layout == .pairs && (tile.rows % 2 != 0 || tile.type.isSums)
     {
       found.append("The tile '\(tile.name)' is in pairs, so it needs bf16 and an even row count.")
     }
@@ -68,6 +68,11 @@ struct Verifier {
       case .note: break
       case .firstValueTile(let inner): check(inner)
       case .when(let condition, let inner, let otherwise):
+        if let name = condition.given {
+          require(
+            program.tensor(name)?.isOptional == true, "'\(name)' is no tensor that a call may lack."
+          )
+        }
         for bound in condition.above + condition.magnitudeBelow { check(bound.view) }
         for bound in condition.above { requirePlain(bound.view) }
         for bound in condition.magnitudeBelow {
@@ -165,6 +170,6 @@ struct Verifier {
 
   mutating func requirePlain(_ view: TileView) {
     require(
-      type(view) == .f32 && layout(view) != .pairs, "\(view) must be f32 and row by row here.")
+      type(view).isSums && layout(view) != .pairs, "\(view) must be f32 and row by row here.")
   }
 }

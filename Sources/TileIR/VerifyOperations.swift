@@ -141,7 +141,7 @@ extension Verifier {
     guard type(source) == .bf16 else {
       requirePlain(source)
       require(
-        type(target) == .f32 || layout(target) == .pairs,
+        type(target).isSums || layout(target) == .pairs,
         "\(target) in bf16 must be interleaved.")
       return
     }
@@ -283,7 +283,7 @@ extension Verifier {
     let left = (type(product.left), layout(product.left))
     let right = (type(product.right), layout(product.right))
     let legal =
-      left.0 == .f32 && left.1 != .pairs && right.0 == .f32
+      left.0.isSums && left.1 != .pairs && right.0 == left.0
       && right.1 == layout(product.target)
       || right == (.bf16, .pairs) && left == (.bf16, .rows) && !product.leftIsTransposed
     require(
@@ -327,11 +327,12 @@ extension Verifier {
       return
     }
     let legal: Set<Tensor.Kind> =
-      writes ? [.finalState, .segment, .partial, .snapshot] : [.initialState, .segment]
+      writes
+      ? [.finalState, .segment, .partial, .snapshot] : [.initialState, .segment, .chunkStates]
     require(legal.contains(tensor.kind), "'\(slice.tensor)' cannot be used here.")
     require(
-      [.segment, .snapshot].contains(tensor.kind) == (slice.segment != nil),
-      "\(slice): a segment belongs to the workspace or to a snapshot, and only there.")
+      [.segment, .snapshot, .chunkStates].contains(tensor.kind) == (slice.segment != nil),
+      "\(slice): a segment belongs to the workspace or to written states, and only there.")
     require(
       rows == tensor.rows && columns == slice.columns,
       "\(slice) and its \(rows) x \(columns) tile differ in shape.")

@@ -91,7 +91,8 @@ struct Worker {
         (0..<bound.view.columns).allSatisfy { test(get(view, row, $0)) }
       }
     }
-    return condition.above.allSatisfy { bound in all(bound) { $0 > bound.limit } }
+    return condition.given.map { machine.tensors[$0] != nil } ?? true
+      && condition.above.allSatisfy { bound in all(bound) { $0 > bound.limit } }
       && condition.magnitudeBelow.allSatisfy { bound in all(bound) { abs($0) < bound.limit } }
   }
 
@@ -147,6 +148,14 @@ struct Worker {
     return (position * heads + own) * tensor.columns + place
   }
 
+  /// Where a state is read: before a sequence's first chunk it is the initial one.
+  func origin(_ slice: StateSlice) -> StateSlice {
+    guard machine.program.tensor(slice.tensor)?.kind == .chunkStates, let chunk = slice.segment,
+      at(chunk) == 0
+    else { return slice }
+    return StateSlice(TensorName.initialState, column: slice.column, columns: slice.columns)
+  }
+
   func place(_ slice: StateSlice, _ row: Int, _ column: Int) -> Int? {
     let tensor = machine.program.tensor(slice.tensor)!
     let place = at(slice.column) + column
@@ -155,13 +164,14 @@ struct Worker {
     guard place < (isTiled ? machine.program.value : tensor.columns) else { return nil }
     var owner = sequenceIndex
     if let segment = slice.segment {
-      if tensor.kind == .snapshot {
+      switch tensor.kind {
+      case .snapshot:
         guard let slot = grid.snapshot(sequence: sequenceIndex, after: at(segment)) else {
           return nil
         }
         owner = slot
-      } else {
-        owner = grid.slot(sequence: sequenceIndex, segment: at(segment))
+      case .chunkStates: owner = grid.chunkState(sequence: sequenceIndex, before: at(segment))
+      default: owner = grid.slot(sequence: sequenceIndex, segment: at(segment))
       }
     }
     let matrix = (owner * machine.shape.heads + head) * tensor.rows

@@ -8,7 +8,10 @@ import Targets
 /// A candidate on its way: its kernel, and the library if there is one.
 struct BuiltCandidate: Sendable {
   var candidate: SearchOrder.Candidate
+  /// The plan that is tried, as a kernel's name has it.
   var name: KernelName
+  /// What the entries' names begin with.
+  var symbol: String
   /// The library's path, or why the compiler would not have it.
   var library: Result<String, SluiceError>
   /// The cache's notice when it had to take another folder.
@@ -20,6 +23,8 @@ struct CandidateBuilder: Sendable {
   var specification: KernelSpecification
   var builder: Builder
   var cache: KernelCache
+  /// Of gradients, the plan of the forward entry beside them.
+  var forward: Plan?
   /// Changes a kernel's source before it is compiled: how tests plant candidates that misbehave.
   var alteration: @Sendable (EmittedKernel) -> SourceFile = { $0.source }
 
@@ -47,31 +52,43 @@ struct CandidateBuilder: Sendable {
 
   /// What judges and times the candidates on calls of a workload, whose cases it writes to the folder.
   ///
-  /// - Parameter limit: seconds until a candidate counts as hung.
+  /// - Parameters:
+  ///   - plan: of gradients, one that is measured: others that take as many states are measured alike.
+  ///   - limit: seconds until a candidate counts as hung.
   func measurer(
-    of workload: Workload, in folder: String, limit: Int = 60
+    of workload: Workload, plan: Plan? = nil, in folder: String, limit: Int = 60
   ) async throws -> Measurer {
     let program = try await RunnerProgram.measure.build(
       for: specification.target, builder: builder, cache: cache)
-    let cases = try MeasurementCases(specification, workload)
-    try Files.write(cases.bytes, to: "\(folder)/cases.bin")
+    let cases = try MeasurementCases(
+      specification, workload, gradient: forward == nil ? nil : plan)
+    let path = "\(folder)/cases\(plan?.savedEvery.map { "-\($0)" } ?? "").bin"
+    try Files.write(cases.bytes, to: path)
     return Measurer(
-      program: program, cases: "\(folder)/cases.bin", timed: cases.timed,
+      program: program, cases: path, timed: cases.timed,
       target: specification.target, limit: limit)
   }
 
   private func build(_ candidate: SearchOrder.Candidate) async throws -> BuiltCandidate {
-    let kernel = try Emitter.emit(specification, candidate.plan)
+    let kernel =
+      if let forward {
+        try Emitter.emit(
+          specification.writingStates(for: candidate.plan), forward, backward: candidate.plan)
+      } else {
+        try Emitter.emit(specification, candidate.plan)
+      }
+    let (name, symbol) = (KernelName(specification, candidate.plan), kernel.name.description)
     do {
       let entry = try await cache.entry(
         for: builder.job(alteration(kernel), for: specification.target),
         description: try Emitter.json(kernel.manifest), builder: builder)
       return BuiltCandidate(
-        candidate: candidate, name: kernel.name, library: .success(entry.product),
+        candidate: candidate, name: name, symbol: symbol, library: .success(entry.product),
         notice: entry.notice)
     } catch let error as SluiceError where error.kind == .toolchain {
       try Task.checkCancellation()
-      return BuiltCandidate(candidate: candidate, name: kernel.name, library: .failure(error))
+      return BuiltCandidate(
+        candidate: candidate, name: name, symbol: symbol, library: .failure(error))
     }
   }
 }

@@ -12,7 +12,7 @@ public enum EmitterVersion {
   /// emitted for a small kernel of every schedule: an emitter that writes other C has another one.
   public static let current: String = {
     var parts = [sluiceVersion]
-    for name in Templates.vocabularies + ["common.h", "tiles.h"] {
+    for name in Templates.vocabularies + Templates.tileWords {
       parts.append(Templates.text(name) ?? "")
     }
     if let form = try? Recurrence.gla.normalForm(),

@@ -81,7 +81,8 @@ public struct RecordedRanker: Ranker {
       scheduleCorrections[schedule] = Self.median(own.map(\.ratio))
     }
     let all = Self.median(ratios.map(\.ratio))
-    for schedule in Schedules.all where scheduleCorrections[schedule.name] == nil {
+    for schedule in Schedules.all + Schedules.gradients
+    where scheduleCorrections[schedule.name] == nil {
       scheduleCorrections[schedule.name] = all
     }
   }
@@ -116,5 +117,6 @@ extension TuningKey {
     "\(recurrence), K \(key), V \(value), \(type.rawValue), "
       + "\(heads == 1 ? "1 head" : "\(heads) heads"), T about \(length), "
       + (threads == 1 ? "1 thread" : "\(threads) threads")
+      + (entry.map { ", \($0)" } ?? "")
   }
 }

@@ -13,7 +13,7 @@ struct SearchOrder: Sendable {
 
     /// The axes without those of the innermost loops, which change a plan's time by little.
     var outerAxes: [String: String] {
-      axes.filter { !["registerBlock", "unroll", "ahead", "stores"].contains($0.key) }
+      axes.filter { InnerLoops.Axis(rawValue: $0.key) == nil }
     }
   }
 

@@ -39,7 +39,8 @@ public struct Survey: Sendable {
       switch built.library {
       case .failure(let error):
         (plan.status, plan.note) = (.unbuilt, error.message)
-      case .success:
+      case .success(let library):
+        plan.loopSpills = try ObjectReader.report(on: library).loopSpills
         plan.digest = ContentDigest.sha256(
           try Emitter.emit(specification, candidate.plan).source.text)
         if let old = earlier[candidate.plan], old.digest == plan.digest {

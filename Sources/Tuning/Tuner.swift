@@ -29,6 +29,8 @@ public struct Tuner: Sendable {
   public var progress: @Sendable (TuningProgress) -> Void = { _ in }
   /// Seconds until a candidate counts as hung.
   package var limit = 60
+  /// To tune the gradient: the plan of the forward entry beside it.
+  public var forward: Plan?
   /// Changes a kernel's source before it is compiled; tests plant bad candidates with it.
   package var alteration: @Sendable (EmittedKernel) -> SourceFile = { $0.source }
 
@@ -56,11 +58,11 @@ public struct Tuner: Sendable {
   public func run() async throws -> TuningReport {
     let clock = ContinuousClock()
     let start = clock.now
-    let key = TuningKey(specification, workload)
-    var order = SearchOrder(
-      try Planner(ranker: ranker).legalPlans(specification, request, workload), specification,
-      workload,
-      ranker)
+    let key = TuningKey(specification, workload, isGradient: forward != nil)
+    let planner =
+      forward.map { Planner.gradients(ranker: ranker, beside: $0) } ?? Planner(ranker: ranker)
+    let plans = try planner.legalPlans(specification, request, workload)
+    var order = SearchOrder(plans, specification, workload, ranker)
     var report = TuningReport(key: key, workload: workload, plans: order.count, records: [])
     if !again {
       for record in try records.records(of: key) where request.admits(record.plan) {
@@ -95,9 +97,10 @@ public struct Tuner: Sendable {
       in: temporaryFolder, prefix: "sluice-tune-")
     defer { Files.remove(folder) }
     let workshop = CandidateBuilder(
-      specification: specification, builder: builder, cache: cache, alteration: alteration)
-    let measurer = TurnMeasurer(
-      measurer: try await workshop.measurer(of: workload, in: folder, limit: limit))
+      specification: specification, builder: builder, cache: cache, forward: forward,
+      alteration: alteration)
+    let measurer = try await TurnMeasurer(
+      of: plans, workload, by: workshop, in: folder, limit: limit)
     let turn = MeasuringTurn(in: cache.folder)
     var isFirst = true
     while room() > 0 {

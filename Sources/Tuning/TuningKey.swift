@@ -30,10 +30,15 @@ public struct TuningKey: Hashable, Codable, Sendable {
   public var machine: String
   /// ``EmitterVersion``.
   public var version: String
+  /// `backward` for gradients, whose time is that of a forward and a backward call; nil for forward
+  /// calls alone.
+  public var entry: String?
 
   public init(
-    _ specification: KernelSpecification, _ workload: Workload, machine: String? = nil
+    _ specification: KernelSpecification, _ workload: Workload, machine: String? = nil,
+    isGradient: Bool = false
   ) {
+    entry = isGradient ? "backward" : nil
     recurrence = specification.recurrence.name
     let form = (try? Emitter.json(specification.normalForm)) ?? "\(specification.normalForm)"
     recurrenceDigest = ContentDigest.sha256(form)
@@ -65,7 +70,7 @@ public struct TuningKey: Hashable, Codable, Sendable {
   /// another gate class, element type, target, machine or version.
   func distance(to other: TuningKey) -> Double? {
     guard gateClass == other.gateClass, type == other.type, target == other.target,
-      machine == other.machine, version == other.version
+      machine == other.machine, version == other.version, entry == other.entry
     else { return nil }
     func octaves(_ a: Int, _ b: Int) -> Double { abs(log2(Double(max(a, 1)) / Double(max(b, 1)))) }
     var distance = 2 * octaves(key, other.key) + 2 * octaves(value, other.value)
@@ -87,6 +92,7 @@ public struct TuningKey: Hashable, Codable, Sendable {
     if !(1...4096).contains(threads) { return "its threads are \(threads)" }
     if !Target.all.contains(where: { $0.name == target }) { return "its target is \"\(target)\"" }
     if machine.isEmpty { return "its machine has no name" }
+    if let entry, entry != "backward" { return "its entry is \"\(entry)\"" }
     if recurrenceDigest.count != 64 || !recurrenceDigest.allSatisfy(\.isHexDigit) {
       return "its recurrenceDigest is no SHA-256"
     }

@@ -1,9 +1,27 @@
 import Emission
 import Evaluation
+import Planning
+import Schedules
 
 /// Measures several candidates in turns.
 struct TurnMeasurer: Sendable {
-  var measurer: Measurer
+  /// Of gradients that take the forward call's states, by the tokens between these; of others at 0.
+  private let measurers: [Int: Measurer]
+
+  init(measurer: Measurer) { measurers = [0: measurer] }
+
+  /// What measures each of the plans.
+  init(
+    of plans: [Plan], _ workload: Workload, by workshop: CandidateBuilder, in folder: String,
+    limit: Int
+  ) async throws {
+    var measurers: [Int: Measurer] = [:]
+    for plan in plans where measurers[plan.savedEvery ?? 0] == nil {
+      measurers[plan.savedEvery ?? 0] = try await workshop.measurer(
+        of: workload, plan: plan, in: folder, limit: limit)
+    }
+    self.measurers = measurers
+  }
 
   /// The runs of each candidate; rounds go through all of them, so that what disturbs the machine
   /// for a while disturbs none alone.
@@ -31,8 +49,9 @@ struct TurnMeasurer: Sendable {
             round < rounds || isScattered
           else { continue }
         }
-        let run = try await measurer.measure(
-          library: library, name: candidate.name.description, round: round,
+        // Every plan of the search has one.
+        let run = try await measurers[candidate.candidate.plan.savedEvery ?? 0]!.measure(
+          library: library, name: candidate.symbol, round: round,
           milliseconds: milliseconds)
         runs[index].append(run)
         times[index].add(run)

@@ -24,7 +24,7 @@ import Testing
     (["--threads", "0"], "threads must be at least 1, not 0"),
     (["--threads", "-2"], "threads must be at least 1, not -2"),
     (["--target", "sse"], "There is no target named \"sse\""),
-    (["--dtype", "f64"], "--dtype must be f32, bf16 or f16, not 'f64'"),
+    (["--dtype", "f8"], "--dtype must be f32, bf16, f16 or f64, not 'f8'"),
     (["--gate-dtype", "int8"], "--gate-dtype must be"),
     (["--products", "f16"], "--products must be f32 or bf16"),
     (["--products", "bf16"], "bf16 products need bf16 tensors"),

@@ -18,11 +18,14 @@ struct GradientDerivationTests {
     let schedule = try #require(
       Schedules.gradients.first { $0.obstacle(to: specification) == nil }, "\(name)")
     let isNormalized = specification.normalForm.diagonal?.normalizer != nil
-    for (chunk, subBlock, headTile) in [(2, 1, 1), (4, 4, 2), (6, 2, 1), (12, 4, 4)] {
+    let shapes: [(Int, Int, Int, Materialization)] = [
+      (2, 1, 1, .chunks), (4, 4, 2, .saved), (6, 2, 1, .chunks), (12, 4, 4, .chunks),
+    ]
+    for (chunk, subBlock, headTile, states) in shapes {
       let isScan = schedule.name == TokenGradient().name
       let plan = Plan(
         schedule: schedule.name, chunk: chunk, subBlock: isScan ? chunk : subBlock, keyTile: 5,
-        valueTile: 6, headTile: isScan || isNormalized ? 1 : headTile, materialization: .chunks)
+        valueTile: 6, headTile: isScan || isNormalized ? 1 : headTile, materialization: states)
       #expect(schedule.objections(to: plan, for: specification).isEmpty)
       let program = schedule.lower(specification, plan)
       #expect(program.violations == [])

@@ -8,10 +8,12 @@ import Testing
 /// Compiled gradients against the reference.
 @Suite("Gradient verifier")
 struct GradientVerifierTests {
-  static func plan(_ specification: KernelSpecification) -> Plan {
+  static func plan(
+    _ specification: KernelSpecification, _ states: Materialization = .saved
+  ) -> Plan {
     Plan(
       schedule: "chunk-gradient", chunk: 16, subBlock: 4, keyTile: specification.key,
-      valueTile: specification.value, materialization: .chunks)
+      valueTile: specification.value, materialization: states)
   }
 
   @Test(
@@ -22,8 +24,10 @@ struct GradientVerifierTests {
     let fixture = try await KernelFixture()
     let specification = try KernelFixture.specification(name)
     let forward = VerifierTests.plan(specification, "chunk-fused")
+    // Of one the gradient walks forward itself, whatever the forward call writes out.
+    let gradient = Self.plan(specification, name == "gla-decay" ? .chunks : .saved)
     let kernel = try Emitter.emit(
-      specification, forward, backward: Self.plan(specification))
+      specification.writingStates(for: gradient), forward, backward: gradient)
     let assessment = try await fixture.assess(
       kernel.source, kernel.manifest, for: specification.target, seed: VerifierTests.seed)
     #expect(assessment.passed, "\(assessment)")
@@ -32,9 +36,6 @@ struct GradientVerifierTests {
     }
   }
 
-  /// Under a norm the adjoint of the output is orthogonal to the output. Where decay is so strong that
-  /// an output is nearly one token's value, the adjoints of q and k nearly cancel, and roundings of
-  /// f32 show: there, and there alone, they are judged a power of ten more mildly.
   @Test(
     "A norm and a gate behind the read-out, both ways",
     arguments: ["chunk-fused", "register-recurrent"])
@@ -49,12 +50,7 @@ struct GradientVerifierTests {
       specification, forward, backward: Self.plan(specification))
     let assessment = try await fixture.assess(
       kernel.source, kernel.manifest, for: specification.target, seed: VerifierTests.seed)
-    for failure in assessment.failures {
-      let isStrong = ["very strong", "mixed", "resets"].contains { failure.name.contains($0) }
-      #expect(
-        isStrong && ["d q", "d k"].contains(failure.what) && (failure.measured ?? 1) <= 1e-4,
-        "\(failure)")
-    }
+    #expect(assessment.passed, "\(assessment)")
     #expect(assessment.worst("d og") != nil && assessment.worst("d weight") != nil)
   }
 }

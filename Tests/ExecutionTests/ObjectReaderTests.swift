@@ -20,6 +20,8 @@ import Testing
     #expect(function.spillStores >= 8 && function.spillReloads >= 8)
     #expect(function.frameSize >= 8 * 64)
     #expect(report.spills == function.spillStores + function.spillReloads)
+    // What the loop multiplies must come and go in it.
+    #expect(function.loopSpills >= 8 && function.loopSpills <= report.spills)
   }
 
   @Test func aTrivialFunctionHasNoVectorsAndNoSpills() async throws {

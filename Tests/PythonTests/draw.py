@@ -23,7 +23,7 @@ def element_type(dtype: str) -> Any:
         import ml_dtypes
 
         return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype({"f32": np.float32, "f16": np.float16}[dtype])
+    return np.dtype({"f32": np.float32, "f16": np.float16, "f64": np.float64}[dtype])
 
 
 def draw(package: ModuleType, shape: Shape = Shape(), seed: int = 0) -> Dict[str, np.ndarray]:

@@ -41,11 +41,12 @@ class Request(NamedTuple):
     gate_dtype: str = "f32"
     backward: bool = False
     snapshots: int = 0
+    states: str = ""
 
     @property
     def folder(self) -> str:
         name = f"{self.variant}_k{self.key}_v{self.value}_{self.dtype}_g{self.gate_dtype}"
-        name += "_backward" if self.backward else ""
+        name += f"_backward{self.states}" if self.backward else ""
         name += f"_w{self.snapshots}" if self.snapshots else ""
         return name.replace("-", "_") + ("" if TARGET == "native" else f"_{TARGET}")
 
@@ -82,8 +83,11 @@ def build(request: Request) -> Path:
     arguments = [str(sluice), "build", request.variant]
     arguments += ["--key-dim", str(request.key), "--value-dim", str(request.value)]
     arguments += ["--dtype", request.dtype, "--gate-dtype", request.gate_dtype]
-    arguments += ["--target", TARGET, "-o", str(folder)]
+    # Double is for one target.
+    target = "generic" if request.dtype == "f64" else TARGET
+    arguments += ["--target", target, "-o", str(folder)]
     arguments += ["--backward"] if request.backward else []
+    arguments += ["--gradient-states", request.states] if request.states else []
     arguments += ["--snapshots", str(request.snapshots)] if request.snapshots else []
     done = subprocess.run(arguments, capture_output=True, text=True)
     if done.returncode != 0:

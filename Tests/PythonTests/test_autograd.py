@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 from types import ModuleType
 from typing import Any, Dict, Tuple
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from draw import Shape, draw
 from packages import Request, build, command, import_package, load
+from recurrences import relative_error
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(command() is None, reason="stand-ins have no gradient")
@@ -42,17 +45,65 @@ def test_gradients_are_the_packages(package: ModuleType) -> None:
     o, _ = _operator(package)(**tensors)
     d_o = torch.randn(o.shape)
     o.backward(d_o)
-    wanted = package.backward(**x, d_o=d_o.numpy())
+    every = package.states_every
+    assert every is not None
+    *_, states = package.forward(**x, snapshot_every=every)
+    wanted = package.backward(**x, d_o=d_o.numpy(), states=states)
     for name, tensor in tensors.items():
         assert np.array_equal(tensor.grad.numpy(), wanted[name])
+    again = package.backward(**x, d_o=d_o.numpy())
+    for name, array in wanted.items():
+        assert relative_error(again[name], array.astype(np.float64)) < 1e-5
+
+
+def test_states_that_are_not_the_gradients(package: ModuleType, gla: ModuleType) -> None:
+    x, d_o = draw(package, SHAPE), np.zeros((2, 21, 4, 12), np.float32)
+    shape = r"\(2, 0, 2, 8, 12\), not \(2, 21, 2, 8, 12\)"
+    with pytest.raises(ValueError, match=f"states must have shape {shape}"):
+        package.backward(**x, d_o=d_o, states=np.zeros((2, 21, 2, 8, 12), np.float32))
+    with pytest.raises(TypeError, match="states must be of type float32, not float64"):
+        package.backward(**x, d_o=d_o, states=np.zeros((2, 0, 2, 8, 12)))
+    other = import_package(build(Request("gla", backward=True, states="chunks")))
+    assert other.states_every is None
+    with pytest.raises(ValueError, match="takes no states: build the package with"):
+        other.backward(**x, d_o=d_o, states=np.zeros((2, 0, 2, 8, 12), np.float32))
+
+
+def test_only_the_final_state_is_differentiated(package: ModuleType) -> None:
+    tensors = {n: t.requires_grad_() for n, t in _tensors(package, Shape(1, 70, 2, 2)).items()}
+    _, state = _operator(package)(**tensors, output_final_state=True)
+    state.sum().backward()
+    assert torch.count_nonzero(tensors["q"].grad) == 0
+    assert torch.count_nonzero(tensors["k"].grad) > 0
 
 
 def test_the_operator_keeps_its_promises(package: ModuleType) -> None:
     """PyTorch's own check: schema, fake tensors, autograd registration, compilation."""
     _operator(package)
     operator = getattr(torch.ops.sluice, package.manifest["name"]).default
-    tensors = [tensor.requires_grad_() for tensor in _tensors(package).values()]
-    torch.library.opcheck(operator, (*tensors, 1.0, None, None, 0))
+    tensors = [t.requires_grad_() for t in _tensors(package, Shape(2, 70, 2, 4)).values()]
+    for keeps in (True, False):
+        torch.library.opcheck(operator, (*tensors, 1.0, None, None, 0, keeps))
+
+
+@pytest.mark.skipif(
+    bool(os.environ.get("OMP_WAIT_POLICY") or os.environ.get("KMP_BLOCKTIME")),
+    reason="the environment says how OpenMP's workers wait",
+)
+def test_workers_sleep_beside_pytorchs(package: ModuleType) -> None:
+    library = package._kernel.library
+    times = []
+
+    def call(function: Any, tensors: Dict[str, Any]) -> None:
+        function(**tensors)
+        times.append(library.kmp_get_blocktime())
+
+    # Each thread has workers of its own, which spin by default.
+    for function, x in ((package.forward, draw), (_operator(package), _tensors)):
+        thread = threading.Thread(target=call, args=(function, x(package, SHAPE)))
+        thread.start()
+        thread.join()
+    assert times[0] > 0 and times[1] == 0
 
 
 def test_tensors_are_shown_where_to_go(package: ModuleType) -> None:
@@ -126,12 +177,12 @@ def test_saved_tensors_of_another_kernel(package: ModuleType) -> None:
     tensors = list(_tensors(other).values())
     d_o, d_state = torch.zeros(2, 21, 4, 12), torch.zeros(2, 2, 8, 12)
     with pytest.raises(ValueError, match=r"q must have shape \(B, T, query heads, 8\), not"):
-        _backward_operator(package)(d_o, d_state, *tensors, 1.0, None, None, 0)
+        _backward_operator(package)(d_o, d_state, *tensors, 1.0, None, None, 0, None)
     own = list(_tensors(package).values())
     with pytest.raises(ValueError, match=r"d_o must have shape \(2, 21, 4, 12\), not"):
-        _backward_operator(package)(d_o[:, :-1], d_state, *own, 1.0, None, None, 0)
+        _backward_operator(package)(d_o[:, :-1], d_state, *own, 1.0, None, None, 0, None)
     with pytest.raises(ValueError, match=r"d_final_state must have shape \(2, 2, 8, 12\), not"):
-        _backward_operator(package)(d_o, torch.zeros(2, 2, 16, 12), *own, 1.0, None, None, 0)
+        _backward_operator(package)(d_o, torch.zeros(2, 2, 16, 12), *own, 1.0, None, None, 0, None)
 
 
 def test_a_workspace_that_is_too_small(package: ModuleType, monkeypatch: Any) -> None:

@@ -32,7 +32,9 @@ import Testing
   @Test func roundingFloors() {
     var random = Seeded()
     let numbers = (0..<10000).map { _ in Double.random(in: -1...1, using: &random) }
-    for type in ElementType.allCases {
+    // Numbers in Double are as they are.
+    #expect(roundingFloor(of: numbers, as: .f64) == 0)
+    for type in ElementType.allCases where type != .f64 {
       let floor = roundingFloor(of: numbers, as: type)
       #expect(0.2 * type.roundoff < floor && floor < type.roundoff, "seed \(random.seed)")
     }

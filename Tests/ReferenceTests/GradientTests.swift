@@ -81,6 +81,34 @@ import Testing
     }
   }
 
+  /// Of x / |x|, the adjoint y has the two parts y / |x| and -x (x y) / |x|^3.
+  @Test func normsThatAreHeld() throws {
+    let shape = try ProblemShape(length: 2, key: 1, value: 3)
+    let normed = Recurrence("normed", "a norm of the values alone") { r in
+      let k = r.key(), v = r.value()
+      let S = r.state { $0 + outer(k, v) }
+      r.output = rmsNorm(v) + 0 * contract(r.query(), S)
+    }
+    var random = Seeded()
+    let arguments = Arguments.drawn(normed, shape, &random)
+    let output = (0..<shape.outputCount).map { _ in Double.random(in: -1...1, using: &random) }
+    let reference = Reference(normed, shape: shape)
+    let held = try reference.gradient(arguments, output: output, holdsNorms: true)
+    let whole = try reference.gradient(arguments, output: output)
+    let v = try #require(arguments.inputs["v"])
+    for token in [0, 3] {
+      let (x, y) = (Array(v[token..<token + 3]), Array(output[token..<token + 3]))
+      let length = (product(x, x) / 3 + 1e-5).squareRoot()
+      for place in 0..<3 {
+        let first = y[place] / length
+        let second = x[place] * product(x, y) / (3 * length * length * length)
+        let got = [held, whole].map { $0.inputs["v"]?[token + place] ?? .nan }
+        #expect(abs(got[0] - first) < 1e-12, "seed \(random.seed)")
+        #expect(abs(got[1] - (first - second)) < 1e-12, "seed \(random.seed)")
+      }
+    }
+  }
+
   @Test func adjointsThatDoNotFit() throws {
     let shape = try ProblemShape(length: 1, key: 1, value: 1)
     let arguments = Arguments(inputs: ["q": [1], "k": [1], "v": [1]])

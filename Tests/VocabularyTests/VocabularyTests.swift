@@ -60,6 +60,15 @@ struct VocabularyTests {
     try await check("walk_test", target, says: "sl_move_column")
   }
 
+  @Test(
+    "Every word in double means what its scalar meaning says", arguments: ["x86_64", "aarch64"])
+  func doubleWords(architecture: String) async throws {
+    try await check(
+      "double_test",
+      VocabularyTarget(header: "double.h", flags: [], architecture: architecture),
+      says: "sl_exp_both")
+  }
+
   /// Compiles a program of checks for the target and runs it, under an emulator where it must be.
   private func check(
     _ name: String, _ target: VocabularyTarget, says word: String

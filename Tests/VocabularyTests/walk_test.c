@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N = SL_LANES, LARGEST = 12, WIDEST = 3 * N + N / 2 + 1, PADDED = 5 * N };
+enum { N = SL_LANES, LARGEST = 19, WIDEST = 3 * N + N / 2 + 1, PADDED = 5 * N };
 static int failures;
 static uint64_t random_state;
 // What no word may touch.

@@ -1,5 +1,5 @@
 // What the words of the tile vocabulary cost here, for the model that orders plans. It follows a
-// vocabulary, common.h, tiles.h and, where there is a matrix unit, its words.
+// vocabulary, common.h, tiles.h, recurrence.h and, where there is a matrix unit, its words.
 //
 //   calibrate THREADS FIRST SECOND
 //
@@ -127,7 +127,7 @@ static void recurrence(void) {
       .o = c, .o_row = columns, .s = s, .s_row = columns, .keep = 1, .q = a, .q_row = keys,
       .k = b, .k_row = keys, .v = d, .v_row = columns};
   const int width = SL_LANES * 4 <= columns ? 4 : 1;
-  sl_recur(tokens, keys, columns, width == 4 && SL_LANES == 16 ? 4 : 2, width, 1, 0, x, NULL, 0);
+  sl_recur(tokens, keys, columns, width == 4 && SL_LANES == 16 ? 4 : 2, width, 8, 0, x, NULL, 0);
 }
 static void scores(void) {
   sl_decayed_scores(tokens, keys, 0, c, columns, a, columns, b, columns, d, columns);

@@ -28,6 +28,9 @@
 //                                     the size goes; measure.c only
 //                      7 checked      output, with the reference's numbers
 //                                     (below); measure.c only
+//                      8 handed       input: what an output of the case before
+//                                     was left as; u32 that buffer's number;
+//                                     measure.c only
 //       u32      alignment: the address is this many bytes (0..63) beyond a
 //                64-byte boundary
 //       u32      offset in the argument struct at which the buffer's address is
@@ -62,7 +65,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { INPUT, OUTPUT, WORKSPACE, IN_OUT, SPARSE, REPEATED, ASKED, CHECKED };
+enum { INPUT, OUTPUT, WORKSPACE, IN_OUT, SPARSE, REPEATED, ASKED, CHECKED, HANDED };
 enum { BEFORE = 1, AFTER = 2 };
 #define NONE 0xffffffffu
 #define MOST_BUFFERS 256
@@ -84,6 +87,7 @@ typedef struct {
   const unsigned char *contents;          // in the CASES file; NULL of kinds 1 and 2
   uint64_t length;                        // of the contents, which a sparse buffer ends with
   uint32_t size_offset;                   // of kind 6: where the size goes
+  uint32_t from;                          // of kind 8: the buffer of the case before
   unsigned char *map, *data, *end;        // first byte, the buffer, the guard after it
   size_t map_size;
 } Buffer;
@@ -144,7 +148,7 @@ static void take_case(Reader *r, Case *c) {
     b->alignment = take32(r);
     b->offset = take32(r);
     if (b->size > MOST_BYTES) bad_file("a buffer is larger than 2^44 bytes");
-    if (b->kind > CHECKED) bad_file("a buffer is of unknown kind");
+    if (b->kind > HANDED) bad_file("a buffer is of unknown kind");
     if (b->alignment > 63) bad_file("a buffer's alignment is above 63");
     if (b->offset != NONE && (c->args_size < sizeof(void *) || b->offset > c->args_size - sizeof(void *)))
       bad_file("a buffer's address lies outside the argument struct");
@@ -153,6 +157,8 @@ static void take_case(Reader *r, Case *c) {
       b->size_offset = take32(r);
       if (c->args_size < 8 || b->size_offset > c->args_size - 8)
         bad_file("a workspace's size lies outside the argument struct");
+    } else if (b->kind == HANDED) {
+      b->from = take32(r);
     } else if (b->kind == CHECKED) {
       b->length = 32;
       b->contents = r->at;
@@ -186,7 +192,8 @@ static int canary_whole(const unsigned char *p, const unsigned char *end) {
 }
 
 static int is_input(const Buffer *b) {
-  return b->kind == INPUT || b->kind == SPARSE || b->kind == REPEATED;
+  return b->kind == INPUT || b->kind == SPARSE || b->kind == REPEATED ||
+         b->kind == HANDED;
 }
 
 static void fill(Buffer *b) {

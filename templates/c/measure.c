@@ -5,7 +5,8 @@
 //           [--search ID] [--under TEXT] [--died CODE]
 //   measure --machine
 //
-//   --kernel NAME  the kernel whose entries NAME_forward and NAME_workspace_size are called
+//   --kernel NAME  the kernel whose entries are called: NAME_forward or NAME_backward, and what says
+//                  the workspace that they need
 //   --timed K      the K-th case (from 0) is timed too; the others are only judged
 //   --time MS      at least so many milliseconds of timed calls (default 100), at least three calls
 //   --limit S      seconds after which the candidate counts as hung (default 60)
@@ -37,6 +38,9 @@
 // Each case is called twice on guarded buffers (cases.h) with every output poisoned, and must give
 // equal bits. The timed calls then take turns on two unguarded copies, so that no call finds its
 // inputs in a cache, and must leave the same bits again.
+//
+// A case that takes what the case before left (a gradient, of its forward call) is timed with it: a
+// timed call is then one of each entry, one after the other.
 //
 // A candidate with an entry NAME_forward_on wants its tensors on a CUDA card: they are copied there
 // and back around each judged call, and the timed calls are timed by the card's own events
@@ -250,6 +254,28 @@ static void *symbol(void *library, const char *suffix) {
   return dlsym(library, name);
 }
 
+// The case before the present one, its entry, and its outputs in a row, as its calls left them.
+static Case before;
+static Entry *entry_before;
+static unsigned char *handed;
+
+// Gives the present case what it takes of the case before. Whether it takes anything.
+static int take_handed(void) {
+  int takes = 0;
+  for (uint32_t i = 0; i < now.count; i++) {
+    Buffer *b = &now.buffers[i];
+    if (b->kind != HANDED) continue;
+    if (!handed || b->from >= before.count || !is_output(&before.buffers[b->from]) ||
+        before.buffers[b->from].size != b->size)
+      answer("refused", "the cases file hands over what there is not");
+    b->contents = handed, b->length = b->size;
+    for (uint32_t k = 0; k < b->from; k++)
+      if (is_output(&before.buffers[k])) b->contents += before.buffers[k].size;
+    takes = 1;
+  }
+  return takes;
+}
+
 // Learns the size of the workspace; `args` becomes the argument struct with the size in it.
 ANY_ENTRY
 static void ask_workspace(void *library, unsigned char *args) {
@@ -259,7 +285,8 @@ static void ask_workspace(void *library, unsigned char *args) {
     union {
       void *address;
       int64_t (*entry)(const void *);
-    } size = {symbol(library, "_workspace_size")};
+    } size = {symbol(library, strcmp(now.name, "*_forward") == 0 ? "_workspace_size"
+                                                                  : "_backward_workspace_size")};
     if (!size.address) answer("refused", "the library has no such workspace_size entry");
     int64_t bytes = size.entry(args);
     if (bytes < 0 || (uint64_t)bytes > MOST_BYTES)
@@ -329,27 +356,34 @@ static void call_guarded(Entry *entry) {
   if (flags) answer("memory", flags & BEFORE ? "it wrote before a buffer" : "it wrote after a buffer");
 }
 
+// Times calls of the present case's entry, each after one of `first_entry` where that is not NULL.
 ANY_ENTRY
-static void time_calls(Entry *entry, unsigned char *first) {
-  static Case turns[COPIES];
-  for (int i = 0; i < COPIES; i++) {
-    turns[i] = now;
-    if (!map_case(&turns[i], 0)) answer("refused", "there is no memory for the timed buffers");
-    entry(turns[i].buffers[now.count].data);
-  }
+static void time_calls(Entry *first_entry, Entry *entry, unsigned char *first) {
+  static Case turns[COPIES][2];
+  Entry *const entries[2] = {first_entry, entry};
+  const int start = first_entry ? 0 : 1;
+  for (int i = 0; i < COPIES; i++)
+    for (int part = start; part < 2; part++) {
+      turns[i][part] = part ? now : before;
+      if (!map_case(&turns[i][part], 0)) answer("refused", "there is no memory for the timed buffers");
+      entries[part](turns[i][part].buffers[turns[i][part].count].data);
+    }
   uint64_t begin = nanoseconds();
   while (timed_calls < MOST_CALLS && (timed_calls < 3 ||
          nanoseconds() - begin < (uint64_t)asked.milliseconds * 1000000u)) {
-    const void *args = turns[timed_calls % COPIES].buffers[now.count].data;
-    uint64_t start = nanoseconds();
-    int32_t code = entry(args);
-    times[timed_calls++] = nanoseconds() - start;
+    const Case *turn = turns[timed_calls % COPIES];
+    int32_t code = 0;
+    uint64_t since = nanoseconds();
+    for (int part = start; part < 2; part++)
+      code |= entries[part](turn[part].buffers[turn[part].count].data);
+    times[timed_calls++] = nanoseconds() - since;
     if (code != 0) answer("refused", "it returned a code that is not 0");
   }
   for (int i = 0; i < COPIES; i++) {
-    if (!equal_outputs(&turns[i], first, 1))
+    if (!equal_outputs(&turns[i][1], first, 1) ||
+        (first_entry && !equal_outputs(&turns[i][0], handed, 1)))
       answer("wrong", "a timed call gave other bits than the judged one");
-    unmap_case(&turns[i]);
+    for (int part = start; part < 2; part++) unmap_case(&turns[i][part]);
   }
 }
 
@@ -357,17 +391,17 @@ static void run_case(void *library, int is_timed) {
   union {
     void *address;
     Entry *entry;
-  } forward = {symbol(library, now.name + 1)};
+  } own = {symbol(library, now.name + 1)};
   union {
     void *address;
     EntryOn *entry;
-  } forward_on = {symbol(library, "_forward_on")};
+  } own_on = {symbol(library, "_forward_on")};
   union {
     void *address;
     const char *(*entry)(int32_t);
   } message = {symbol(library, "_message")};
-  if (now.name[0] != '*' || !forward.address) answer("refused", "the library has no such entry");
-  const int on_card = forward_on.address != NULL;
+  if (now.name[0] != '*' || !own.address) answer("refused", "the library has no such entry");
+  const int on_card = own_on.address != NULL;
   if (on_card && !card_is_open) {
     card_is_open = open_card();
     if (!card_is_open) answer("refused", card_name);
@@ -378,27 +412,30 @@ static void run_case(void *library, int is_timed) {
   memcpy(args, now.args, now.args_size);
   ask_workspace(library, args);
   now.args = args;
+  const int follows = take_handed();
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < now.count; i++)
     if (is_output(&now.buffers[i])) bytes += now.buffers[i].size;
   unsigned char *first = malloc(bytes + 1);
   if (!first || !map_case(&now, 1)) answer("refused", "there is no memory for its buffers");
-  if (on_card) call_on_card(forward_on.entry, message.entry);
-  else call_guarded(forward.entry);
+  if (on_card) call_on_card(own_on.entry, message.entry);
+  else call_guarded(own.entry);
   for (uint32_t i = 0; i < now.count; i++)
     if (now.buffers[i].kind == CHECKED && !judge(&now.buffers[i]))
       answer("wrong", "its answer is beyond the bound");
   equal_outputs(&now, first, 0);
   for (uint32_t i = 0; i < now.count; i++)
     if (!is_input(&now.buffers[i])) fill(&now.buffers[i]);
-  if (on_card) call_on_card(forward_on.entry, message.entry);
-  else call_guarded(forward.entry);
+  if (on_card) call_on_card(own_on.entry, message.entry);
+  else call_guarded(own.entry);
   if (!equal_outputs(&now, first, 1)) answer("wrong", "a second call gave other bits");
   unmap_case(&now);
-  if (is_timed && on_card) time_on_card(forward_on.entry, first);
-  else if (is_timed) time_calls(forward.entry, first);
-  free(first);
-  free(args);
+  if (is_timed && on_card) time_on_card(own_on.entry, first);
+  else if (is_timed) time_calls(follows ? entry_before : NULL, own.entry, first);
+  // What the next case may take, until it has run.
+  free(handed);
+  free((void *)before.args);
+  handed = first, before = now, entry_before = own.entry;
 }
 
 // ---- The command ----

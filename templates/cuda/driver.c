@@ -68,10 +68,15 @@ static void find_driver(void) {
   driver_problem = driver_code ? no_driver : 0;
 }
 
-// The driver compiles the kernels for the card here; it keeps what it compiled.
+// Loads the machine code where there is some and it is for this card. Else the driver compiles the
+// kernels here; it keeps what it compiled.
 static void load_kernels(void) {
   handle library;
-  kernels_code = driver.load(&library, image, NULL, NULL, 0, NULL, NULL, 0);
+  kernels_code = -1;
+#ifdef HAS_MACHINE_CODE
+  kernels_code = driver.load(&library, machine_code, NULL, NULL, 0, NULL, NULL, 0);
+#endif
+  if (kernels_code) kernels_code = driver.load(&library, image, NULL, NULL, 0, NULL, NULL, 0);
   for (size_t i = 0; !kernels_code && i < sizeof kernels / sizeof *kernels; ++i)
     kernels_code = driver.kernel(&kernels[i], library, kernel_names[i]);
   kernels_problem = kernels_code == 2 ? out_of_memory : kernels_code ? driver_failed : 0;

@@ -16,11 +16,14 @@ from ._manifest import ABI, ELEMENTS, Input
 
 USUAL: Dict[str, np.dtype] = {
     "f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": np.dtype(np.uint16),
+    "f64": np.dtype(np.float64),
 }
-WANTED = {"f32": "float32", "f16": "float16", "bf16": "bfloat16 (or uint16, its bits)"}
+WANTED = {
+    "f32": "float32", "f16": "float16", "bf16": "bfloat16 (or uint16, its bits)", "f64": "float64",
+}
 
-# The largest scale that a float holds.
-_LARGEST_FLOAT = float(np.finfo(np.float32).max)
+# The largest scale that the kernel takes.
+_LARGEST_SCALE = float(np.finfo(kernel.state_type).max)
 
 
 def _numbers(values: Sequence[Union[int, str]]) -> str:
@@ -88,8 +91,8 @@ def check_scale(scale: Any, default: float) -> float:
         return default
     if isinstance(scale, (bool, np.bool_)) or not isinstance(scale, numbers.Real):
         raise TypeError(f"scale must be a number or None, not {type(scale).__name__}.")
-    if not abs(float(scale)) <= _LARGEST_FLOAT:
-        raise ValueError(f"scale must be a finite float32, not {scale}.")
+    if not abs(float(scale)) <= _LARGEST_SCALE:
+        raise ValueError(f"scale must be a finite {kernel.state_type}, not {scale}.")
     return float(scale)
 
 
@@ -171,7 +174,7 @@ class Call:
     def state(self, name: str, array: Any) -> Optional[np.ndarray]:
         if array is None:
             return None
-        check_shape(name, check_type(name, array, "f32"), self.state_shape)
+        check_shape(name, check_type(name, array, kernel.state_element), self.state_shape)
         return dense(array)
 
     def arguments(self, kind: Any, **pointers: Optional[np.ndarray]) -> Any:

@@ -167,9 +167,9 @@ def chunk_rwkv6(
         u: [heads, K], weight of the present token.
     """
     if _is_tensor(w):
-        w = (-w.float()).clamp(min=_TINY).log()
+        w = (-_converted(w, kernel.state_element)).clamp(min=_TINY).log()
     else:
-        w = np.log(np.maximum(-np.asarray(w, np.float32), _TINY))
+        w = np.log(np.maximum(-np.asarray(w, kernel.state_type), _TINY))
     inputs = dict(q=r, k=k, v=v, w=w, u=u)
     return _run(inputs, scale, initial_state, output_final_state, cu_seqlens)
 
@@ -234,7 +234,7 @@ def _run(
         if entry.role in ("gate", "parameter"):
             inputs[entry.name] = _converted(inputs[entry.name], entry.element)
     if initial_state is not None:
-        initial_state = _converted(initial_state, "f32")
+        initial_state = _converted(initial_state, kernel.state_element)
         if state_v_first:
             initial_state = initial_state.swapaxes(-2, -1)
     o, state = forward(
@@ -257,15 +257,15 @@ def _is_tensor(x: Any) -> bool:
 
 
 def _like(other: Any, array: np.ndarray) -> Any:
-    """The numbers as float32 where `other` lies."""
-    array = array.astype(np.float32)
+    """The numbers, in the type of parameters, where `other` lies."""
+    array = array.astype(kernel.state_type)
     return sys.modules["torch"].from_numpy(array).to(other.device) if _is_tensor(other) else array
 
 
 def _zeros(other: Any) -> Any:
     if _is_tensor(other):
         return sys.modules["torch"].zeros(other.shape, device=other.device)
-    return np.zeros(other.shape, np.float32)
+    return np.zeros(other.shape, kernel.state_type)
 
 
 def _flipped(x: Any) -> Any:

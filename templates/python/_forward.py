@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from ._checks import WANTED, Call, check_out, check_snapshot_every
-from ._library import Kernel, address_of, aligned, kernel
+from ._library import Kernel, address_of, empty, kernel
 
 __all__ = ["forward"]
 
@@ -21,11 +21,11 @@ def _forward(given: Dict[str, Any]) -> Tuple[Any, ...]:
     call = Call(given)
     tensors, initial, shape = call.tensors, call.initial, call.o_shape
     state_shape = call.state_shape
-    final = aligned(state_shape, np.float32) if given["output_final_state"] else None
+    final = empty(state_shape, kernel.state_type) if given["output_final_state"] else None
     o = given["out"]
     if o is None:
         query = next(entry.name for entry in kernel.inputs if entry.role == "query")
-        o = np.empty(shape, tensors[query].dtype)
+        o = empty(shape, tensors[query].dtype)
     else:
         read = [*tensors.values(), *(() if initial is None else (initial,))]
         o = check_out(o, kernel.element, shape, read)
@@ -36,7 +36,7 @@ def _forward(given: Dict[str, Any]) -> Tuple[Any, ...]:
         kernel.run_forward(arguments)
         return o, final
     batch, length = shape[0], shape[1]
-    snapshots = aligned((batch, length // every, *state_shape[1:]), np.float32)
+    snapshots = empty((batch, length // every, *state_shape[1:]), kernel.state_type)
     if call.offsets is not None:
         snapshots[...] = 0  # Some slots stay free.
     arguments.snapshot_every, arguments.snapshots = every, address_of(snapshots)
@@ -50,7 +50,7 @@ _OPTIONS: Dict[str, Tuple[Any, Any, str]] = {
     "initial_state": (
         Optional[np.ndarray],
         None,
-        "{state} float32: the state before the first token; None is zero",
+        "{state}: the state before the first token; None is zero",
     ),
     "output_final_state": (bool, False, "whether to return the state after the last token"),
     "cu_seqlens": (
@@ -87,7 +87,8 @@ def _signature(kernel: Kernel) -> inspect.Signature:
 
 
 def _documentation(kernel: Kernel) -> str:
-    state = f"[B or N, heads, {kernel.key}, {kernel.state_columns}]"
+    kind = WANTED[kernel.state_element]
+    state = f"[B or N, heads, {kernel.key}, {kernel.state_columns}] {kind}"
     text = [f"Computes {kernel.summary}.", "", "Args:"]
     for entry in kernel.inputs:
         shape = ", ".join([*entry.leading, *map(str, entry.row)])
@@ -105,8 +106,8 @@ def _documentation(kernel: Kernel) -> str:
         "",
         "Returns:",
         f"    o, [B, T, query heads, {kernel.value}] {WANTED[kernel.element]};",
-        f"    the final state, {state} float32, or None when it was not asked for;",
-        "    with snapshot_every = n also the states on the way, [B, T // n, ...] float32. Of packed",
+        f"    the final state, {state}, or None when it was not asked for;",
+        f"    with snapshot_every = n also the states on the way, [B, T // n, ...] {kind}. Of packed",
         "    sequences, one that begins at token b has its own from the slot b // n on.",
         "",
         "Raises:",

@@ -10,7 +10,7 @@ import json
 import math
 import threading
 from pathlib import Path
-from typing import Any, List, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -27,6 +27,10 @@ from ._manifest import (
 
 # A workspace up to this many bytes stays with its thread for the next call.
 _KEPT_WORKSPACE = 256 << 20
+
+# Results from so many bytes on are made in memory that was used before, of which so much is kept.
+_LARGE_ARRAY = 1 << 20
+_KEPT_ARRAYS = 256 << 20
 
 _CODES = {
     1: "the library has another version of the argument struct",
@@ -53,7 +57,8 @@ def address_of(array: np.ndarray) -> int:
 class Kernel:
     """The loaded library, and what its manifest says of it."""
 
-    # The argument struct up to the inputs (docs/abi.md has the table).
+    # The argument struct up to the inputs (docs/abi.md has the table); a scale in double fills the
+    # place of both fields.
     _FIELDS: List[Tuple[str, Any]] = [
         ("abi", ctypes.c_uint32),
         ("size", ctypes.c_uint32),
@@ -89,6 +94,9 @@ class Kernel:
         self.value: int = field(manifest, "value", int)
         self.state_columns: int = field(manifest, "stateColumns", int)
         self.element: str = field(manifest, "type", str)
+        # Of states, parameters and sums.
+        self.state_element = "f64" if self.element == "f64" else "f32"
+        self.state_type = np.dtype(np.float64 if self.element == "f64" else np.float32)
         self.threads: int = field(field(manifest, "plan", dict), "threads", int)
         recurrence = field(manifest, "recurrence", dict)
         self.summary: str = field(recurrence, "summary", str)
@@ -127,11 +135,25 @@ class Kernel:
             self.snapshot_every = field(manifest, "snapshotEvery", int)
             self.chunk: int = field(field(manifest, "plan", dict), "chunk", int)
             tail = [("snapshot_every", ctypes.c_int64), ("snapshots", ctypes.c_void_p)]
+        fields = self._FIELDS
+        if self.state_element == "f64":
+            fields = [
+                ("scale", ctypes.c_double) if name == "scale" else (name, kind)
+                for name, kind in fields
+                if name != "reserved"
+            ]
         pointers = [(f"input_{known.name}", ctypes.c_void_p) for known in self.inputs]
         self.Arguments = type(
-            "Arguments", (ctypes.Structure,), {"_fields_": self._FIELDS + pointers + tail}
+            "Arguments", (ctypes.Structure,), {"_fields_": fields + pointers + tail}
         )
         adjoints = [(f"adjoint_{known.name}", ctypes.c_void_p) for known in self.inputs]
+        # Tokens between the states that the gradient takes from a forward call; None: it takes none.
+        self.states_every: Optional[int] = None
+        if manifest.get("backward") is not None:
+            gradient = field(manifest, "backward", dict)
+            if "saved" in field(gradient, "materialization", dict):
+                self.states_every = field(gradient, "chunk", int)
+                adjoints.append(("states", ctypes.c_void_p))
         ends = [
             (name, ctypes.c_void_p)
             for name in ("initial_state", "d_final_state", "d_initial_state", "d_o")
@@ -139,7 +161,7 @@ class Kernel:
         self.GradientArguments = type(
             "GradientArguments",
             (ctypes.Structure,),
-            {"_fields_": self._FIELDS[:-3] + ends + pointers + adjoints},
+            {"_fields_": fields[:-3] + ends + pointers + adjoints},
         )
         for entry in (self._forward, self._backward, self._step):
             if entry is not None:
@@ -209,6 +231,11 @@ class Kernel:
             self.fail(-size)
         return size
 
+    def release(self) -> None:
+        """Gives back the memory that is kept for this thread's next call, and for new arrays."""
+        self._workspace.kept = None
+        _spares.clear()
+
     def fail(self, code: int) -> NoReturn:
         meaning = _CODES.get(code, "the library does not say why")
         raise RuntimeError(f"{self.name} refused the call with code {code}: {meaning}.")
@@ -220,6 +247,53 @@ def aligned(shape: Sequence[int], dtype: Any) -> np.ndarray:
     memory = np.empty(size + 63, np.uint8)
     start = -address_of(memory) % 64
     array: np.ndarray = memory[start : start + size].view(dtype).reshape(shape)
+    return array
+
+
+class _Spares:
+    """Memory of large arrays that nobody holds any more, for the next ones of the same size: fresh
+    memory is zeroed by the operating system at its first use, which takes about as long as to fill it.
+    """
+
+    def __init__(self) -> None:
+        self._free: Dict[int, List[np.ndarray]] = {}
+
+    def take(self, size: int) -> np.ndarray:
+        try:
+            return self._free[size].pop()
+        except (KeyError, IndexError):
+            return aligned((size,), np.uint8)
+
+    def give(self, memory: np.ndarray) -> None:
+        kept = sum(size * len(free) for size, free in list(self._free.items()))
+        if kept + memory.size <= _KEPT_ARRAYS:
+            self._free.setdefault(memory.size, []).append(memory)
+
+    def clear(self) -> None:
+        self._free.clear()
+
+
+_spares = _Spares()
+
+
+class _Lease:
+    """What an array of such memory, and every view of it, keeps alive."""
+
+    def __init__(self, size: int) -> None:
+        self._memory = _spares.take(size)
+        self.__array_interface__ = self._memory.__array_interface__
+
+    def __del__(self, give: Any = _spares.give) -> None:
+        give(self._memory)
+
+
+def empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """An array of anything. A large one's memory is used again when nobody holds it any more."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE_ARRAY:
+        return aligned(shape, dtype)
+    array: np.ndarray = np.asarray(_Lease(size)).view(dtype).reshape(shape)
     return array
 
 

@@ -19,11 +19,14 @@ FOLDER = Path(__file__).resolve().parent
 
 # Element types as the manifest calls them, and the NumPy types that hold them. bfloat16 is none of
 # NumPy's own: it is any registered type of that name (such as ml_dtypes.bfloat16), or its bits.
-ELEMENTS = {"f32": ("float32",), "f16": ("float16",), "bf16": ("bfloat16", "uint16")}
+ELEMENTS = {
+    "f32": ("float32",), "f16": ("float16",), "bf16": ("bfloat16", "uint16"), "f64": ("float64",),
+}
 
 # The arguments that calls have beside the inputs: no input may take such a name.
 OPTIONS = (
     "scale", "initial_state", "output_final_state", "cu_seqlens", "threads", "snapshot_every", "out",
+    "states",
 )
 
 _MACHINES = {"x86_64": 62, "AMD64": 62, "aarch64": 183, "arm64": 183}

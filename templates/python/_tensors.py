@@ -12,7 +12,9 @@ import torch
 
 __all__ = ["TYPES", "array_of", "check_tensor", "tensor_of"]
 
-TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+TYPES = {
+    "f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16, "f64": torch.float64,
+}
 
 
 _PLACES = {"cpu": "the CPU", "cuda": "a card"}

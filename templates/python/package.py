@@ -38,14 +38,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict
 
-from ._backward import backward
+from ._backward import backward, states_every
 from ._field import function_of
 from ._forward import forward
 from ._library import kernel as _kernel
 from ._manifest import FOLDER
 from ._step import Stepper, new_state, step
 
-__all__ = ["Stepper", "backward", "forward", "manifest", "new_state", "step"]
+__all__ = ["Stepper", "backward", "forward", "manifest", "new_state", "states_every", "step"]
 
 manifest: Dict[str, Any] = _kernel.manifest
 """What is known of this kernel: recurrence, plan, target, compiler, digests."""
