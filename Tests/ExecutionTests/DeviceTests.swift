@@ -151,7 +151,7 @@ import Testing
       target: .sm90a)
     func plan(_ batch: Int, _ heads: Int, _ length: Int) throws -> Plan {
       try Planner().gradientPlan(
-        specification, Workload(batch: batch, heads: heads, length: length))
+        specification, PlanRequest(), Workload(batch: batch, heads: heads, length: length))
     }
     #expect(try plan(8, 16, 2048).materialization == .chunks)
     #expect(try plan(1, 64, 8192).materialization == .chunks)
