@@ -62,6 +62,7 @@ public enum Templates {
     case "gradient.cuh": PackageResources.gradient_cuh
     case "gradient_states.cuh": PackageResources.gradient_states_cuh
     case "gradient_adjoints.cuh": PackageResources.gradient_adjoints_cuh
+    case "gradient_levels.cuh": PackageResources.gradient_levels_cuh
     case "gradient_exact.cuh": PackageResources.gradient_exact_cuh
     case "tensors.c": PackageResources.tensors_c
     case "driver.c": PackageResources.driver_c

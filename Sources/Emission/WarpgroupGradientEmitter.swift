@@ -13,7 +13,8 @@ struct WarpgroupGradientEmitter {
 
   /// The templates, in their order.
   static let vocabularies = [
-    "gradient.cuh", "gradient_states.cuh", "gradient_adjoints.cuh", "gradient_exact.cuh",
+    "gradient.cuh", "gradient_states.cuh", "gradient_adjoints.cuh", "gradient_levels.cuh",
+    "gradient_exact.cuh",
   ]
   /// Bytes of a state in bf16, as it is kept for each chunk and head: the state, and its adjoint.
   static let stateBytes = 128 * 128 * 2
@@ -282,10 +283,10 @@ struct WarpgroupGradientEmitter {
     let walks = "\(2 * segments) * walks"
     return (segments > 1 ? [("segments", 512, 217600, walks)] : []) + [
       ("states", 512, 217600, walks), ("adjoints", 256, 115712, "chunks"),
-      ("exact", Self.exactThreads, 207904, "chunks < processors ? chunks : processors"),
+      ("exact", Self.exactThreads, 205376, "chunks < processors ? chunks : processors"),
     ]
   }
-  private static let exactThreads = 256
+  private static let exactThreads = 512
 
   var kernelNames: [String] { launches.map { "\(kernel)_\($0.name)" } }
   var kernelThreads: [Int] { launches.map(\.threads) }

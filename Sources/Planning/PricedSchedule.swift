@@ -31,7 +31,7 @@ extension WarpgroupGradient: PricedSchedule {
     let rows = heads * chunks * Double(plan.chunk * program.key)
     let states = heads * chunks * Double(program.key * program.value) * 2 * 2
     // Tensors have two bytes an element, gates and their adjoints four.
-    let found = 1.7 * (rows * 22 + states) / WarpgroupCost.bandwidth
+    let found = 1.4 * (rows * 22 + states) / WarpgroupCost.bandwidth
     return sums + walks + 2 * WarpgroupCost.launch + found
   }
 }

@@ -1,5 +1,6 @@
-// Gradients over chunks of 64 tokens on Hopper, K = V = 128: what the three kernels share. A block has
-// two warpgroups, and a warpgroup half of the keys (of the values, where rows of values are made).
+// Gradients over chunks of 64 tokens on Hopper, K = V = 128: what the three kernels share. A block of
+// the second one has two warpgroups, and a warpgroup half of the keys (of the values, where rows of
+// values are made).
 // Numbers of 64 tokens and 64 columns lie in a warpgroup's registers as sums of products do: thread
 // 32 w + l has rows 16 w + l / 4 and 8 more, columns 8 j + 2 (l % 4) and 1 more, at
 // [4 j + 2 (the later row) + (the later column)].
@@ -109,19 +110,15 @@ SL_WORD void sl_copy_rows(uint32_t to, const uint16_t *from, int step, int rows)
   }
 }
 // A state as it was stored.
+template <const int threads>
 SL_WORD void sl_copy_state(uint32_t to, const char *from) {
 #pragma unroll
-  for (int n = 0; n < sl_state / 16 / SL_THREADS; ++n) {
-    const int at = 16 * (n * SL_THREADS + SL_THREAD);
+  for (int n = 0; n < sl_state / 16 / threads; ++n) {
+    const int at = 16 * (n * threads + SL_THREAD);
     sl_copy_sixteen(to + (uint32_t)at, from + at, 1);
   }
 }
 
-SL_WORD float sl_from_above(float x, const int lanes) {
-  float y;
-  asm volatile("shfl.sync.up.b32 %0, %1, %2, 0, 0xffffffff;" : "=f"(y) : "f"(x), "r"(lanes));
-  return y;
-}
 SL_WORD float sl_from_below(float x, const int lanes) {
   float y;
   asm volatile("shfl.sync.down.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(y) : "f"(x), "r"(lanes));

@@ -26,22 +26,24 @@ enum {
 
 // The row sums of the products of two states, 16 lanes a key: the first one's pieces were taken from
 // shared memory, where the second one lies now.
-enum { sl_state_pieces = sl_state / 16 / SL_THREADS };
 SL_WORD uint32_t sl_own_piece() {
   const uint32_t piece = SL_THREAD % 16;
   return piece / 8 * (sl_state / 2) + SL_THREAD / 16 * 128 + piece % 8 * 16;
 }
-SL_WORD void sl_take_state(float (&x)[sl_state_pieces][4], uint32_t held) {
+template <const int threads>
+SL_WORD void sl_take_state(float (&x)[sl_state / 16 / threads][4], uint32_t held) {
 #pragma unroll
-  for (int n = 0; n < sl_state_pieces; ++n)
-    sl_load_four(x[n], held + sl_own_piece() + (uint32_t)(8 * n * SL_THREADS));
+  for (int n = 0; n < sl_state / 16 / threads; ++n)
+    sl_load_four(x[n], held + sl_own_piece() + (uint32_t)(8 * n * threads));
 }
-SL_WORD void sl_row_sums(uint32_t to, const float (&x)[sl_state_pieces][4], uint32_t held) {
+template <const int threads>
+SL_WORD void sl_row_sums(
+    uint32_t to, const float (&x)[sl_state / 16 / threads][4], uint32_t held) {
   const uint32_t from = held + sl_own_piece();
 #pragma unroll
-  for (int n = 0; n < sl_state_pieces; ++n) {
+  for (int n = 0; n < sl_state / 16 / threads; ++n) {
     float y[4], sum = 0.0f;
-    sl_load_four(y, from + (uint32_t)(8 * n * SL_THREADS));
+    sl_load_four(y, from + (uint32_t)(8 * n * threads));
 #pragma unroll
     for (int m = 0; m < 4; ++m) {
       const uint32_t a = SL_BITS(x[n][m]), b = SL_BITS(y[m]);
@@ -50,7 +52,7 @@ SL_WORD void sl_row_sums(uint32_t to, const float (&x)[sl_state_pieces][4], uint
 #pragma unroll
     for (int lanes = 1; lanes < 16; lanes *= 2) sum += sl_of_partner(sum, lanes);
     if (SL_THREAD % 16 == 0)
-      sl_store_word(to + (uint32_t)(4 * (n * SL_THREADS / 16 + SL_THREAD / 16)), SL_BITS(sum));
+      sl_store_word(to + (uint32_t)(4 * (n * threads / 16 + SL_THREAD / 16)), SL_BITS(sum));
   }
 }
 
@@ -95,7 +97,7 @@ SL_WORD void sl_gradient_adjoints(
   const uint32_t own_panel = (uint32_t)group * sl_panel;
   const char *const state = t.states + slot * sl_state, *const adjoint = t.adjoints + slot * sl_state;
   sl_copy_rows<SL_THREADS>(d_o, t.d_o + at, place.step, rows);
-  sl_copy_state(held, state);
+  sl_copy_state<SL_THREADS>(held, state);
   sl_copies_commit();
   sl_copy_rows<SL_THREADS>(q, t.q + at, place.step, rows);
   sl_copy_rows<SL_THREADS>(k, t.k + at, place.step, rows);
@@ -122,11 +124,11 @@ SL_WORD void sl_gradient_adjoints(
   sl_products_begin();
   sl_rows_by_rows(of_query, d_o, sl_panel, held + own_panel, sl_state / 2);
   sl_products_end();
-  float pieces[sl_state_pieces][4];
-  if (SL_GATE) sl_take_state(pieces, held);
+  float pieces[sl_state / 16 / SL_THREADS][4];
+  if (SL_GATE) sl_take_state<SL_THREADS>(pieces, held);
   sl_copies_wait(0);
   sl_sync();
-  sl_copy_state(held, adjoint);
+  sl_copy_state<SL_THREADS>(held, adjoint);
   sl_copies_commit();
   sl_from_middle(a, sums);
   int column = sl_fresh(2 * SL_LANE);
@@ -161,7 +163,7 @@ SL_WORD void sl_gradient_adjoints(
   sl_publish();
   sl_sync();
 
-  if (SL_GATE) sl_row_sums(shared + sl_at_whole, pieces, held);
+  if (SL_GATE) sl_row_sums<SL_THREADS>(shared + sl_at_whole, pieces, held);
 
   // dv
   uint32_t operand[16], rest[16];
