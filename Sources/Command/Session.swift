@@ -68,6 +68,13 @@ func build(
 /// Refuses what neither this machine nor an emulator runs.
 func checkRuns(_ kernel: OpenedKernel) throws {
   let host = Host.detect()
+  guard kernel.target.device == nil else {
+    throw SluiceError(
+      .unsupported,
+      "\(kernel.manifest.name) runs on a card, and this judges and times on a processor: "
+        + "'sluice tune \(kernel.manifest.recurrence.name) --target \(kernel.target.name) --bundle DIR' "
+        + "makes a folder that does both on a machine with the card.")
+  }
   guard host.runs(kernel.target) || kernel.target.isCross else {
     throw SluiceError(
       .unsupported,

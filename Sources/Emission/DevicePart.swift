@@ -158,8 +158,8 @@ struct DevicePart {
     (warpgroup?.sharedBytes ?? layouts.map(\.bytes)) + (gradient?.kernelMemory ?? [])
   }
   var kernelThreads: [Int] {
-    let own = warpgroup == nil ? target.device!.threads : WarpgroupEmitter.threads
-    return program.phases.map { _ in own } + (gradient?.kernelThreads ?? [])
+    (warpgroup?.phaseThreads ?? program.phases.map { _ in target.device!.threads })
+      + (gradient?.kernelThreads ?? [])
   }
 
   // MARK: The processor's side

@@ -11,7 +11,15 @@ struct WarpgroupEmitter {
   let decay: Map?
   let value: String
 
-  static let threads = 512
+  /// Threads that sum up what segments add.
+  private static let combining = 512
+  /// Threads of a walk: two warpgroups prepare and two multiply; where the state leaves registers for
+  /// them, four warps ask for copies.
+  private var threads: Int { program.valueTile == 128 ? 512 : 640 }
+  /// Threads of each phase's blocks.
+  var phaseThreads: [Int] {
+    program.phases.map { $0.name == "combine" ? Self.combining : threads }
+  }
   static let vocabularies = ["words.cuh", "hopper.cuh"]
   /// What follows the recurrence's maps, which it calls.
   static let walkVocabularies = [
@@ -55,15 +63,18 @@ struct WarpgroupEmitter {
   /// Whether each key has a decay of its own, which is copied with the other operands.
   private var gate: String? { decay.flatMap(WarpgroupEmitter.tensor) }
 
-  /// What `anchored.cuh` takes of a block's shared memory: three stages of q, k and v, a chunk's
-  /// gates, U, the exact form's scores, sums, factors, cursors and barriers.
-  static let sharedBytes =
-    3 * 3 * 16384 + 32768 + 2 * 16384 + 8192 + 4096 + 1024 + 2 * 3 * 512 + 4 * 32 + 16
-    + 88
+  /// What `anchored.cuh` takes of a block's shared memory: stages of q, k and v with factors and barriers,
+  /// a chunk's gates, U, the exact form's scores, sums and cursors.
+  private var bytes: Int {
+    let (stages, row) = (program.valueTile == 128 ? 3 : 4, 2 * program.valueTile)
+    return stages * (2 * 16384 + 64 * row + 2 * 512 + 3 * 8)
+      + 32768 + 128 * row + 8192 + 4096 + 1024 + 16 * 32 + 16 + 2 * 8
+  }
 
   var settings: String {
     """
-    #define SL_THREADS \(Self.threads)
+    #define SL_THREADS \(threads)
+    #define SL_VALUES \(program.valueTile)
     #define SL_GATES_COPIED \(gate == nil ? 0 : 1)
 
     """
@@ -261,7 +272,7 @@ struct WarpgroupEmitter {
   /// Where a walk lies.
   private func place(_ out: inout CWriter, _ tiles: Int, _ heads: String, _ reads: Bool) {
     out.line("const int heads = (int)\(heads), rest = walk / \(tiles);")
-    out.line("const int value = 128 * (walk % \(tiles)), own_head = rest % heads;")
+    out.line("const int value = \(program.valueTile) * (walk % \(tiles)), own_head = rest % heads;")
     if segments != nil {
       out.line(
         "const int own = rest / heads, sequence = own / \(segments!), segment = own % \(segments!);"
@@ -330,7 +341,7 @@ struct WarpgroupEmitter {
     out.lines(
       [
         "const arguments *const args = &given;",
-        "const int64_t number = SL_BLOCK * SL_THREADS + SL_THREAD, own = number % \(state);",
+        "const int64_t number = SL_BLOCK * \(Self.combining) + SL_THREAD, own = number % \(state);",
         "const int64_t sequence = number / \(state) / args->heads;",
         "const int64_t head = number / \(state) % args->heads;",
         "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
@@ -354,7 +365,7 @@ struct WarpgroupEmitter {
   // MARK: The processor's side
 
   /// Shared memory of each phase's blocks.
-  var sharedBytes: [Int] { program.phases.map { $0.name == "combine" ? 0 : Self.sharedBytes } }
+  var sharedBytes: [Int] { program.phases.map { $0.name == "combine" ? 0 : bytes } }
 
   /// Describes the tensors and launches, inside `forward_on`.
   var launch: [String] {
@@ -363,7 +374,9 @@ struct WarpgroupEmitter {
       let tensor = program.tensor(name)!
       let heads = tensor.kind == .queryTokens ? "query_heads" : "heads"
       // 7 and 9 are f32 and bf16 in the driver's numbering.
-      let (type, size, box) = tensor.type == .f32 ? (7, 4, 128) : (9, 2, 64)
+      let isOfValues = name == value || name == TensorName.output
+      let (type, size, box) =
+        tensor.type == .f32 ? (7, 4, 128) : (9, 2, isOfValues ? program.valueTile / 2 : 64)
       lines.append("tensor \(name)_tensor;")
       lines.append("if (!problem)")
       lines.append("  problem = describe_tensor(")
@@ -386,7 +399,7 @@ struct WarpgroupEmitter {
       let (blocks, from) =
         switch phase.name {
         case "combine":
-          ("sequences_of(args) * args->heads * \(state / Self.threads)", tensors.count)
+          ("sequences_of(args) * args->heads * \(state / Self.combining)", tensors.count)
         case "summarize": ("resident(\(walks) * args->heads)", 0)
         default: ("resident(\(walks) * args->query_heads)", 0)
         }

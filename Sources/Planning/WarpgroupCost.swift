@@ -21,10 +21,12 @@ struct WarpgroupCost {
       guard phase.name != "combine" else { return sum + Self.launch }
       let group = Double(workload.queryHeads) / Double(max(1, workload.heads))
       let walks = walk.workers(of: phase) * (reads ? group : 1)
-      // q, k, v and o in two bytes, gates in four; no q and o where segments are summed up.
-      let bytes = Double(program.chunk * program.key) * (reads ? 12 : 8)
-      let chunk = max(
-        reads ? 2.9e-6 : 1.7e-6, bytes * min(walks, Self.processors) / Self.bandwidth)
+      // q, k, v and o in two bytes, gates in four; no q and o where segments are summed up. Walks of
+      // one head's values read its q, k and gates out of the second-level cache but once.
+      let shared = Double(program.key * (reads ? 8 : 6)) / Double(program.valueTiles)
+      let bytes = Double(program.chunk) * (shared + Double(program.valueTile * (reads ? 4 : 2)))
+      let work = program.valueTile == 128 ? (reads ? 2.9e-6 : 1.7e-6) : (reads ? 2.25e-6 : 1.5e-6)
+      let chunk = max(work, bytes * min(walks, Self.processors) / Self.bandwidth)
       let rounds = (walks / Self.processors).rounded(.up)
       return sum + Self.launch + rounds * walk.times(.chunk, in: phase) * chunk
     }

@@ -13,7 +13,9 @@ public struct WarpgroupFused: Schedule {
   public let name = "warpgroup-fused"
   public let summary = "state in registers, chunks of 64 by products of warpgroups (H100, H200)"
   static let chunk = 64
-  static let tile = 128
+  static let key = 128
+  /// Values of a walk: a block has all of a head's, or two share its q, k and gates.
+  static let valueTiles = [128, 64]
 
   public init() {}
 
@@ -26,8 +28,8 @@ public struct WarpgroupFused: Schedule {
     if specification.type != .bf16 {
       return "Its products are of bf16, and the tensors are \(specification.type.rawValue)."
     }
-    if specification.key != Self.tile || specification.value % Self.tile != 0 {
-      return "It takes K = 128 and V a multiple of 128, not K = \(specification.key) and V = "
+    if specification.key != Self.key || specification.value % 64 != 0 {
+      return "It takes K = 128 and V a multiple of 64, not K = \(specification.key) and V = "
         + "\(specification.value)."
     }
     if form.valueGate != nil { return "It takes no gate along the value axis." }
@@ -68,10 +70,12 @@ public struct WarpgroupFused: Schedule {
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
     let ways: [Materialization] = [.none, .segments(2), .segments(4), .segments(8), .segments(16)]
-    return ways.map { segments in
-      Plan(
-        schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: Self.tile, valueTile: Self.tile,
-        materialization: segments, products: .bf16)
+    return Self.valueTiles.filter { specification.value % $0 == 0 }.flatMap { valueTile in
+      ways.map { segments in
+        Plan(
+          schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: Self.key, valueTile: valueTile,
+          materialization: segments, products: .bf16)
+      }
     }
   }
 
@@ -81,8 +85,9 @@ public struct WarpgroupFused: Schedule {
       found.append(
         "\(name) has chunks of 64 in sub-blocks of 16, not \(plan.chunk) and \(plan.subBlock).")
     }
-    if plan.keyTile != Self.tile || plan.valueTile != Self.tile {
-      found.append("\(name) has key-tile and value-tile 128.")
+    if plan.keyTile != Self.key { found.append("\(name) has key-tile 128.") }
+    if !Self.valueTiles.contains(plan.valueTile) || specification.value % plan.valueTile != 0 {
+      found.append("\(name) has value-tile 128 or 64, which divides V.")
     }
     if plan.headTile != 1 { found.append("a card's block walks one head; head-tile must be 1.") }
     switch plan.materialization {

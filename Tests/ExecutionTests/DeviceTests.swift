@@ -60,6 +60,29 @@ import Testing
     try await bench.builder.build(bench.builder.job(kernel.source, for: .sm90a), to: library)
   }
 
+  @Test(
+    "Walks by products of warpgroups become machine code that keeps next to no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [("gla", 128, 96), ("gla", 64, 64), ("simple-gla", 128, 96)])
+  func machineCode(_ name: String, _ valueTile: Int, _ mostSpilled: Int) async throws {
+    let bench = try await Workbench()
+    var builder = bench.builder
+    builder.assembler = try await CardAssembler.find()
+    let kernel = try emit(try .named(name), .sm90a, PlanRequest(valueTile: valueTile))
+    #expect(kernel.name.plan.schedule == "warpgroup-fused")
+    let package = try await KernelPackage.build(
+      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
+      cache: KernelCache(folder: "\(bench.folder)/cache")
+    ).package
+    let kernels = try #require(package.manifest.cardKernels)
+    #expect(kernels.count == kernel.program.phases.count)
+    for kernel in kernels {
+      #expect(kernel.registers > 0)
+      #expect(kernel.spilled <= mostSpilled, "\(kernel.name) spills \(kernel.spilled) bytes")
+    }
+    #expect(package.manifest.assembler == builder.assembler?.version)
+  }
+
   @Test("Long sequences with few heads are walked in segments, others in one piece")
   func segments() async throws {
     let specification = try KernelSpecification(

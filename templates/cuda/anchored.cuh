@@ -1,6 +1,6 @@
-// Walks over chunks of 64 tokens on Hopper, K = 128, 128 values a walk: two warpgroups prepare
-// operands, two multiply; a block goes from walk to walk without a pause. `Walks` lists them (where
-// their tensors lie, what the recurrence says of q, k and the decay).
+// Walks over chunks of 64 tokens on Hopper, K = 128, 128 or 64 values a walk (SL_VALUES): two warpgroups
+// prepare operands, two multiply, half of the values each; a block goes from walk to walk without a
+// pause. `Walks` lists them (where their tensors lie, what the recurrence says of q, k and the decay).
 //
 // A chunk has an anchor, its middle. With a_i the sum of log decays, in base 2, from the anchor to
 // token i (negated before the anchor), operands are scaled in place and the state is held as it is
@@ -24,27 +24,40 @@ enum {
   sl_chunk = 64,
   sl_panel = 8192,         // bytes of 64 rows of a panel
   sl_tile = 2 * sl_panel,  // 64 x 128 bf16
-  sl_stages = 3,
-  sl_stage = 3 * sl_tile,  // q, k, v
+  sl_columns = SL_VALUES / 2,      // values of a warpgroup
+  sl_value_panel = 128 * sl_columns,    // bytes of 64 rows of them
+  sl_stages = SL_VALUES == 128 ? 3 : 4,
+  sl_cursors = 16,
+  // Whether warps of their own ask for copies; where the state takes their registers, those that multiply
+  // do.
+  sl_has_copiers = SL_VALUES == 64,
+  sl_stage = 2 * sl_tile + 2 * sl_value_panel,  // q, k, v
   // Places in shared memory.
   sl_at_gates = sl_stages * sl_stage,           // a chunk's decays
-  sl_at_state = sl_at_gates + 64 * 128 * 4,     // U in bf16, 128 keys x 64 values twice
-  sl_at_scores = sl_at_state + 2 * sl_tile,     // P of the exact form
+  sl_at_state = sl_at_gates + 64 * 128 * 4,     // U in bf16, 128 keys of both warpgroups
+  sl_at_scores = sl_at_state + 4 * sl_value_panel,   // P of the exact form
   sl_at_sums = sl_at_scores + sl_panel,         // of log decays, a chunk's parity and quarter
   sl_at_later = sl_at_sums + 2 * 4 * 512,       // from the anchor on, a chunk's parity
   sl_at_before = sl_at_later + 2 * 512,         // factors of U before the chunk, a stage
   sl_at_after = sl_at_before + sl_stages * 512, // and after it
-  sl_at_cursors = sl_at_after + sl_stages * 512,     // which chunks are copied, four in turn
-  sl_at_level = sl_at_cursors + 4 * 32,         // 1 for the exact form, a stage
+  sl_at_cursors = sl_at_after + sl_stages * 512,     // the latest chunks, in turn
+  sl_at_level = sl_at_cursors + sl_cursors * 32,    // 1 for the exact form, a stage
   sl_at_barriers = sl_at_level + 16,
-  sl_anchored_bytes = sl_at_barriers + 88,
+  sl_anchored_bytes = sl_at_barriers + 8 * (3 * sl_stages + 2),
 };
 
-// Barriers: copies have landed, operands are ready, the stage may be filled again; gates landed.
+// Barriers: copies have landed, operands are ready, the stage may be filled again; gates landed,
+// and their place may be filled again.
 SL_WORD uint32_t sl_landed(uint32_t shared, int stage) { return shared + sl_at_barriers + 8 * stage; }
-SL_WORD uint32_t sl_ready(uint32_t shared, int stage) { return sl_landed(shared, stage) + 24; }
-SL_WORD uint32_t sl_free(uint32_t shared, int stage) { return sl_landed(shared, stage) + 48; }
-SL_WORD uint32_t sl_gates_landed(uint32_t shared) { return sl_landed(shared, 9); }
+SL_WORD uint32_t sl_ready(uint32_t shared, int stage) { return sl_landed(shared, sl_stages + stage); }
+SL_WORD uint32_t sl_free(uint32_t shared, int stage) { return sl_landed(shared, 2 * sl_stages + stage); }
+SL_WORD uint32_t sl_gates_landed(uint32_t shared) { return sl_landed(shared, 3 * sl_stages); }
+SL_WORD uint32_t sl_gates_free(uint32_t shared) { return sl_landed(shared, 3 * sl_stages + 1); }
+
+// Bytes to a pair of values.
+SL_WORD uint32_t sl_in_values(int row, int column) {
+  return sl_columns == 64 ? sl_in_panel(row, column) : sl_in_half_panel(row, column);
+}
 
 // Where a walk's head lies. Tokens are counted in a batch row.
 typedef struct {
@@ -60,10 +73,16 @@ typedef struct {
   const sl_tensor *q, *k, *v, *gates, *o;
 } sl_tensors;
 
-// One chunk of a walk; `walk` is negative past the last.
+// One chunk of a walk, with the tokens that are left from it on; `walk` is negative past the last.
 typedef struct {
-  int walk, chunk, chunks, token, head, query_head, value, batch;
+  int walk, chunk, left, token, head, query_head, value, batch;
 } sl_cursor;
+
+// A block's chunk number n has stage n mod sl_stages, and uses it for the time of that parity.
+SL_WORD int sl_stage_of(int n) { return n % sl_stages; }
+SL_WORD uint32_t sl_turn_of(int n) { return (uint32_t)(n / sl_stages) & 1; }
+// Where it stands in turns of sl_cursors.
+SL_WORD int sl_in_turn(int n) { return n & (sl_cursors - 1); }
 
 // ---- Copies, by one thread ----
 
@@ -72,8 +91,8 @@ template <class Walks>
 SL_WORD sl_cursor sl_first(int walk, const Walks walks) {
   for (; walk < walks.count(); walk += (int)SL_BLOCKS) {
     const sl_place place = walks.at(walk);
-    if (place.chunks == 0) continue;
-    const sl_cursor first = {walk, 0, place.chunks, place.begin, place.head, place.query_head,
+    if (place.length <= 0) continue;
+    const sl_cursor first = {walk, 0, place.length, place.begin, place.head, place.query_head,
                              place.value, place.batch};
     return first;
   }
@@ -85,25 +104,32 @@ SL_WORD sl_cursor sl_first(int walk, const Walks walks) {
 template <class Walks>
 SL_WORD sl_cursor sl_next(sl_cursor at, const Walks walks) {
   if (at.walk < 0) return at;
-  if (++at.chunk == at.chunks) return sl_first(at.walk + (int)SL_BLOCKS, walks);
-  at.token += sl_chunk;
+  if (at.left <= sl_chunk) return sl_first(at.walk + (int)SL_BLOCKS, walks);
+  ++at.chunk, at.left -= sl_chunk, at.token += sl_chunk;
   return at;
 }
 
-// Asks for a chunk's q, k and v, when its stage is free.
+// Asks for half of a chunk's q, k or v, when its stage is free: the first and second half of q, of k, of
+// v in turn. Who asks for the first announces all.
 template <const bool reads>
-SL_WORD void sl_copy_operands(
-    uint32_t shared, const sl_cursor *cursor, const sl_tensors from, const int stage) {
+SL_WORD void sl_copy_operand(
+    uint32_t shared, const sl_cursor *cursor, const sl_tensors from, const int stage,
+    const int which) {
   const sl_cursor at = *cursor;
-  if (at.walk < 0) return;
+  if (at.walk < 0 || which >= 6) return;
   const uint32_t to = shared + stage * sl_stage, landed = sl_landed(shared, stage);
-  sl_barrier_expect(landed, (reads ? 3 : 2) * sl_tile);
-  for (int p = 0; p < 2; ++p) {
+  const int half = which % 2;
+  if (which == 0) sl_barrier_expect(landed, (reads ? 2 : 1) * sl_tile + 2 * sl_value_panel);
+  if (which < 2) {
     if (reads)
-      sl_copy_in(to + p * sl_panel, from.q, landed, 64 * p, at.query_head, at.token, at.batch);
-    sl_copy_in(to + sl_tile + p * sl_panel, from.k, landed, 64 * p, at.head, at.token, at.batch);
-    sl_copy_in(to + 2 * sl_tile + p * sl_panel, from.v, landed, at.value + 64 * p, at.head,
-               at.token, at.batch);
+      sl_copy_in(to + half * sl_panel, from.q, landed, 64 * half, at.query_head, at.token, at.batch);
+  } else if (which < 4) {
+    sl_copy_in(
+        to + sl_tile + half * sl_panel, from.k, landed, 64 * half, at.head, at.token, at.batch);
+  } else {
+    sl_copy_in(
+        to + 2 * sl_tile + half * sl_value_panel, from.v, landed, at.value + sl_columns * half,
+        at.head, at.token, at.batch);
   }
 }
 
@@ -114,6 +140,34 @@ SL_WORD void sl_copy_gates(uint32_t shared, const sl_cursor *cursor, const sl_te
   sl_barrier_expect(sl_gates_landed(shared), 64 * 128 * 4);
   sl_copy_in(
       shared + sl_at_gates, from.gates, sl_gates_landed(shared), 0, at.head, at.token, at.batch);
+}
+
+// Four warps, a lane of each: a stage that is free takes the chunk that comes next in it.
+template <const bool reads>
+SL_WORD void sl_anchored_copy(
+    uint32_t shared, const sl_cursor *const cursors, const sl_tensors from) {
+  const int own = (int)SL_WARP % 4;
+  if (SL_LANE != 0) return;
+#pragma unroll 1
+  for (int n = 0; cursors[sl_in_turn(n)].walk >= 0; ++n) {
+    if (own == 3) {
+      if (!SL_GATES_COPIED) return;
+      sl_barrier_wait(sl_gates_free(shared), n & 1);
+      sl_copy_gates(shared, &cursors[sl_in_turn(n + 1)], from);
+    } else {
+      sl_barrier_wait(sl_free(shared, sl_stage_of(n)), sl_turn_of(n));
+      for (int which = own; which < 6; which += 3)
+        sl_copy_operand<reads>(
+            shared, &cursors[sl_in_turn(n + sl_stages)], from, sl_stage_of(n), which);
+    }
+  }
+}
+
+// The place of the gates is free: one thread of those that prepare says so, or asks for the next ones.
+SL_WORD void sl_release_gates(
+    uint32_t shared, const sl_cursor *const cursors, const sl_tensors from, const int n) {
+  if (sl_has_copiers) sl_barrier_arrive(sl_gates_free(shared));
+  else sl_copy_gates(shared, &cursors[sl_in_turn(n + 1)], from);
 }
 
 // Makes the barriers ready and asks for the first chunks; all threads.
@@ -131,12 +185,14 @@ SL_WORD void sl_anchored_begin(
       sl_barrier_init(sl_free(shared, stage), 8);
     }
     sl_barrier_init(sl_gates_landed(shared), 1);
+    sl_barrier_init(sl_gates_free(shared), 1);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    cursors[0] = sl_first((int)SL_BLOCK, walks);
-    cursors[1] = sl_next(cursors[0], walks);
-    sl_copy_operands<reads>(shared, &cursors[0], from, 0);
+    for (int n = 0; n < sl_stages; ++n)
+      cursors[n] = n ? sl_next(cursors[n - 1], walks) : sl_first((int)SL_BLOCK, walks);
     sl_copy_gates(shared, &cursors[0], from);
-    sl_copy_operands<reads>(shared, &cursors[1], from, 1);
+    for (int n = 0; n < sl_stages; ++n)
+      for (int which = 0; which < 6; ++which)
+        sl_copy_operand<reads>(shared, &cursors[n], from, n, which);
   }
   sl_sync();
 }

@@ -1,5 +1,14 @@
-// The first two warpgroups: their rows, and the exact form of a chunk whose decays are too strong for
-// an anchor (anchored.cuh). A warp has a quarter of the chunk's tokens and 64 keys, a thread two of them.
+// The exact form of a chunk whose decays are too strong for an anchor (anchored.cuh), by the preparing
+// warps: one has a quarter of the chunk's tokens, 16, and 64 keys.
+//
+// With Q_h(i) the decays from the start of token i's run of h tokens to i, and S_h(j) those after j to
+// the end of its run, all in [0, 1],
+//
+//     P_ij = sum over keys of q_i Q_h(i) S_h(j) k_j   where i and j lie in the two halves, of h, of a run
+//
+// Runs grow by doubling: Q_2h(i) = T Q_h(i) in a later half, and S_2h(j) = S_h(j) T in an earlier one, T
+// the decay of the other half. Lanes hold what a warp's product wants, its rows in lanes 4, 8 and 16
+// apart, so that up to 16 tokens no operand leaves the registers. Quarters meet in shared memory.
 #ifndef SL_ANCHORED_EXACT_CUH
 #define SL_ANCHORED_EXACT_CUH
 
@@ -9,233 +18,322 @@ SL_WORD uint32_t sl_scaled(uint32_t pair, const Map map, const float x, const fl
   return sl_pack(map(sl_low(pair)) * x, map(sl_high(pair)) * y);
 }
 
-// A lane's pairs of eight rows of a panel and their decays; `at` is the place of its columns in the
-// first row, whose number 8 divides, and `decays` that of its keys.
-SL_WORD uint32_t sl_row(uint32_t at, const int n) {
-  return (at ^ (uint32_t)(n << 4)) + (uint32_t)(128 * n);
-}
-SL_WORD void sl_load_rows(uint32_t (&x)[8], uint32_t at) {
-#pragma unroll
-  for (int n = 0; n < 8; ++n) x[n] = sl_load_word(sl_row(at, n));
-}
-SL_WORD void sl_load_decays(float (&decay)[8][2], uint32_t decays) {
-#pragma unroll
-  for (int n = 0; n < 8; ++n) sl_load_floats(decay[n], decays + 512 * n);
-}
-SL_WORD void sl_store_rows(uint32_t at, const uint32_t (&x)[8]) {
-#pragma unroll
-  for (int n = 0; n < 8; ++n) sl_store_word(sl_row(at, n), x[n]);
-}
-
-// Eight queries decayed from the first one on, or eight keys decayed to the end, times `left`, which
-// goes on to the eight after or before.
-template <class Maps>
-SL_WORD void sl_decay_eight(
-    uint32_t to, uint32_t from, uint32_t decays, const Maps maps, const bool are_queries,
-    float (&left)[2]) {
-  const auto query = [&](float x) __attribute__((always_inline)) { return maps.query(x); };
-  const auto key = [&](float x) __attribute__((always_inline)) { return maps.key(x); };
-  uint32_t x[8];
-  float decay[8][2];
-  sl_load_rows(x, from);
-  sl_load_decays(decay, decays);
-  if (are_queries) {
-#pragma unroll
-    for (int n = 0; n < 8; ++n) {
-      left[0] *= decay[n][0], left[1] *= decay[n][1];
-      x[n] = sl_scaled(x[n], query, left[0], left[1]);
-    }
-  } else {
-#pragma unroll
-    for (int n = 7; n >= 0; --n) {
-      x[n] = sl_scaled(x[n], key, left[0], left[1]);
-      left[0] *= decay[n][0], left[1] *= decay[n][1];
-    }
-  }
-  sl_store_rows(to, x);
-}
-
-// The same of a quarter.
-template <class Maps>
-SL_WORD void sl_decay_quarter(
-    uint32_t to, uint32_t from, uint32_t decays, const Maps maps, const bool are_queries,
-    float left0, float left1) {
-  float left[2] = {left0, left1};
-#pragma unroll 1
-  for (int n = 0; n < 2; ++n) {
-    const uint32_t half = are_queries ? n : 1 - n;
-    sl_decay_eight(
-        to + 1024 * half, from + 1024 * half, decays + 4096 * half, maps, are_queries, left);
-  }
-}
-
-// sum = products of 16 rows of a tile with 8 rows of another.
-SL_WORD void sl_tile_product(
-    float (&sum)[4], uint32_t left, const int row, uint32_t right, const int column) {
+// The lane, found anew: addresses that come from it are not kept from chunk to chunk, where they would
+// crowd the mild form's decays out of registers.
+SL_WORD int sl_lane_anew() {
   int lane = SL_LANE;
   asm volatile("" : "+r"(lane));
-  sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
+  return lane;
+}
+
+// Where the gates were: for a quarter, a half of the keys and eight of them, decays in f32, exchanged so
+// that rows and columns find all banks; later two operands in bf16.
+SL_WORD uint32_t sl_exact_place(uint32_t shared, int quarter, int panel, int piece) {
+  return shared + sl_at_gates + (uint32_t)(8192 * quarter + 4096 * panel + 512 * piece);
+}
+// Bytes to a token's decays of keys 2 pair and 1 more.
+SL_WORD uint32_t sl_in_decays(int piece, int token, int pair) {
+  return (uint32_t)(32 * (token ^ (piece & 3)) + 8 * pair);
+}
+
+// x *= factor where `first`, and else y *= factor; and a x where `first`, else b y: one multiplication
+// each, where a choice would take two steps more.
+SL_WORD void sl_times_either(float &x, float &y, float factor, const int first) {
+  asm("{\n.reg .pred p;\nsetp.ne.s32 p, %3, 0;\n"
+      "@p mul.rn.ftz.f32 %0, %0, %2;\n@!p mul.rn.ftz.f32 %1, %1, %2;\n}"
+      : "+f"(x), "+f"(y)
+      : "f"(factor), "r"(first));
+}
+SL_WORD float sl_either_times(float a, float x, float b, float y, const int first) {
+  float product;
+  asm("{\n.reg .pred p;\nsetp.ne.s32 p, %5, 0;\n"
+      "@p mul.rn.ftz.f32 %0, %1, %2;\n@!p mul.rn.ftz.f32 %0, %3, %4;\n}"
+      : "=&f"(product)
+      : "f"(a), "f"(x), "f"(b), "f"(y), "r"(first));
+  return product;
+}
+
+// What a lane has of 16 tokens and 8 keys: tokens l / 4 and 8 more, keys 2 (l % 4) and one more.
+typedef float sl_exact_held[2][2];
+
+// The decays of the other half, `apart` lanes from here.
+SL_WORD void sl_exact_ask(sl_exact_held &other, const sl_exact_held &all, const int apart) {
 #pragma unroll
-  for (int k = 0; k < 8; k += 2) {
-    uint32_t a[4], b[4];
-    const uint32_t panel = k / 4 * sl_panel;
-    sl_load_matrices(b, right + panel + sl_in_panel(column + lane % 8, k % 4 * 16 + lane / 8 * 8));
+  for (int m = 0; m < 2; ++m)
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
+    for (int e = 0; e < 2; ++e) other[m][e] = sl_of_other(all[m][e], apart);
+}
+
+// Both halves become one run.
+SL_WORD void sl_exact_join(
+    sl_exact_held &all, sl_exact_held &from, sl_exact_held &to, const sl_exact_held &other,
+    int lane, const int apart) {
+#pragma unroll
+  for (int m = 0; m < 2; ++m)
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      all[m][e] *= other[m][e];
+      sl_times_either(from[m][e], to[m][e], other[m][e], lane & apart);
+    }
+}
+
+// sum += the products between two halves of runs of `apart / 2` tokens, and others that do not count; the
+// first eight tokens and the last eight apart.
+SL_WORD void sl_exact_between(
+    float (&sum)[4], const sl_exact_held &queries, const sl_exact_held &keys,
+    const sl_exact_held &from, const sl_exact_held &to, int lane, const int apart) {
+  uint32_t pairs[2];
+#pragma unroll
+  for (int m = 0; m < 2; ++m) {
+    const float x = sl_either_times(queries[m][0], from[m][0], keys[m][0], to[m][0], lane & apart);
+    const float y = sl_either_times(queries[m][1], from[m][1], keys[m][1], to[m][1], lane & apart);
+    pairs[m] = sl_pack(x, y);
+  }
+  sl_warp_product_of_eight(sum, pairs[0], 0u, pairs[0]);
+  sl_warp_product_of_eight(sum, 0u, pairs[1], pairs[1]);
+}
+
+// What a warp finds of its quarter's scores, summed over its keys: tokens of one eight (the first one's
+// in [0] and [1], as products leave them), and of the last eight with the first.
+typedef struct {
+  float within[4], across[4];
+} sl_quarter_scores;
+
+// The decay of two keys over the quarters from one up to another.
+SL_WORD void sl_exact_outer(float (&decay)[2], uint32_t sums, const int begin, const int end) {
+  decay[0] = decay[1] = 0.0f;
+#pragma unroll
+  for (int quarter = 0; quarter < 4; ++quarter) {
+    if (quarter < begin || quarter >= end) continue;
+    float sum[2];
+    sl_load_floats(sum, sums + 512 * quarter);
+    decay[0] += sum[0], decay[1] += sum[1];
+  }
+  decay[0] = sl_power(decay[0]), decay[1] = sl_power(decay[1]);
+}
+
+// Scores of the quarter, q and k decayed from the chunk's start and to its end in their place, and where
+// the decays were what quarters need of each other: of the first one k decayed to its end, and to that
+// of the second; of the last one q decayed from its start, and from that of the third; of others both.
+template <class Maps>
+SL_WORD void sl_exact_operands(
+    uint32_t shared, uint32_t queries, uint32_t sums, uint32_t last_sums, const Maps maps,
+    sl_quarter_scores &found, const int panel, const int quarter) {
+  const int lane = sl_lane_anew();
+  float pairs_sum[4], two[4], own[2] = {0.0f, 0.0f};
+#pragma unroll
+  for (int n = 0; n < 4; ++n)
+    pairs_sum[n] = two[n] = found.within[n] = found.across[n] = 0.0f;
+  // For each key the decay before the quarter, and that after it; of the first and the last quarter,
+  // which have none, that of the one beside them. They take the place of the sums.
+  const uint32_t before_at = last_sums + (uint32_t)(512 * quarter + 256 * panel);
+  const uint32_t after_at = sums + (uint32_t)(512 * quarter + 256 * panel);
+  {
+    float before[2], after[2];
+    const uint32_t own_sums = sums + 4 * (uint32_t)(64 * panel + 2 * lane);
+    sl_exact_outer(before, own_sums, quarter == 0 ? 1 : 0, quarter == 0 ? 2 : quarter);
+    sl_exact_outer(after, own_sums, quarter == 3 ? 2 : quarter + 1, quarter == 3 ? 3 : 4);
+    sl_meet(2, 256);
+    sl_store_floats(before_at + 8 * (uint32_t)lane, before[0], before[1]);
+    sl_store_floats(after_at + 8 * (uint32_t)lane, after[0], after[1]);
+    sl_meet_warp();
+  }
+  // q and k of a piece of eight keys, and their decays, which are asked for a piece ahead.
+  uint32_t pairs[4];
+  sl_exact_held next;
+  sl_load_matrices(pairs, queries + (uint32_t)(lane / 16) * sl_tile + sl_in_panel(lane % 16, 0));
+#pragma unroll
+  for (int m = 0; m < 2; ++m)
+    sl_load_floats(
+        next[m],
+        sl_exact_place(shared, quarter, panel, 0) + sl_in_decays(0, lane / 4 + m * 8, lane % 4));
+#pragma unroll 1
+  for (int piece = 0; piece < 8; ++piece) {
+    const uint32_t place = sl_exact_place(shared, quarter, panel, piece);
+    const uint32_t at =
+        queries + (uint32_t)(lane / 16) * sl_tile + sl_in_panel(lane % 16, 8 * piece);
+    sl_exact_held q, k, all, from, to;
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      all[m][0] = next[m][0], all[m][1] = next[m][1];
+      q[m][0] = maps.query(sl_low(pairs[m])), q[m][1] = maps.query(sl_high(pairs[m]));
+      k[m][0] = maps.key(sl_low(pairs[2 + m])), k[m][1] = maps.key(sl_high(pairs[2 + m]));
+      own[m] = SL_FMA(q[m][0], k[m][0], SL_FMA(q[m][1], k[m][1], own[m]));
+#pragma unroll
+      for (int e = 0; e < 2; ++e) from[m][e] = all[m][e], to[m][e] = 1.0f;
+    }
+    // What is asked of other lanes is on its way during a product.
+    sl_exact_held other;
+    sl_exact_ask(other, all, 4);
+    sl_exact_between(pairs_sum, q, k, from, to, lane, 4);
+    sl_exact_join(all, from, to, other, lane, 4);
+    sl_exact_ask(other, all, 8);
+    sl_exact_between(two, q, k, from, to, lane, 8);
+    sl_exact_join(all, from, to, other, lane, 8);
+    sl_exact_ask(other, all, 16);
+    sl_exact_between(found.within, q, k, from, to, lane, 16);
+    sl_exact_join(all, from, to, other, lane, 16);
+    // The last eight tokens with the first; then all sixteen, and what lies before and after them.
+#pragma unroll
+    for (int e = 0; e < 2; ++e) q[1][e] *= from[1][e], k[0][e] *= to[0][e];
+    sl_warp_product_of_eight(
+        found.across, 0u, sl_pack(q[1][0], q[1][1]), sl_pack(k[0][0], k[0][1]));
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      q[0][e] *= from[0][e], q[1][e] *= all[0][e];
+      k[0][e] *= all[1][e], k[1][e] *= to[1][e];
+    }
+    uint32_t one[2], second[2];
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+      pairs[m] = sl_pack(q[m][0], q[m][1]), pairs[2 + m] = sl_pack(k[m][0], k[m][1]);
+    const int key = 4 * piece + lane % 4;
+    float before[2], after[2];
+    sl_load_floats(before, before_at + 8 * (uint32_t)key);
+    sl_load_floats(after, after_at + 8 * (uint32_t)key);
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      one[m] = quarter == 0 ? pairs[2 + m] : pairs[m];
+      second[m] = quarter == 3 ? pairs[m] : pairs[2 + m];
+      const uint32_t decayed = quarter == 0 ? sl_pack(k[m][0] * before[0], k[m][1] * before[1])
+                                            : sl_pack(q[m][0] * before[0], q[m][1] * before[1]);
+      if (quarter == 0) second[m] = decayed;
+      if (quarter != 0) pairs[m] = decayed;
+      const uint32_t left = quarter == 3 ? sl_pack(q[m][0] * after[0], q[m][1] * after[1])
+                                         : sl_pack(k[m][0] * after[0], k[m][1] * after[1]);
+      if (quarter == 3) second[m] = left;
+      if (quarter != 3) pairs[2 + m] = left;
+    }
+    const uint32_t done[4] = {pairs[0], pairs[1], pairs[2], pairs[3]};
+    if (piece < 7) {
       sl_load_matrices(
-          a, left + panel + sl_in_panel(row + lane % 16, (k + half) % 4 * 16 + lane / 16 * 8));
-      sl_warp_product(sum, a, b[2 * half], b[2 * half + 1]);
+          pairs, queries + (uint32_t)(lane / 16) * sl_tile + sl_in_panel(lane % 16, 8 * piece + 8));
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+        sl_load_floats(
+            next[m], place + 512 + sl_in_decays(piece + 1, lane / 4 + m * 8, lane % 4));
+    }
+    sl_store_matrices(at, done[0], done[1], done[2], done[3]);
+    sl_meet_warp();
+    sl_store_matrices(place + 16 * (uint32_t)lane, one[0], one[1], second[0], second[1]);
+  }
+  // Each level's own products; scores of a token with itself stand in their rows' four lanes.
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    own[half] += sl_of_other(own[half], 1);
+    own[half] += sl_of_other(own[half], 2);
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const int i = lane / 4, j = 2 * (lane % 4) + e, apart = i ^ j;
+      float &score = found.within[2 * half + e];
+      if (apart / 2 == 1) score = two[2 * half + e];
+      if (apart == 1) score = pairs_sum[2 * half + e];
+      if (apart == 0) score = own[half];
+      if (i < j) score = 0.0f;
     }
   }
 }
 
-// Scores of 16 x 8 tokens in bf16.
-SL_WORD void sl_write_scores(
-    uint32_t scores, const float (&sum)[4], const int row, const int column) {
-  int lane = SL_LANE;
-  asm volatile("" : "+r"(lane));
+// sum = products of 16 tokens' operands with others' over all keys, the latter's first eight and last
+// eight apart.
+SL_WORD void sl_exact_product(float (&sum)[2][4], uint32_t left, uint32_t right) {
+  const int lane = sl_lane_anew();
+  const uint32_t at = (uint32_t)(lane / 16 * 512 + lane % 16 * 16);
 #pragma unroll
-  for (int e = 0; e < 2; ++e)
-    sl_store_word(
-        scores + sl_in_panel(row + lane / 4 + 8 * e, column + 2 * (lane % 4)),
-        sl_pack(sum[2 * e], sum[2 * e + 1]));
-}
-
-// Between the halves, of `half` tokens, of each piece of a quarter: the later half's queries and the
-// earlier one's keys, decayed up to the border.
-template <const int half, class Maps>
-SL_WORD void sl_decay_halves(uint32_t to, uint32_t queries, uint32_t decays, const Maps maps) {
-  const auto query = [&](float x) __attribute__((always_inline)) { return maps.query(x); };
-  const auto key = [&](float x) __attribute__((always_inline)) { return maps.key(x); };
-#pragma unroll 1
-  for (int eight = 0; eight < 2; ++eight) {
-    uint32_t x[8], at = queries + 1024 * eight;
-    float decay[8][2], left[2] = {1.0f, 1.0f};
+  for (int n = 0; n < 4; ++n) sum[0][n] = sum[1][n] = 0.0f;
 #pragma unroll
-    for (int n = 0; n < 8; ++n) x[n] = sl_load_word(sl_row(at, n) + (n & half ? 0 : sl_tile));
-    sl_load_decays(decay, decays + 4096 * eight);
-#pragma unroll
-    for (int n = 0; n < 8; ++n) {
-      if (!(n & half)) continue;
-#pragma unroll
-      for (int e = 0; e < 2; ++e) left[e] = n % half ? left[e] * decay[n][e] : decay[n][e];
-      x[n] = sl_scaled(x[n], query, left[0], left[1]);
-    }
-#pragma unroll
-    for (int n = 7; n >= 0; --n) {
-      if (n & half) continue;
-#pragma unroll
-      for (int e = 0; e < 2; ++e) left[e] = (n + 1) % half ? left[e] * decay[n + 1][e] : 1.0f;
-      x[n] = sl_scaled(x[n], key, left[0], left[1]);
-    }
-    sl_store_rows(to + 1024 * eight, x);
+  for (int n = 0; n < 8; ++n) {
+    uint32_t a[4], b[4];
+    sl_load_matrices(a, left + 1024 * n + at);
+    sl_load_matrices(b, right + 1024 * n + at);
+    sl_warp_product(sum[0], a, b[0], b[2]);
+    sl_warp_product(sum[1], a, b[1], b[3]);
   }
 }
 
-// Of the scores of 16 x 8 tokens of a quarter, those between halves of `half` tokens of a piece; of
-// each token with itself for 0.
-SL_WORD void sl_take_scores(
-    float (&sum)[4], uint32_t left, uint32_t right, const int quarter, const int panel,
-    const int half) {
-  float found[4];
-  int lane = SL_LANE;
-  asm volatile("" : "+r"(lane));
-  sl_tile_product(found, left, 16 * quarter, right, 16 * quarter + 8 * panel);
-#pragma unroll
-  for (int n = 0; n < 4; ++n) {
-    const int i = lane / 4 + n / 2 * 8, j = 8 * panel + 2 * (lane % 4) + n % 2;
-    const int apart = i ^ j;
-    if (half == 0 ? apart == 0 : i > j && apart >= half && apart < 2 * half) sum[n] = found[n];
-  }
+// Scores of 16 x 16 tokens in bf16.
+SL_WORD void sl_exact_write(uint32_t shared, const float (&sum)[2][4], const int row, const int column) {
+  const int lane = sl_lane_anew();
+  sl_store_matrices(
+      shared + sl_at_scores + sl_in_panel(row + lane % 16, column + lane / 16 * 8),
+      sl_pack(sum[0][0], sum[0][1]), sl_pack(sum[0][2], sum[0][3]), sl_pack(sum[1][0], sum[1][1]),
+      sl_pack(sum[1][2], sum[1][3]));
 }
 
-// A chunk's operands and scores in the exact form. The gates' place takes the decays themselves;
-// `tiles` is a stage that is free.
-template <const bool reads, class Maps>
-SL_WORD void sl_anchored_exact(
-    uint32_t shared, uint32_t queries, uint32_t tiles, uint32_t sums, const Maps maps,
-    const float (&logarithms)[16][2], const int column, const int panel, const int quarter) {
-  float earlier[2] = {0.0f, 0.0f}, later[2] = {0.0f, 0.0f}, beside[2] = {1.0f, 1.0f};
-  const uint32_t decays =
-      shared + sl_at_gates + 512 * 16 * quarter + 4 * (uint32_t)(64 * panel + column);
+// Scores within a quarter, of its two warps together; a warp of the later keys leaves its own where the
+// other one finds them.
+SL_WORD void sl_exact_leave(
+    uint32_t within_at, uint32_t across_at, const sl_quarter_scores &found, const int quarter) {
+  const int lane = sl_lane_anew();
+  const uint32_t within = within_at + (uint32_t)(512 * quarter + 16 * lane);
+  sl_store_floats(within, found.within[0], found.within[1]);
+  sl_store_floats(within + 8, found.within[2], found.within[3]);
+  sl_store_floats(
+      across_at + (uint32_t)(512 * quarter + 8 * lane), found.across[2],
+      found.across[3]);
+}
+
+// All scores of the chunk, each warp's share.
+SL_WORD void sl_exact_scores(
+    uint32_t shared, uint32_t within_at, uint32_t across_at, const sl_quarter_scores &found,
+    const int panel, const int quarter) {
+  const int lane = sl_lane_anew();
+  float sum[2][4];
+  if (panel == 1) {
+    // Of a later half's quarter with an earlier half's.
+    const int later = 2 + quarter / 2, earlier = quarter % 2;
+    sl_exact_product(
+        sum, sl_exact_place(shared, later, 0, 0) + (later == 3 ? 256 : 0),
+        sl_exact_place(shared, earlier, 0, 0) + 256);
+    sl_exact_write(shared, sum, 16 * later, 16 * earlier);
+    return;
+  }
+  float within[4], across[2];
+  sl_load_four(within, within_at + (uint32_t)(512 * quarter + 16 * lane));
+  sl_load_floats(across, across_at + (uint32_t)(512 * quarter + 8 * lane));
+#pragma unroll
+  for (int e = 0; e < 2; ++e) {
+    sum[0][e] = found.within[e] + within[e];
+    sum[0][2 + e] = found.across[2 + e] + across[e];
+    sum[1][e] = 0.0f;
+    sum[1][2 + e] = found.within[2 + e] + within[2 + e];
+  }
+  sl_exact_write(shared, sum, 16 * quarter, 16 * quarter);
+  if (quarter % 2 == 0) return;
+  // Of the later quarter of a half with the earlier one.
+  sl_exact_product(
+      sum, sl_exact_place(shared, quarter, 0, 0),
+      sl_exact_place(shared, quarter - 1, 0, 0) + (quarter == 3 ? 256 : 0));
+  sl_exact_write(shared, sum, 16 * quarter, 16 * (quarter - 1));
+}
+
+// A quarter's decays where its warp finds them as products want them.
+SL_WORD void sl_exact_decays(
+    uint32_t shared, const float (&logarithms)[16][2], const int panel, const int quarter) {
+  const int lane = sl_lane_anew(), piece = lane / 4, pair = lane % 4;
+  const uint32_t place = sl_exact_place(shared, quarter, panel, piece);
 #pragma unroll
   for (int n = 0; n < 16; ++n)
-    sl_store_floats(decays + 512 * n, sl_power(logarithms[n][0]), sl_power(logarithms[n][1]));
+    sl_store_floats(
+        place + sl_in_decays(piece, n, pair), sl_power(logarithms[n][0]),
+        sl_power(logarithms[n][1]));
+  sl_meet_warp();
+}
+
+// Keys alone, decayed to the chunk's end; `later` is the sum of what follows the quarter.
+template <class Maps>
+SL_WORD void sl_exact_keys(
+    uint32_t keys, const Maps maps, const float (&logarithms)[16][2], const float (&later)[2],
+    const int column) {
+  const auto key = [&](float x) __attribute__((always_inline)) { return maps.key(x); };
+  float left[2] = {sl_power(later[0]), sl_power(later[1])};
 #pragma unroll
-  for (int e = 0; e < 2; ++e)
+  for (int n = 15; n >= 0; --n) {
+    const uint32_t at = keys + sl_in_panel(n, column);
+    sl_store_word(at, sl_scaled(sl_load_word(at), key, left[0], left[1]));
 #pragma unroll
-    for (int other = 0; other < 4; ++other) {
-      const float sum = sl_load_float(sums + 512 * other + 4 * e);
-      if (other < quarter) earlier[e] += sum;
-      if (other > quarter) later[e] += sum;
-      if (quarter == 3 * (other - 1)) beside[e] = sl_power(sum);
-    }
-  queries += sl_in_panel(0, column);
-  if (reads) {
-    const uint32_t own = (uint32_t)(panel * sl_panel + 2048 * quarter) + sl_in_panel(0, column);
-    const uint32_t scores = shared + sl_at_scores;
-    const uint32_t one = tiles, two = one + sl_tile, three = two + sl_tile;
-    // Decayed up to the border between the halves, to that within a half, and within a quarter.
-    sl_decay_quarter(
-        one + own, queries + (quarter >= 2 ? 0 : sl_tile), decays, maps, quarter >= 2, beside[0],
-        beside[1]);
-    sl_decay_quarter(
-        two + own, queries + (quarter % 2 ? 0 : sl_tile), decays, maps, quarter % 2, 1.0f, 1.0f);
-#pragma unroll 1
-    for (int eight = 0; eight < 2; ++eight) {
-      float left[2] = {1.0f, 1.0f};
-      sl_decay_eight(
-          three + own + 1024 * eight, queries + (eight ? 1024 : sl_tile), decays + 4096 * eight, maps,
-          eight, left);
-    }
-    sl_meet(2, 256);
-    const int warp = 2 * quarter + panel;
-    float sum[4];
-    int row = 32 + warp / 4 * 16, across = warp % 4 * 8;
-    sl_tile_product(sum, one, row, one, across);
-    sl_write_scores(scores, sum, row, across);
-    if (warp < 4) {
-      row = 16 + warp / 2 * 32, across = warp / 2 * 32 + warp % 2 * 8;
-      sl_tile_product(sum, two, row, two, across);
-      sl_write_scores(scores, sum, row, across);
-    }
-    sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
-    sl_take_scores(sum, three, three, quarter, panel, 8);
-    // From here on a tile has the quarter's rows of two warps alone.
-    sl_meet(2, 256);
-    sl_decay_halves<4>(one + own, queries, decays, maps);
-    sl_decay_halves<2>(two + own, queries, decays, maps);
-    sl_decay_halves<1>(three + own, queries, decays, maps);
-    sl_meet(4 + quarter, 64);
-    sl_take_scores(sum, one, one, quarter, panel, 4);
-    sl_take_scores(sum, two, two, quarter, panel, 2);
-    sl_take_scores(sum, three, three, quarter, panel, 1);
-    sl_meet(4 + quarter, 64);
-#pragma unroll 1
-    for (uint32_t n = 0; n < 4; ++n) {
-      // Queries, then keys, eight rows of each at a time, as they are.
-      const auto query = [&](float x) __attribute__((always_inline)) { return maps.query(x); };
-      const auto key = [&](float x) __attribute__((always_inline)) { return maps.key(x); };
-      const uint32_t at = n / 2 * sl_tile + n % 2 * 1024;
-      uint32_t x[8];
-      sl_load_rows(x, queries + at);
-#pragma unroll
-      for (int m = 0; m < 8; ++m)
-        x[m] = n < 2 ? sl_scaled(x[m], query, 1.0f, 1.0f) : sl_scaled(x[m], key, 1.0f, 1.0f);
-      sl_store_rows(one + own + at, x);
-    }
-    sl_meet(4 + quarter, 64);
-    sl_take_scores(sum, one, two, quarter, panel, 0);
-    sl_write_scores(scores, sum, 16 * quarter, 16 * quarter + 8 * panel);
-    sl_decay_quarter(
-        queries, queries, decays, maps, true, sl_power(earlier[0]), sl_power(earlier[1]));
+    for (int e = 0; e < 2; ++e) left[e] *= sl_power(logarithms[n][e]);
   }
-  sl_decay_quarter(
-      queries + sl_tile, queries + sl_tile, decays, maps, false, sl_power(later[0]),
-      sl_power(later[1]));
-  // Copies may come to the gates' place and to the tiles.
-  sl_publish();
-  sl_meet(2, 256);
 }
 
 #endif

@@ -1,27 +1,31 @@
-// The other warpgroups: 64 values each; the state in registers.
+// The other warpgroups: half of the values each; the state in registers.
 #ifndef SL_ANCHORED_MULTIPLY_CUH
 #define SL_ANCHORED_MULTIPLY_CUH
 
-// u[m] holds keys 64 m + 16 w + l / 4 and 8 more.
+// u[m] holds keys 64 m + 16 w + l / 4 and 8 more; `sl_sums` is 64 rows of a warpgroup's values.
+typedef float sl_sums[sl_columns / 2];
+
+// Bytes of 16 rows of them.
+enum { sl_sixteen = 32 * sl_columns };
 
 // Sums in bf16, where products or copies find them: rows 16 w on of a panel.
-SL_WORD void sl_anchored_hold(const float (&sum)[32], uint32_t panel, uint32_t lane_row, int lane) {
+SL_WORD void sl_anchored_hold(const sl_sums &sum, uint32_t panel, int lane_row, int lane) {
 #pragma unroll
-  for (int j = 0; j < 8; j += 2)
+  for (int j = 0; j < sl_columns / 8; j += 2)
     sl_store_matrices(
-        panel + lane_row * 128 + (((uint32_t)(j + lane / 16) ^ (lane_row & 7)) << 4),
+        panel + sl_in_values(lane_row, 8 * (j + lane / 16)),
         sl_pack(sum[4 * j], sum[4 * j + 1]), sl_pack(sum[4 * j + 2], sum[4 * j + 3]),
         sl_pack(sum[4 * j + 4], sum[4 * j + 5]), sl_pack(sum[4 * j + 6], sum[4 * j + 7]));
 }
 
-// Bytes to a number of 64 rows of 64 floats, exchanged so that rows and columns find all banks.
+// Bytes to a number of 64 rows of floats, exchanged so that rows and columns find all banks.
 SL_WORD uint32_t sl_in_rows(int row, int column) {
-  return (uint32_t)(row * 256 + ((column * 4) ^ ((row & 7) << 5)));
+  return (uint32_t)(row * 4 * sl_columns + ((column * 4) ^ ((row & (sl_columns / 8 - 1)) << 5)));
 }
 
 // U = diag(factor) U; `total` keeps the product of factors.
 template <const bool reads>
-SL_WORD void sl_anchored_scale(float (&u)[2][32], float (&total)[4], uint32_t factors, int row) {
+SL_WORD void sl_anchored_scale(sl_sums (&u)[2], float (&total)[4], uint32_t factors, int row) {
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
@@ -29,7 +33,7 @@ SL_WORD void sl_anchored_scale(float (&u)[2][32], float (&total)[4], uint32_t fa
       const float factor = sl_load_float(factors + 4 * (uint32_t)(64 * m + row + 8 * e));
       if (!reads) total[2 * m + e] *= factor;
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
+      for (int j = 0; j < sl_columns / 8; ++j) {
         u[m][4 * j + 2 * e] *= factor;
         u[m][4 * j + 2 * e + 1] *= factor;
       }
@@ -37,11 +41,12 @@ SL_WORD void sl_anchored_scale(float (&u)[2][32], float (&total)[4], uint32_t fa
 }
 
 // sum = q~ U
-SL_WORD void sl_anchored_read(float (&sum)[32], uint32_t at, uint32_t held) {
+SL_WORD void sl_anchored_read(sl_sums &sum, uint32_t at, uint32_t held) {
 #pragma unroll
   for (int k = 0; k < 8; ++k)
     sl_product_across(
-        sum, sl_operand(at, k / 4 * sl_panel + k % 4 * 32), sl_operand(held, k * 2048), k > 0);
+        sum, sl_operand(at, k / 4 * sl_panel + k % 4 * 32), sl_operand<sl_columns>(held, k * sl_sixteen),
+        k > 0);
 }
 
 // p = q~ k~^T
@@ -54,19 +59,20 @@ SL_WORD void sl_anchored_scores(float (&p)[32], uint32_t at) {
 }
 
 // U += k~^T v
-SL_WORD void sl_anchored_update(float (&u)[2][32], uint32_t at, uint32_t values) {
+SL_WORD void sl_anchored_update(sl_sums (&u)[2], uint32_t at, uint32_t values) {
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
     for (int k = 0; k < 4; ++k)
       sl_product_outer(
-          u[m], sl_operand(at, sl_tile + m * sl_panel + k * 2048), sl_operand(values, k * 2048));
+          u[m], sl_operand(at, sl_tile + m * sl_panel + k * 2048),
+          sl_operand<sl_columns>(values, k * sl_sixteen));
 }
 
 // sum += P v for 16 tokens' values: the scores up to the row's own token, `after` the thread's first
 // column, in bf16, and what that leaves.
 SL_WORD void sl_anchored_weigh(
-    float (&sum)[32], const float *p, uint32_t values, const int after, const int from) {
+    sl_sums &sum, const float *p, uint32_t values, const int after, const int from) {
   uint32_t weights[4], rest[4];
 #pragma unroll
   for (int j = 0; j < 2; ++j)
@@ -80,48 +86,50 @@ SL_WORD void sl_anchored_weigh(
       rest[2 * j + e] = sl_pack(x - sl_low(pair), y - sl_high(pair));
     }
   sl_products_begin();
-  sl_product_held(sum, weights, sl_operand(values, 128 * from));
-  sl_product_held(sum, rest, sl_operand(values, 128 * from));
+  sl_product_held(sum, weights, sl_operand<sl_columns>(values, 2 * sl_columns * from));
+  sl_product_held(sum, rest, sl_operand<sl_columns>(values, 2 * sl_columns * from));
 }
 
 template <const bool reads, class Walks>
 SL_WORD void sl_anchored_multiply(
-    uint32_t shared, const Walks walks, const sl_tensors from, const int own) {
+    uint32_t shared, const sl_cursor *const cursors, const Walks walks, const sl_tensors from,
+    const int own) {
   int lane = SL_LANE, warp = SL_WARP % 4, thread = SL_THREAD % 128;
   asm volatile("" : "+r"(lane), "+r"(warp), "+r"(thread));
   int row = 16 * warp + lane / 4, column = 2 * (lane % 4);
-  uint32_t lane_row = (uint32_t)(16 * warp + lane % 16), held = shared + sl_at_state + own * sl_tile;
-  int stage = 0;
+  int lane_row = 16 * warp + lane % 16;
+  const uint32_t held = shared + sl_at_state + 2 * sl_value_panel * own;
+  int stage = 0, n = 0;
   uint32_t turn = 0;
   int begun = (int)SL_BLOCK;
   // The roles' first steps are alike; they are not to be made one before they part.
   asm volatile("" : "+r"(begun));
 #pragma unroll 1
   for (int walk = begun; walk < walks.count(); walk += (int)SL_BLOCKS) {
-    sl_place place = walks.at(walk);
-    place.begin = sl_uniform(place.begin);
+    const sl_place place = walks.at(walk);
     const int length = sl_uniform(place.length);
-    float u[2][32], total[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+    sl_sums u[2];
+    float total[4] = {1.0f, 1.0f, 1.0f, 1.0f};
     asm volatile("" : "+r"(row), "+r"(column));
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
-      for (int n = 0; n < 32; ++n)
+      for (int n = 0; n < sl_columns / 2; ++n)
         u[m][n] = place.initial
-                      ? place.initial[(64 * m + row + n / 2 % 2 * 8) * walks.state_row + 64 * own +
-                                      column + n / 4 * 8 + n % 2]
+                      ? place.initial[(64 * m + row + n / 2 % 2 * 8) * walks.state_row +
+                                      sl_columns * own + column + n / 4 * 8 + n % 2]
                       : 0.0f;
 #pragma unroll 1
     for (int done = 0; done < length; done += sl_chunk) {
-      const uint32_t at = shared + stage * sl_stage, values = at + 2 * sl_tile + own * sl_panel;
+      const uint32_t at = shared + stage * sl_stage, values = at + 2 * sl_tile + own * sl_value_panel;
       const uint32_t after = shared + sl_at_after + 512 * stage;
       sl_barrier_wait(sl_ready(shared, stage), turn);
       const int is_exact = sl_uniform((int)sl_load_word(shared + sl_at_level + 4 * stage));
       // Addresses are made anew for each chunk: kept, they would crowd the sums out of registers.
       asm volatile("" : "+r"(row), "+r"(column), "+r"(lane_row));
-      const uint32_t staged = held + sl_panel;
+      const uint32_t staged = held + sl_value_panel;
       sl_anchored_scale<reads>(u, total, shared + sl_at_before + 512 * stage, row);
-      float sum[32];
+      sl_sums sum;
       if (reads) {
         sl_anchored_hold(u[0], held, lane_row, lane);
         // What was staged for the last chunk has been copied out before it is overwritten.
@@ -138,7 +146,8 @@ SL_WORD void sl_anchored_multiply(
 #pragma unroll
           for (int k = 0; k < 4; ++k)
             sl_product_across(
-                sum, sl_operand(shared, sl_at_scores + 32 * k), sl_operand(values, k * 2048), 1);
+                sum, sl_operand(shared, sl_at_scores + 32 * k),
+                sl_operand<sl_columns>(values, k * sl_sixteen), 1);
           sl_products_end();
         }
         sl_anchored_scale<reads>(u, total, after, row);
@@ -177,15 +186,32 @@ SL_WORD void sl_anchored_multiply(
         sl_meet(8 + own, 128);
         const int rows = length - done;
         if (rows >= sl_chunk) {
-          if (thread == 0)
-            sl_copy_out(from.o, staged, place.value + 64 * own, place.query_head,
-                        place.begin + done, place.batch);
+          if (thread == 0) {
+            const sl_cursor at = cursors[sl_in_turn(n)];
+            sl_copy_out(
+                from.o, staged, at.value + sl_columns * own, at.query_head, at.token, at.batch);
+          }
         } else {
-          for (int n = thread; n < 32 * rows; n += 128)
-            *(uint32_t *)(place.o + (done + n / 32) * walks.o_token + 64 * own + n % 32 * 2) =
-                sl_load_word(staged + sl_in_panel(n / 32, n % 32 * 2));
+          int again = walk;
+          asm volatile("" : "+r"(again));
+          uint16_t *const o = walks.at(again).o;
+          for (int n = thread; n < sl_columns / 2 * rows; n += 128) {
+            const int token = n / (sl_columns / 2), value = n % (sl_columns / 2) * 2;
+            *(uint32_t *)(o + (done + token) * walks.o_token + sl_columns * own + value) =
+                sl_load_word(staged + sl_in_values(token, value));
+          }
         }
       }
+      // The stage takes the chunk that comes next in it.
+      if (!sl_has_copiers && lane == 0) {
+        // Made of numbers that the compiler cannot follow, lest addresses be kept all the while.
+        int which = 4 * own + warp, number = n;
+        asm volatile("" : "+r"(which), "+r"(number));
+        sl_barrier_wait(sl_free(shared, stage), turn);
+        sl_copy_operand<reads>(
+            shared, &cursors[sl_in_turn(number + sl_stages)], from, sl_stage_of(number), which);
+      }
+      ++n;
       if (++stage == sl_stages) stage = 0, turn ^= 1;
     }
     // Made anew, not kept all the while.
@@ -198,7 +224,7 @@ SL_WORD void sl_anchored_multiply(
       for (int m = 0; m < 2; ++m) {
         sl_meet(8 + own, 128);
 #pragma unroll
-        for (int j = 0; j < 8; ++j)
+        for (int j = 0; j < sl_columns / 8; ++j)
 #pragma unroll
           for (int e = 0; e < 2; ++e)
             sl_store_floats(
@@ -206,11 +232,12 @@ SL_WORD void sl_anchored_multiply(
                 u[m][4 * j + 2 * e + 1]);
         sl_meet(8 + own, 128);
 #pragma unroll
-        for (int n = 0; n < 8; ++n) {
-          const int key = 8 * n + thread / 16, value = thread % 16 * 4;
+        for (int n = 0; n < sl_columns / 8; ++n) {
+          const int across = sl_columns / 4;  // threads of a row
+          const int key = 128 / across * n + thread / across, value = thread % across * 4;
           float x[4];
           sl_load_four(x, held + sl_in_rows(key, value));
-          sl_write_four(ended.final + (64 * m + key) * walks.state_row + 64 * own + value, x);
+          sl_write_four(ended.final + (64 * m + key) * walks.state_row + sl_columns * own + value, x);
         }
       }
       if (!reads && ended.decay && own == 0 && lane % 4 == 0)
@@ -232,11 +259,14 @@ SL_WORD void sl_anchored(const Walks walks, const sl_tensors from) {
   sl_cursor *const cursors = (sl_cursor *)(scratch + sl_at_cursors);
   sl_anchored_begin<reads>(shared, cursors, walks, from);
   if (SL_WARP < 8) {
-    sl_give_registers(80);
+    sl_give_registers(sl_columns == 64 ? 80 : 96);
     sl_anchored_prepare<reads>(shared, cursors, walks, from);
+  } else if (sl_has_copiers && SL_WARP >= 16) {
+    sl_give_registers(24);
+    sl_anchored_copy<reads>(shared, cursors, from);
   } else {
-    sl_take_registers(176);
-    sl_anchored_multiply<reads>(shared, walks, from, sl_uniform(SL_WARP / 4) - 2);
+    sl_take_registers(sl_columns == 64 ? 176 : 128);
+    sl_anchored_multiply<reads>(shared, cursors, walks, from, sl_uniform(SL_WARP / 4) - 2);
   }
 }
 

@@ -97,6 +97,10 @@ SL_WORD void sl_copied_out() { asm volatile("cp.async.bulk.wait_group.read 0;" :
 SL_WORD uint32_t sl_in_panel(int row, int column) {
   return (uint32_t)(row * 128 + (((column >> 3) ^ (row & 7)) << 4) + (column & 7) * 2);
 }
+// The same in panels of 32 columns, whose rows of 64 bytes are exchanged as the 64-byte swizzle does.
+SL_WORD uint32_t sl_in_half_panel(int row, int column) {
+  return (uint32_t)(row * 64 + (((column >> 3) ^ (row >> 1 & 3)) << 4) + (column & 7) * 2);
+}
 SL_WORD uint32_t sl_load_word(uint32_t at) {
   uint32_t x;
   asm volatile("ld.shared.b32 %0, [%1];" : "=r"(x) : "r"(at));
@@ -128,6 +132,16 @@ SL_WORD float sl_of_lane(float x, const int lane) {
   float y;
   asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(y) : "f"(x), "r"(lane));
   return y;
+}
+
+// The value of the lane whose number differs in these bits.
+SL_WORD uint32_t sl_word_of_other(uint32_t x, const int bits) {
+  uint32_t y;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(y) : "r"(x), "n"(bits));
+  return y;
+}
+SL_WORD float sl_of_other(float x, const int bits) {
+  return SL_FROM_BITS(sl_word_of_other(SL_BITS(x), bits));
 }
 
 SL_WORD void sl_store_floats(uint32_t at, float x, float y) {
@@ -173,15 +187,17 @@ SL_WORD float sl_power(float x) {
   return y;
 }
 
-// ---- Products of a warpgroup: 64 x 64 sums in 32 registers a thread ----
+// ---- Products of a warpgroup: 64 x 64 sums in 32 registers a thread, or 64 x 32 in 16 ----
 // Thread 32 w + l holds rows 16 w + l / 4 and 8 more, columns 8 j + 2 (l % 4) and 1 more, in
 // sum[4 j + 2 (row is the later one) + (column is the later one)].
 
-// How products find an operand: 8 rows (of the summed index, where it runs across rows) lie 1024
-// bytes apart, 128-byte swizzle.
+// How products find an operand in panels of 64 columns, or of 32: 8 rows (of the summed index, where it
+// runs across rows) lie 1024 bytes apart, 128-byte swizzle; or 512, 64-byte swizzle.
+template <const int columns = 64>
 SL_WORD uint64_t sl_operand(uint32_t tile, const int offset) {
   const uint32_t place = (tile >> 4) + (uint32_t)(offset >> 4);
-  return ((uint64_t)(1u << 30 | 64u) << 32) | (uint64_t)(64u << 16 | place);
+  const uint32_t rows = columns == 64 ? 1u << 30 | 64u : 2u << 30 | 32u;
+  return ((uint64_t)rows << 32) | (uint64_t)(64u << 16 | place);
 }
 SL_WORD void sl_products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 SL_WORD void sl_products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
@@ -203,6 +219,13 @@ SL_WORD void sl_products_end() {
   "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "     \
   "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
 #define SL_PRODUCT "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " SL_SUM_NAMES
+#define SL_HALF_SUMS(s)                                                                        \
+  "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3]), "+f"(s[4]), "+f"(s[5]), "+f"(s[6]),          \
+      "+f"(s[7]), "+f"(s[8]), "+f"(s[9]), "+f"(s[10]), "+f"(s[11]), "+f"(s[12]), "+f"(s[13]),  \
+      "+f"(s[14]), "+f"(s[15])
+#define SL_HALF_PRODUCT                                                                        \
+  "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "                                      \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}"
 
 // sum (+)= a b over 16, with `a` and `b` in panels whose rows are the sums' rows and columns.
 SL_WORD void sl_product_rows(float (&sum)[32], uint64_t a, uint64_t b, const int adds) {
@@ -229,6 +252,22 @@ SL_WORD void sl_product_held(float (&sum)[32], const uint32_t *a, uint64_t b) {
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
+// The last three for 32 columns.
+SL_WORD void sl_product_across(float (&sum)[16], uint64_t a, uint64_t b, const int adds) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n" SL_HALF_PRODUCT
+               ", %16, %17, p, 1, 1, 0, 1;\n}"
+               : SL_HALF_SUMS(sum)
+               : "l"(a), "l"(b), "r"(adds));
+}
+SL_WORD void sl_product_outer(float (&sum)[16], uint64_t a, uint64_t b) {
+  asm volatile(SL_HALF_PRODUCT ", %16, %17, 1, 1, 1, 1, 1;" : SL_HALF_SUMS(sum) : "l"(a), "l"(b));
+}
+SL_WORD void sl_product_held(float (&sum)[16], const uint32_t *a, uint64_t b) {
+  asm volatile(SL_HALF_PRODUCT ", {%16, %17, %18, %19}, %20, 1, 1, 1, 1;"
+               : SL_HALF_SUMS(sum)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
 // One warp's product: 16 x 8 sums += 16 x 16 by 16 x 8, `b` stored with its columns as rows.
 SL_WORD void sl_warp_product(
     float (&sum)[4], const uint32_t (&a)[4], const uint32_t b0, const uint32_t b1) {
@@ -236,6 +275,14 @@ SL_WORD void sl_warp_product(
                "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// The same over 8: 16 x 8 by 8 x 8.
+SL_WORD void sl_warp_product_of_eight(
+    float (&sum)[4], const uint32_t a0, const uint32_t a1, const uint32_t b) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+               "{%4, %5}, {%6}, {%0, %1, %2, %3};"
+               : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+               : "r"(a0), "r"(a1), "r"(b));
 }
 
 #endif
