@@ -96,10 +96,12 @@ public struct BuildJob: Hashable, Codable, Sendable {
     target.device == nil ? ["-std=c11"] : ["-x", "c", "-std=c23", "-DSLUICE_HOST"]
   }
 
-  /// CUDA without a toolkit: the source declares all that it needs.
+  /// CUDA without a toolkit: the source declares all that it needs. One that is there, as on a PATH
+  /// with ptxas, is not looked at: clang warns of versions that are newer than itself.
   private func deviceArguments(_ device: Device) -> [String] {
     [
-      "-x", "cuda", "-std=c++17", "-nocudainc", "-nocudalib", "--cuda-device-only",
+      "-x", "cuda", "-std=c++17", "-nocudainc", "-nocudalib", "--cuda-path=/dev/null",
+      "--cuda-device-only",
       "--cuda-gpu-arch=\(target.name)", "--cuda-feature=+ptx\(device.ptxVersion)",
       "-fgpu-flush-denormals-to-zero",
     ] + optimisation + ["-ffp-contract=off", "-g0", "-S"]
