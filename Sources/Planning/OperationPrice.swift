@@ -238,9 +238,12 @@ struct OperationPrice {
     }
     // What is asked for ahead comes while this runs.
     let wait = recur.ahead.reduce(0) { $0 + memory.rows($1) }
-    var begins = recur.ahead.reduce(0) { $0 + memory.begins($1.rows) }
+    // Rows of a block lie as far apart as their tensor's tokens, often in a few sets of the first
+    // caches: those beyond sixteen are gone when they are read, and begin again.
+    func begun(_ rows: Int) -> Double { memory.begins(rows + max(0, rows - 16)) }
+    var begins = recur.ahead.reduce(0) { $0 + begun($1.rows) }
     // Outputs that go past the caches are not asked for, and their rows begin as well.
-    if isPast { begins += memory.begins(recur.output.rows) }
+    if isPast { begins += begun(recur.output.rows) }
     charge(.rows, max(Self.shownBegins * begins, wait - seconds))
   }
 
