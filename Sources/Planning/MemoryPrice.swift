@@ -12,6 +12,8 @@ struct MemoryPrice {
   /// Whether all tensors of a call lie in the last cache.
   private let isInLastCache: Bool
   private let threads: Double
+  /// Whether the call's output is large enough for stores that go past the caches to do so.
+  let streamsOutput: Bool
 
   init(
     program: TileProgram, phase: TileProgram.Phase, target: Target, figures: Calibration,
@@ -30,6 +32,8 @@ struct MemoryPrice {
       guard tensor.kind == .tokens || tensor.kind == .queryTokens else { return sum }
       return sum + tokens * heads * Double(tensor.columns * tensor.type.size)
     }
+    let output = program.tensor(TensorName.output).map { Double($0.columns * $0.type.size) } ?? 0
+    streamsOutput = tokens * Double(workload.queryHeads) * output > Double(4 << 20)
     isInLastCache = 2 * bytes < Double(figures.lastCache)
   }
 

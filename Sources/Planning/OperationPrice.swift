@@ -242,8 +242,9 @@ struct OperationPrice {
     // caches: those beyond sixteen are gone when they are read, and begin again.
     func begun(_ rows: Int) -> Double { memory.begins(rows + max(0, rows - 16)) }
     var begins = recur.ahead.reduce(0) { $0 + begun($1.rows) }
-    // Outputs that go past the caches are not asked for, and their rows begin as well.
-    if isPast { begins += begun(recur.output.rows) }
+    // Outputs that go past the caches are not asked for, and their rows begin as well; where they are
+    // too few to go past them, they are waited for.
+    if isPast { begins += begun(recur.output.rows) * (memory.streamsOutput ? 1 : 2) }
     charge(.rows, max(Self.shownBegins * begins, wait - seconds))
   }
 
