@@ -1,4 +1,5 @@
 import Recurrences
+import Schedules
 import TileIR
 
 /// Prints the entries: checks, workspace, and the phases over all workers.
@@ -25,9 +26,6 @@ struct EntryEmitter {
   /// Bytes of states that are worth one more thread in a step.
   private static let bytesPerThread = 512 << 10
   private var isStep: Bool { entry == "step" }
-
-  /// More output than the second-level caches of a few cores hold.
-  private static let streamedBytes = 4 << 20
 
   var scratchBytes: Int { (layouts.map(\.bytes).max() ?? 0) + EntryEmitter.slack }
 
@@ -60,7 +58,8 @@ struct EntryEmitter {
       out.block("static int streams_output(const arguments *args)") { out in
         out.line("const int64_t rows = args->batch * args->length * args->query_heads;")
         out.line(
-          "return rows * \(program.value * manifest.type.size) > \(EntryEmitter.streamedBytes);")
+          "return rows * \(program.value * manifest.type.size) > \(InnerLoops.Stores.streamedBytes);"
+        )
       }
     }
     if program.writesSnapshots { snapshotText(&out) }

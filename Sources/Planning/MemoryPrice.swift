@@ -1,3 +1,4 @@
+import Schedules
 import Targets
 import TileIR
 
@@ -33,7 +34,8 @@ struct MemoryPrice {
       return sum + tokens * heads * Double(tensor.columns * tensor.type.size)
     }
     let output = program.tensor(TensorName.output).map { Double($0.columns * $0.type.size) } ?? 0
-    streamsOutput = tokens * Double(workload.queryHeads) * output > Double(4 << 20)
+    streamsOutput =
+      tokens * Double(workload.queryHeads) * output > Double(InnerLoops.Stores.streamedBytes)
     isInLastCache = 2 * bytes < Double(figures.lastCache)
   }
 

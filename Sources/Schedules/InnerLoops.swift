@@ -28,8 +28,12 @@ public struct InnerLoops: Hashable, Codable, Sendable {
   public enum Stores: String, Hashable, Codable, Sendable, CaseIterable {
     /// Through the caches.
     case plain
-    /// Past them, where the call's tensors are larger than the last of them.
+    /// Past them, where the call's output is larger than `streamedBytes`.
     case streaming
+
+    /// Bytes of an output up to which streaming stores go through the caches as well: what the
+    /// second-level caches of a few cores hold.
+    public static let streamedBytes = 4 << 20
   }
 
   /// The emitter's own number of tokens in a row, for a block of so many. Requests for what is
