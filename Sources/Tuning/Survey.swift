@@ -51,8 +51,8 @@ public struct Survey: Sendable {
     }
   }
 
-  /// The plans with a verdict and a time for those that have none yet, until the limit: the median of
-  /// calls for at least `milliseconds`, and of those near the best the smaller of two medians.
+  /// The plans with a verdict and a time for those that have none yet, until the limit: calls for
+  /// at least `milliseconds`, and of those near the best the smaller of two times.
   public func timed(
     _ plans: [MeasuredPlan], milliseconds: Int, until limit: ContinuousClock.Instant,
     progress: (Int) -> Void = { _ in }
@@ -72,8 +72,7 @@ public struct Survey: Sendable {
       plans[index].status = MeasuredPlan.Status(rawValue: run.status.rawValue) ?? .refused
       plans[index].note = run.detail.isEmpty ? nil : run.detail
       guard run.status == .ok else { return plans[index].measured = nil }
-      let median = CallTimes([run]).median
-      plans[index].measured = min(plans[index].measured ?? .infinity, median)
+      plans[index].measured = min(plans[index].measured ?? .infinity, CallTimes([run]).seconds)
     }
     for (place, index) in pending.enumerated() where ContinuousClock.now < limit {
       try await measure(index, round: 0)
@@ -88,8 +87,8 @@ public struct Survey: Sendable {
     return plans
   }
 
-  /// The times of several plans that take turns, so that they compare: seconds, the median of all
-  /// calls; nil for one that failed.
+  /// The times of several plans that take turns, so that they compare: seconds; none of one that
+  /// failed.
   public func compared(
     _ plans: [Plan], rounds: Int, milliseconds: Int
   ) async throws -> [Plan: Double] {
@@ -97,11 +96,11 @@ public struct Survey: Sendable {
     defer { Files.remove(folder) }
     let measurer = try await workshop.measurer(of: workload, in: folder)
     let turns = try await TurnMeasurer(measurer: measurer).takeTurns(
-      libraries(of: plans, jobs: 1), rounds: rounds, milliseconds: milliseconds, best: nil,
+      libraries(of: plans, jobs: 1), rounds: rounds, milliseconds: milliseconds,
       isOver: { false }, keep: { _, _ in })
     var seconds: [Plan: Double] = [:]
     for (candidate, runs) in turns where runs.allSatisfy({ $0.status == .ok }) && !runs.isEmpty {
-      seconds[candidate.candidate.plan] = CallTimes(runs).median
+      seconds[candidate.candidate.plan] = CallTimes(runs).seconds
     }
     return seconds
   }

@@ -108,20 +108,29 @@ public struct Tuner: Sendable {
       let batch = order.next(isFirst ? min(room(), Schedules.all.count) : min(room(), jobs))
       if batch.isEmpty { break }
       isFirst = false
+      let best = order.best?.candidate
       let (measured, wait) = try await turn.take {
         let built = try await workshop.build(batch, jobs: jobs)
         report.note(built)
         tell(.built)
+        // The best so far takes its turns again: what it takes now says how quick the machine is now.
+        let anchor = try await workshop.build(best.map { [$0] } ?? [], jobs: 1)
         return try await measurer.takeTurns(
-          built, rounds: Self.rounds, milliseconds: Self.milliseconds, best: order.best?.seconds,
+          anchor + built, rounds: Self.rounds, milliseconds: Self.milliseconds,
           isOver: { left().map { $0 < .zero } ?? false },
-          keep: { try records.save(record($0, $1, key)) })
+          keep: { if $0.candidate != best { try records.save(record($0, $1, key)) } })
       }
       waited += wait
-      for (candidate, runs) in measured {
-        let record = record(candidate, runs, key)
+      for record in TuningReport.comparable(
+        measured.map { record($0, $1, key) }, with: report.records)
+      where record.plan != best?.plan || record.status != .ok {
+        try records.save(record)
         report.note(record)
-        if let seconds = record.seconds { order.note(candidate.candidate, seconds: seconds) }
+        if let seconds = record.seconds,
+          let candidate = batch.first(where: { $0.plan == record.plan })
+        {
+          order.note(candidate, seconds: seconds)
+        }
         tell(.measured(record))
       }
     }
@@ -132,15 +141,14 @@ public struct Tuner: Sendable {
     return report
   }
 
-  /// The few best once more in turns: what was measured at different times is compared under equal
-  /// conditions before one is chosen.
+  /// The few best once more in turns, and more of them: their order is what the search is for.
   private func playOff(
     _ workshop: CandidateBuilder, _ measurer: TurnMeasurer, _ key: TuningKey,
     _ report: inout TuningReport, left: () -> Duration?
   ) async throws {
     guard let best = report.best?.seconds else { return }
-    let close = report.records.filter { $0.seconds.map { $0 <= 1.1 * best } ?? false }
-      .sorted { $0.seconds! < $1.seconds! }.prefix(4)
+    let close = report.records.filter { $0.seconds.map { $0 <= 1.15 * best } ?? false }
+      .sorted { $0.seconds! < $1.seconds! }.prefix(6)
     guard close.count > 1, left().map({ $0 > .zero }) ?? true else { return }
     let (measured, _) = try await MeasuringTurn(in: cache.folder).take {
       let built = try await workshop.build(
@@ -148,11 +156,12 @@ public struct Tuner: Sendable {
           SearchOrder.Candidate(plan: $0.plan, predicted: $0.predicted, axes: $0.plan.axes)
         }, jobs: jobs)
       return try await measurer.takeTurns(
-        built, rounds: Self.rounds, milliseconds: 2 * Self.milliseconds, best: nil,
+        built, rounds: 2 * Self.rounds, milliseconds: 2 * Self.milliseconds,
         isOver: { left().map { $0 < .zero } ?? false }, keep: { _, _ in })
     }
-    for (candidate, runs) in measured {
-      let record = record(candidate, runs, key)
+    for record in TuningReport.comparable(
+      measured.map { record($0, $1, key) }, with: report.records)
+    {
       try records.save(record)
       report.note(record)
     }

@@ -16,7 +16,7 @@ public struct TuningRecord: Hashable, Codable, Sendable {
   public var status: CandidateStatus
   /// What is behind the status, as the end of a sentence; empty for what is right.
   public var detail: String
-  /// The median of one call; only of status `ok`.
+  /// A call's own time (``CallTimes/seconds``); only of status `ok`.
   public var seconds: Double?
   /// The quartiles' distance over the median; only of status `ok`.
   public var spread: Double?
@@ -51,7 +51,7 @@ public struct TuningRecord: Hashable, Codable, Sendable {
       detail = "no call of it was timed"
       return
     }
-    seconds = times.median
+    seconds = times.seconds
     spread = times.spread
     calls = times.sorted.count
   }

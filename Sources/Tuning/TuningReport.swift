@@ -1,4 +1,5 @@
 import Emission
+import Foundation
 import Planning
 import Schedules
 
@@ -22,6 +23,30 @@ public struct TuningReport: Codable, Sendable {
     records.filter { $0.status == .ok }.min { $0.seconds! < $1.seconds! }
   }
 
+  /// Records of candidates that took turns, their times made comparable with `known` ones.
+  ///
+  /// Other programs slow a machine by more than candidates differ, for seconds or for minutes. The
+  /// candidates that are known already tell by how much it is slower now than it was then (the
+  /// geometric mean of their times' ratios), and all times are divided by that. When all of them are
+  /// known, the quickest comes out no slower than the slowest was: whoever wins the
+  /// play-off stands before everyone who was not in it.
+  package static func comparable(_ measured: [TuningRecord], with known: [TuningRecord])
+    -> [TuningRecord]
+  {
+    let slower = measured.compactMap { record -> Double? in
+      let then = known.first { $0.kernel == record.kernel }?.seconds
+      guard let then, let now = record.seconds else { return nil }
+      return log(now / then)
+    }
+    guard !slower.isEmpty else { return measured }
+    let scale = exp(-slower.reduce(0, +) / Double(slower.count))
+    return measured.map { record in
+      var record = record
+      record.seconds? *= scale
+      return record
+    }
+  }
+
   /// Puts a record in place of an older one of the same kernel, or at the end.
   mutating func note(_ record: TuningRecord) {
     if let index = records.firstIndex(where: { $0.kernel == record.kernel }) {
@@ -37,10 +62,6 @@ public struct TuningReport: Codable, Sendable {
       if case .success = candidate.library { built += 1 }
       if let notice = candidate.notice, !notices.contains(notice) { notices.append(notice) }
     }
-  }
-
-  func record(_ name: KernelName) -> TuningRecord? {
-    records.first { $0.kernel == name.description }
   }
 }
 

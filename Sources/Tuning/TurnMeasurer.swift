@@ -26,17 +26,17 @@ struct TurnMeasurer: Sendable {
   /// The runs of each candidate; rounds go through all of them, so that what disturbs the machine
   /// for a while disturbs none alone.
   ///
-  /// A candidate that failed, or took half as long again as the best known, has no further turn. One
+  /// A candidate that failed, or took half as long again as the best of them, has no further turn. One
   /// that may be the best and whose times are scattered has up to twice the rounds. Once `isOver`,
   /// nobody has a further turn but for the first. `keep` hears of each candidate after each of its
   /// turns, with all its runs: whatever happens in the next turn, this much is known.
   func takeTurns(
-    _ candidates: [BuiltCandidate], rounds: Int, milliseconds: Int, best: Double?,
-    isOver: () -> Bool, keep: (BuiltCandidate, [CandidateRun]) throws -> Void
+    _ candidates: [BuiltCandidate], rounds: Int, milliseconds: Int, isOver: () -> Bool,
+    keep: (BuiltCandidate, [CandidateRun]) throws -> Void
   ) async throws -> [(BuiltCandidate, [CandidateRun])] {
     var times = Array(repeating: CallTimes(), count: candidates.count)
     var runs: [[CandidateRun]] = Array(repeating: [], count: candidates.count)
-    var best = best ?? .infinity
+    var best = Double.infinity
     for round in 0..<2 * rounds where round == 0 || !isOver() {
       for (index, candidate) in candidates.enumerated() {
         guard case .success(let library) = candidate.library else {
@@ -44,8 +44,8 @@ struct TurnMeasurer: Sendable {
           continue
         }
         if let last = runs[index].last {
-          let isScattered = times[index].spread > 0.1 && times[index].lowerQuartile < 1.1 * best
-          guard last.status == .ok, times[index].lowerQuartile <= 1.5 * best,
+          let isScattered = times[index].spread > 0.1 && times[index].seconds < 1.1 * best
+          guard last.status == .ok, times[index].seconds <= 1.5 * best,
             round < rounds || isScattered
           else { continue }
         }
@@ -56,7 +56,7 @@ struct TurnMeasurer: Sendable {
         runs[index].append(run)
         times[index].add(run)
         try keep(candidate, runs[index])
-        if run.status == .ok { best = min(best, times[index].median) }
+        if run.status == .ok { best = min(best, times[index].seconds) }
       }
     }
     return Array(zip(candidates, runs))
@@ -76,8 +76,9 @@ struct CallTimes: Sendable {
     sorted = (sorted + run.nanoseconds.map { Double($0) * 1e-9 }).sorted()
   }
 
-  var median: Double { quantile(0.5) }
-  var lowerQuartile: Double { quantile(0.25) }
+  /// A call's own time: the lower quartile. Other programs slow a machine by up to a half for
+  /// seconds, and not all kernels alike; the quicker calls say what the kernel takes.
+  var seconds: Double { quantile(0.25) }
   /// The quartiles' distance over the median.
   var spread: Double {
     sorted.isEmpty ? .infinity : (quantile(0.75) - quantile(0.25)) / quantile(0.5)

@@ -34,6 +34,32 @@ import Tuning
     #expect(try RecordFile(third.all()).text == text)
   }
 
+  /// A machine that has become slower meanwhile changes no order: candidates that are measured beside a
+  /// known one stand to it as they did in their turns, and whoever wins among known ones comes first.
+  @Test func slowerMachine() throws {
+    let plans = try Workshop.plans()
+    let known = try plans.prefix(4).enumerated().map {
+      try Workshop.record($1, seconds: 0.001 + 0.0002 * Double($0))
+    }
+    let beside = [
+      try Workshop.record(plans[0], seconds: 0.0015),
+      try Workshop.record(plans[4], seconds: 0.0012),
+      try Workshop.record(plans[5], seconds: nil, status: .wrong),
+    ]
+    let compared = TuningReport.comparable(beside, with: known)
+    #expect(abs(compared[0].seconds! - 0.001) < 1e-12)
+    #expect(abs(compared[1].seconds! - 0.0008) < 1e-12)
+    #expect(compared[2] == beside[2])
+    // The second of the first three wins the play-off, on a machine half as quick.
+    let playOff = try zip(plans, [0.0025, 0.0022, 0.0029]).map {
+      try Workshop.record($0, seconds: $1)
+    }
+    let records = TuningReport.comparable(playOff, with: known) + known.suffix(1)
+    #expect(records.min { $0.seconds! < $1.seconds! }?.plan == plans[1])
+    // Nothing is known of any: the times stay what they are.
+    #expect(TuningReport.comparable(Array(beside.dropFirst()), with: known) == beside.suffix(2))
+  }
+
   @Test func importChecksEveryField() async throws {
     let shop = try await Workshop()
     let record = try Workshop.record(try Workshop.plans()[0], seconds: 0.001)
