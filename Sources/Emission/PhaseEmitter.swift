@@ -19,6 +19,8 @@ struct PhaseEmitter {
   var isDouble: Bool { target.isDouble }
   /// How often each tile is read.
   let readings: [String: Int]
+  /// Tiles through which bodies of the phase hand numbers to each other.
+  let inherited: Set<String>
   var out = CWriter(depth: 1)
 
   init(
@@ -32,6 +34,7 @@ struct PhaseEmitter {
     self.inner = inner
     layout = ScratchLayout(phase, target)
     readings = phase.readings
+    inherited = phase.inherited
     usesMatrixUnit = MatrixUnit.isUsed(by: phase, target, layout)
     self.fusesRows = fusesRows || usesMatrixUnit
   }

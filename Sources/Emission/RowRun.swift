@@ -10,11 +10,13 @@ struct RowRun {
   let columns: Int
   /// The token of the first row; nil where no row stands for a token.
   private(set) var start: Index?
+  /// The tiles that are read after the run, before they are written anew.
+  private(set) var awaited: Set<String> = []
 
   /// The run that begins with the first of these statements; nil when there is none, or one map
   /// that reads no tokens.
   init?(_ body: ArraySlice<Statement>, _ emitter: PhaseEmitter) {
-    guard emitter.fusesRows, let first = body.first.flatMap(RowRun.target),
+    guard emitter.fusesRows, let first = body.first?.written,
       first.columns > 1
     else { return nil }
     (rows, columns) = (first.rows, first.columns)
@@ -24,18 +26,24 @@ struct RowRun {
       operations.append(operation)
     }
     if operations.isEmpty || operations.count == 1 && !hasTail { return nil }
+    let rest = body.dropFirst(operations.count)
+    for view in operations.compactMap({ Statement.operation($0).written })
+    where emitter.inherited.contains(view.tile) || RowRun.isRead(view, by: rest) {
+      awaited.insert(view.tile)
+    }
+  }
+
+  /// Whether some of the statements reads the view's tile before one writes the view anew.
+  private static func isRead(_ view: TileView, by body: ArraySlice<Statement>) -> Bool {
+    for statement in body {
+      if statement.reads.contains(where: { $0.tile == view.tile }) { return true }
+      if statement.written == view { return false }
+    }
+    return false
   }
 
   /// How many rows ahead memory is asked: enough for its latency, and few enough to stay in the cache.
   static let ahead = 8
-
-  private static func target(_ statement: Statement) -> TileView? {
-    switch statement {
-    case .operation(.map(let map)): map.target
-    case .operation(.scan(let scan)): scan.target
-    default: nil
-    }
-  }
 
   private mutating func fits(_ operation: TileIR.Operation, _ emitter: PhaseEmitter) -> Bool {
     func isWhole(_ view: TileView) -> Bool {
@@ -70,7 +78,7 @@ struct RowRun {
   private func writes(_ tile: String) -> Bool {
     operations.contains {
       if case .reduce(let reduce) = $0, reduce.target.tile == tile { return true }
-      return RowRun.target(.operation($0))?.tile == tile
+      return Statement.operation($0).written?.tile == tile
     }
   }
 
@@ -88,26 +96,24 @@ struct RowRun {
 
   /// Whether an operation after the one at `place` reads what that one writes.
   func isReadLater(_ place: Int) -> Bool {
-    guard let tile = RowRun.target(.operation(operations[place]))?.tile else { return false }
+    guard let tile = Statement.operation(operations[place]).written?.tile else { return false }
     return operations[(place + 1)...].contains { $0.reads.contains { $0.tile == tile } }
   }
 
   /// The tiles of the run that must lie in memory: what others read, what scans look back at, and what
   /// the run reads before it writes it, as its next turn does.
-  func stored(_ readings: [String: Int]) -> Set<String> {
-    var others = readings
-    var stored: Set<String> = []
+  var stored: Set<String> {
+    var stored = awaited
     var written: Set<String> = []
     for operation in operations {
       if case .reduce(let reduce) = operation { stored.insert(reduce.target.tile) }
-      for view in operation.reads { others[view.tile]! -= 1 }
       stored.formUnion(operation.reads.map(\.tile).filter { !written.contains($0) })
-      if let target = RowRun.target(.operation(operation)) { written.insert(target.tile) }
+      if let target = Statement.operation(operation).written { written.insert(target.tile) }
       guard case .scan(let scan) = operation else { continue }
       stored.insert(scan.target.tile)
       if scan.exclusive { stored.insert(scan.source.tile) }
     }
-    return stored.union(others.filter { $0.value > 0 }.keys)
+    return stored
   }
 
   /// Whether the operation at `place` divides by what a scan of the run multiplies up.
@@ -156,7 +162,7 @@ extension PhaseEmitter {
     writer.lines(lines)
     if usesMatrixUnit, !isTail { ask(run, &writer) }
     let whole = run.columns / target.lanes * target.lanes
-    let stored = run.stored(readings)
+    let stored = run.stored
     if whole > 0 {
       writer.block("for (int64_t column = 0; column < \(whole); column += SL_LANES)") {
         column(of: run, "column", nil, stored, isTail: isTail, &$0)

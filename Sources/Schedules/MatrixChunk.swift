@@ -118,11 +118,11 @@ struct MatrixChunk {
     let total = running.rows(Index(chunk - 1), 1)
     let outside = b.body
     b.body = []
-    let keys = transposed(parts, &b)
+    let keys = turned(parts, &b)
     readOut(
-      Operands(keys: keys, values: values, reading: reading.all, weights: mask(&b)), &b)
+      Operands(keys: keys.right, values: values, reading: reading.all, weights: mask(&b)), &b)
     b.note("S = diag(decay of the chunk) (S + (k / G)^T v)")
-    carry(leaving(keys, &b), values, rowScale: nil, &b)
+    carry(keys.left, values, rowScale: nil, &b)
     walk.scale(state.matrix, state.matrix, by: total, .rowAsColumn, &b)
     copyState(&b)
     let fast = b.body
@@ -181,7 +181,7 @@ struct MatrixChunk {
     b.note("S = diag(M) (the chunk's power of two S + (k F)^T v)")
     let total = walk.carryToEnd(operands.keyOut, operands.totals!, running: "w", &b)
     walk.scale(state.matrix, state.matrix, by: total, .rowAsColumn, &b)
-    carry(leaving(transposed(split(operands.keyOut, chunk, &b), &b), &b), values, rowScale: nil, &b)
+    carry(turned(split(operands.keyOut, chunk, &b), &b).left, values, rowScale: nil, &b)
     walk.scale(state.matrix, state.matrix, by: mantissas.rows(Index(chunk), 1), .rowAsColumn, &b)
     copyState(&b)
   }
@@ -192,10 +192,10 @@ struct MatrixChunk {
     let key = b.tile("k", chunk, K, "keys of the chunk")
     b.map(key.all, form.key, tokens: walk.start, fill: 0)
     guard let gate = form.keyGate else {
-      let keys = transposed(split(key, chunk, &b), &b)
-      readOut(Operands(keys: keys, values: values, reading: nil, weights: mask(&b)), &b)
+      let keys = turned(split(key, chunk, &b), &b)
+      readOut(Operands(keys: keys.right, values: values, reading: nil, weights: mask(&b)), &b)
       b.note("S = S + k^T v")
-      carry(leaving(keys, &b), values, rowScale: nil, &b)
+      carry(keys.left, values, rowScale: nil, &b)
       copyState(&b)
       return
     }
@@ -217,12 +217,13 @@ struct MatrixChunk {
     b.add(
       .decayMatrix(
         DecayMatrix(weights.all, decay: decay.all, readsPrevious: form.readsPrevious)))
-    let keys = transposed(split(key, chunk, &b), &b)
+    let parts = split(key, chunk, &b)
+    let keys = Split(high: transposed(parts.high, &b), low: transposed(parts.low, &b))
     readOut(
       Operands(keys: keys, values: values, reading: entering.all, weights: weights), &b)
     b.note("S = decay of the chunk * S + k^T v")
     carry(
-      self.leaving(transposed(split(keyOut, chunk, &b), &b), &b), values,
+      turned(split(keyOut, chunk, &b), &b).left, values,
       rowScale: walk.chunkDecay("T_chunk", decay, taken, K, &b), &b)
     copyState(&b)
   }
@@ -262,27 +263,27 @@ struct MatrixChunk {
     walk.add(source.all, parts.high.all, parts.low.all, &b)
   }
 
-  /// Keys as the right operands of the scores.
-  private func transposed(_ keys: Split, _ b: inout ProgramBuilder) -> Split {
-    func turned(_ source: Tile) -> Tile {
-      let target = b.tile(
-        source.name + "_pairs", K, chunk, type: .bf16, layout: .pairs,
-        "keys as the right operand of the scores")
-      b.add(.transpose(Transpose(target.all, source.all)))
-      return target
-    }
-    return Split(high: turned(keys.high), low: turned(keys.low))
+  /// A part of the keys as the right operand of the scores.
+  private func transposed(_ keys: Tile, _ b: inout ProgramBuilder) -> Tile {
+    let pairs = b.tile(
+      keys.name + "_pairs", K, chunk, type: .bf16, layout: .pairs,
+      "keys as the right operand of the scores")
+    b.add(.transpose(Transpose(pairs.all, keys.all)))
+    return pairs
   }
 
-  /// Transposed keys as the left operands of k^T v.
-  private func leaving(_ keys: Split, _ b: inout ProgramBuilder) -> Split {
-    func rows(_ pairs: Tile) -> Tile {
-      let target = b.tile(
-        pairs.name + "_out", K, chunk, type: .bf16, "keys as the left operand of k^T v")
-      walk.convert(target.all, pairs.all, &b)
-      return target
+  /// Keys as the right operands of the scores, and as the left ones of k^T v: one part after the other,
+  /// so that the second form is made of the first while the first-level cache holds it.
+  private func turned(_ keys: Split, _ b: inout ProgramBuilder) -> (right: Split, left: Split) {
+    func turned(_ part: Tile) -> (right: Tile, left: Tile) {
+      let right = transposed(part, &b)
+      let left = b.tile(
+        right.name + "_out", K, chunk, type: .bf16, "keys as the left operand of k^T v")
+      walk.convert(left.all, right.all, &b)
+      return (right, left)
     }
-    return Split(high: rows(keys.high), low: rows(keys.low))
+    let (high, low) = (turned(keys.high), turned(keys.low))
+    return (Split(high: high.right, low: low.right), Split(high: high.left, low: low.left))
   }
 
   // MARK: The read-out

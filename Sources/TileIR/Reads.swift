@@ -35,7 +35,57 @@ extension Operation {
   }
 }
 
+extension Statement {
+  /// The views whose numbers it reads, in its bodies too.
+  public var reads: [TileView] {
+    switch self {
+    case .note: []
+    case .operation(let operation): operation.reads
+    case .loop(_, let inner), .firstValueTile(let inner): inner.flatMap(\.reads)
+    case .when(let condition, let inner, let otherwise):
+      (condition.above + condition.magnitudeBelow).map(\.view)
+        + (inner + otherwise).flatMap(\.reads)
+    }
+  }
+
+  /// The view that it writes anew, a map's or a scan's.
+  public var written: TileView? {
+    switch self {
+    case .operation(.map(let map)): map.target
+    case .operation(.scan(let scan)): scan.target
+    default: nil
+    }
+  }
+}
+
 extension TileProgram.Phase {
+  /// The tiles of which some body reads a view that it has not itself written before, by a map or a
+  /// scan: what a body leaves in them, another one or its own next turn may read.
+  public var inherited: Set<String> {
+    var found: Set<String> = []
+    /// The views that the body reads before it has written them.
+    func visit(_ body: [Statement]) -> Set<TileView> {
+      var (written, open): (Set<TileView>, Set<TileView>) = ([], [])
+      for statement in body {
+        switch statement {
+        case .note: break
+        case .operation(let operation): open.formUnion(Set(operation.reads).subtracting(written))
+        case .loop(_, let inner), .firstValueTile(let inner):
+          open.formUnion(visit(inner).subtracting(written))
+        case .when(let condition, let inner, let otherwise):
+          let tested = (condition.above + condition.magnitudeBelow).map(\.view)
+          open.formUnion(
+            visit(inner).union(visit(otherwise)).union(tested).subtracting(written))
+        }
+        if let view = statement.written { written.insert(view) }
+      }
+      found.formUnion(open.map(\.tile))
+      return open
+    }
+    _ = visit(body)
+    return found
+  }
+
   /// Every operation of its statements, once, in their order.
   public var operations: [Operation] {
     func all(_ body: [Statement]) -> [Operation] {
@@ -53,24 +103,6 @@ extension TileProgram.Phase {
 
   /// How many reads of each tile its statements hold, those of conditions included.
   public var readings: [String: Int] {
-    var counts: [String: Int] = [:]
-    func count(_ views: [TileView]) {
-      for view in views { counts[view.tile, default: 0] += 1 }
-    }
-    func visit(_ body: [Statement]) {
-      for statement in body {
-        switch statement {
-        case .note: break
-        case .operation(let operation): count(operation.reads)
-        case .loop(_, let inner), .firstValueTile(let inner): visit(inner)
-        case .when(let condition, let inner, let otherwise):
-          count((condition.above + condition.magnitudeBelow).map(\.view))
-          visit(inner)
-          visit(otherwise)
-        }
-      }
-    }
-    visit(body)
-    return counts
+    body.flatMap(\.reads).reduce(into: [:]) { $0[$1.tile, default: 0] += 1 }
   }
 }

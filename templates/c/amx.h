@@ -275,18 +275,27 @@ SL_INLINE void sl_zip_tokens(
   }
 }
 
-// Pairs told apart again: row p of x becomes rows 2p and 2p + 1 of t.
+// Pairs told apart again: row p of x becomes rows 2p and 2p + 1 of t, in whole vectors
+// of 16 columns.
 SL_INLINE void sl_unzip_rows(
     const int rows, const int columns, uint16_t *t, int64_t t_row, const uint16_t *x,
     int64_t x_row) {
+  const __m512i even = _mm512_set_epi32(
+      0x003e003c, 0x003a0038, 0x00360034, 0x00320030, 0x002e002c, 0x002a0028, 0x00260024,
+      0x00220020, 0x001e001c, 0x001a0018, 0x00160014, 0x00120010, 0x000e000c, 0x000a0008,
+      0x00060004, 0x00020000);
+  const __m512i odd = _mm512_add_epi16(even, _mm512_set1_epi16(1));
   for (int64_t i = 0; i < rows; i += 2)
-    for (int64_t j = 0; j < columns; j += 16) {
-      const __m512i both = _mm512_loadu_si512(x + i / 2 * x_row + 2 * j);
+    for (int64_t j = 0; j < columns; j += 32) {
+      const uint16_t *pairs = x + i / 2 * x_row + 2 * j;
       uint16_t *place = t + i * t_row + j;
-      _mm256_storeu_si256((__m256i_u *)place, _mm512_cvtepi32_epi16(both));
+      const __m512i first = _mm512_loadu_si512(pairs);
+      const __m512i second = j + 16 < columns ? _mm512_loadu_si512(pairs + 32) : first;
+      const __mmask32 there = j + 16 < columns ? 0xffffffffu : 0xffffu;
+      _mm512_mask_storeu_epi16(place, there, _mm512_permutex2var_epi16(first, even, second));
       if (i + 1 < rows)
-        _mm256_storeu_si256(
-            (__m256i_u *)(place + t_row), _mm512_cvtepi32_epi16(_mm512_srli_epi32(both, 16)));
+        _mm512_mask_storeu_epi16(
+            place + t_row, there, _mm512_permutex2var_epi16(first, odd, second));
     }
 }
 
