@@ -7,7 +7,9 @@ public enum Templates {
 
   /// What is written on the words of any vocabulary, in the order in which it is pasted: tiles
   /// always, the others where a kernel has use for them.
-  public static let tileWords = ["common.h", "tiles.h", "recurrence.h", "gradients.h", "step.h"]
+  public static let tileWords = [
+    "common.h", "tiles.h", "recurrence.h", "gradients.h", "step.h", "monomials.h",
+  ]
 
   /// The vocabularies of CUDA devices, in the order in which they are pasted.
   public static let deviceVocabularies = ["words.cuh", "block.cuh"]
@@ -45,6 +47,7 @@ public enum Templates {
     case "recurrence.h": PackageResources.recurrence_h
     case "gradients.h": PackageResources.gradients_h
     case "step.h": PackageResources.step_h
+    case "monomials.h": PackageResources.monomials_h
     case "cases.h": PackageResources.cases_h
     case "sha256.h": PackageResources.sha256_h
     case "runner.c": PackageResources.runner_c

@@ -56,8 +56,14 @@ struct StepOptions: ParsableArguments {
 ///
 /// Numbers are taken as they stand, so that -3 is answered as a wrong number and not as an option.
 struct KernelChoices: ParsableArguments {
+  @Option(help: "Map queries and keys first: elu (elu + 1), relu, exp, softmax or taylor2.")
+  var keyMap: String?
   @Option(parsing: .unconditional, help: "Key size of a head, K (default 128).")
   var keyDim: Int?
+  @Option(
+    parsing: .unconditional,
+    help: "Features of q and k, whose monomials are the keys under taylor2 (default 16: K = 153).")
+  var featureDim: Int?
   @Option(parsing: .unconditional, help: "Value size of a head, V (default 128).")
   var valueDim: Int?
   @Option(parsing: .unconditional, help: "Query heads (default 4).")

@@ -16,13 +16,23 @@ struct KernelRequest {
   /// Whether it gets the `step` entry where there is one.
   var hasStep = false
 
+  /// The recurrence, of mapped queries and keys where a map is asked for.
+  func known() throws -> Recurrence {
+    guard let map = choices.keyMap else { return try Registry.named(recurrence) }
+    guard FeatureMap(rawValue: map) != nil else {
+      let maps = FeatureMap.allCases.map(\.rawValue).joined(separator: ", ")
+      throw SluiceError(.usage, "--key-map must be one of \(maps), not '\(map)'.")
+    }
+    return try Registry.named("\(recurrence)-\(map)")
+  }
+
   /// The specification that the options describe.
   func specification(_ host: Host) throws -> KernelSpecification {
     // Sizes that no call could have are refused before anything is made for them.
     let shape = try shape()
     let type = try elementType(choices.dtype ?? "f32", "--dtype")
     let specification = try KernelSpecification(
-      normalForm: try Registry.named(recurrence).normalForm(), key: shape.key, value: shape.value,
+      normalForm: try known().normalForm(), key: shape.key, value: shape.value,
       type: type,
       gateType: try elementType(choices.gateDtype ?? type.sums.rawValue, "--gate-dtype"),
       target: try host.target(named: choices.target ?? (type == .f64 ? "generic" : "native")),
@@ -37,7 +47,7 @@ struct KernelRequest {
     let queryHeads = choices.heads ?? 4
     return try ProblemShape(
       batch: choices.batch, length: choices.length, queryHeads: queryHeads,
-      heads: choices.kvHeads ?? queryHeads, key: choices.keyDim ?? preset.key,
+      heads: choices.kvHeads ?? queryHeads, key: try key(preset.key),
       value: choices.valueDim ?? preset.value)
   }
 
@@ -159,6 +169,32 @@ struct KernelRequest {
         }
         return states
       }, threads: threads)
+  }
+
+  /// K: as it is given, or as many monomials as the features have.
+  private func key(_ preset: Int) throws -> Int {
+    guard try !recurrence.isEmpty && known().hasFeatures else {
+      guard choices.featureDim == nil else {
+        throw SluiceError(
+          .usage,
+          "--feature-dim is of keys that are monomials of features, as --key-map taylor2 makes them; "
+            + "here the size of q and k is --key-dim.")
+      }
+      return choices.keyDim ?? preset
+    }
+    guard let features = choices.featureDim else {
+      return choices.keyDim ?? (choices.preset == nil ? Monomials.count(of: 16) : preset)
+    }
+    guard (1...89).contains(features) else {
+      throw SluiceError(
+        .usage, "--feature-dim must be from 1 to 89, which have 4095 monomials, not \(features).")
+    }
+    let key = Monomials.count(of: features)
+    guard choices.keyDim == nil || choices.keyDim == key else {
+      throw SluiceError(
+        .usage, "\(features) features have \(key) monomials: leave out --key-dim.")
+    }
+    return key
   }
 
   private func preset() throws -> (key: Int, value: Int) {

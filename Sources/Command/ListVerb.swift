@@ -19,6 +19,7 @@ struct ListVerb: ParsableCommand {
 
   private struct Everything: Encodable {
     var recurrences: [Row]
+    var keyMaps: [String]
     var targets: [String]
     var schedules: [String: String]
   }
@@ -28,7 +29,9 @@ struct ListVerb: ParsableCommand {
     if format.json {
       let schedules = Dictionary(uniqueKeysWithValues: Schedules.all.map { ($0.name, $0.summary) })
       try printJSON(
-        Everything(recurrences: rows, targets: Target.all.map(\.name), schedules: schedules))
+        Everything(
+          recurrences: rows, keyMaps: FeatureMap.allCases.map(\.rawValue),
+          targets: Target.all.map(\.name), schedules: schedules))
       return
     }
     print(
@@ -38,6 +41,8 @@ struct ListVerb: ParsableCommand {
     print()
     print(table([["SCHEDULE", ""]] + Schedules.all.map { [$0.name, $0.summary] }))
     print()
+    print(
+      "maps of q and k (--key-map): " + FeatureMap.allCases.map(\.rawValue).joined(separator: ", "))
     print("targets: native, " + Target.all.map(\.name).joined(separator: ", "))
   }
 

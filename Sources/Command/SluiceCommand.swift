@@ -66,8 +66,16 @@ public struct SluiceCommand: AsyncParsableCommand {
 enum Registry {
   @TaskLocal static var recurrences: [Recurrence] = Recurrence.variants
 
-  /// The recurrence called `name`.
+  /// The recurrence called `name`, which may end in the map of its queries and keys: `gla-elu`.
   static func named(_ name: String) throws -> Recurrence {
+    let isKnown = recurrences.contains { $0.name == name }
+    for map in FeatureMap.allCases where !isKnown && name.hasSuffix("-\(map.rawValue)") {
+      return try unmapped(String(name.dropLast(map.rawValue.count + 1))).mapping(map)
+    }
+    return try unmapped(name)
+  }
+
+  private static func unmapped(_ name: String) throws -> Recurrence {
     do {
       return try Recurrence.named(name, among: recurrences)
     } catch {

@@ -79,15 +79,22 @@ struct VerifyVerb: AsyncParsableCommand {
       throw SluiceError(.usage, "--all takes neither --package nor --input.")
     }
     let choices = subject.choices
+    guard subject.recurrence != nil || choices.keyMap == nil else {
+      throw SluiceError(.usage, "--all with --key-map needs a recurrence to map.")
+    }
+    let request = KernelRequest(recurrence: subject.recurrence ?? "", choices: choices)
+    let known = try subject.recurrence.map { _ in try request.known() }
     var grid = VerificationGrid(
-      recurrences: try subject.recurrence.map { [try Registry.named($0)] }
-        ?? Registry.recurrences,
-      plan: try KernelRequest(recurrence: "", choices: choices).planRequest())
+      recurrences: known.map { [$0] } ?? Registry.recurrences, plan: try request.planRequest())
     if let target = choices.target { grid.targets = [target] }
     if let type = choices.dtype { grid.types = [try elementType(type, "--dtype")] }
-    if choices.keyDim != nil || choices.valueDim != nil || choices.preset != nil {
-      let shape = try KernelRequest(recurrence: "", choices: choices).shape()
+    if choices.keyDim != nil || choices.featureDim != nil || choices.valueDim != nil
+      || choices.preset != nil
+    {
+      let shape = try request.shape()
       grid.sizes = [(shape.key, shape.value)]
+    } else if known?.hasFeatures == true {
+      grid.sizes = zip([7, 8, 13, 16], grid.sizes).map { (Monomials.count(of: $0), $1.value) }
     }
     return grid
   }

@@ -18,8 +18,8 @@ struct CExpression {
     case .unary(let function, let operand): return unary(function, text(operand))
     case .binary(let function, let left, let right):
       return binary(function, text(left), text(right))
-    case .state, .sum:
-      preconditionFailure("the verifier admits no state and no sum in a map")
+    case .state, .sum, .monomials:
+      preconditionFailure("the verifier admits elementwise maps of no state")
     }
   }
 

@@ -66,6 +66,12 @@ public enum Emitter {
       StepEmitter(specification: specification, manifest: manifest, program: $0)
     }
     if let device = specification.target.device {
+      guard !specification.recurrence.hasFeatures else {
+        throw SluiceError(
+          .unsupported,
+          "A card has no word for monomials of features yet: \(specification.recurrence.name) runs on "
+            + "processors only, and \(specification.target.name) is none.")
+      }
       guard specification.snapshotEvery == nil else {
         throw SluiceError(
           .unsupported,
@@ -103,6 +109,7 @@ public enum Emitter {
           specification.target.isDouble ? "common.h" : nil,
           keepsStateInRegisters ? nil : "recurrence.h", gradient == nil ? "gradients.h" : nil,
           single == nil ? "step.h" : nil,
+          specification.recurrence.hasFeatures ? nil : "monomials.h",
         ]),
       section("The interface"), "#define SL_EXPORT __attribute__((visibility(\"default\")))\n",
       interface.argumentStruct, prototypes(name.description),

@@ -90,10 +90,9 @@ public struct KernelManifest: Hashable, Codable, Sendable {
         case .gate: specification.gateType
         case .parameter: specification.type.sums
         }
-      let key = input.axes.contains(.key) ? specification.key : 1
-      let value = input.axes.contains(.value) ? specification.value : 1
       return Input(
-        name: input.name, role: input.role, axes: input.axes, type: type, size: key * value,
+        name: input.name, role: input.role, axes: input.axes, type: type,
+        size: specification.size(input.axes),
         domain: input.domain, summary: input.summary)
     }
   }
@@ -105,6 +104,13 @@ extension KernelManifest {
     (try? Target.named(target))?.device == nil ? "c" : "cu"
   }
 
+  /// The sizes of an input's last axes, one for each that it has: K, V, or the features.
+  public func row(of input: Input) -> [Int] {
+    [Axes.key, .value, .feature].filter { input.axes.contains($0) }.map {
+      $0.count(key: key, value: value)
+    }
+  }
+
   /// The shape that an input's tensor has, for people: `[B, T, heads, 128]`.
   public func shape(of input: Input) -> String {
     var sizes: [String] =
@@ -113,8 +119,7 @@ extension KernelManifest {
       case .operand, .gate: ["B", "T", "heads"]
       case .parameter: ["heads"]
       }
-    if input.axes.contains(.key) { sizes.append(String(key)) }
-    if input.axes.contains(.value) { sizes.append(String(value)) }
+    sizes += row(of: input).map(String.init)
     return "[" + sizes.joined(separator: ", ") + "]"
   }
 }

@@ -45,6 +45,13 @@ extension PhaseEmitter {
           + operand(values.scores) + operand(values.value) + operand(values.decay))
     case .decayedPaths(let paths): write(paths)
     case .sumSequences(let sum): write(sum)
+    case .monomials(let rows):
+      out.call("sl_monomials", size(rows.source) + operand(rows.target) + operand(rows.source))
+    case .monomialAdjoint(let adjoint):
+      out.call(
+        "sl_monomial_adjoint",
+        size(adjoint.source) + operand(adjoint.target) + operand(adjoint.given)
+          + operand(adjoint.source))
     case .recur(let recur): write(recur)
     case .moveState(let move): write(move)
     case .loadState(let load): write(load)

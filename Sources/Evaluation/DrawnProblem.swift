@@ -37,6 +37,25 @@ public struct DrawnProblem: Hashable, Sendable {
       let isNormalizer = place % subject.stateColumns >= shape.value
       return subject.type.sums.rounded(isNormalizer ? abs(x) * recipe.magnitudes.key : x * size)
     }
+    if subject.recurrence.hasFeatures { drawMonomials(recipe, subject, &random) }
+  }
+
+  /// Makes a normalizer's column of the initial state a key's monomials: they have signs, and of any
+  /// others the sum of scores may be nothing to divide by.
+  private mutating func drawMonomials(
+    _ recipe: ProblemRecipe, _ subject: Subject, _ random: inout Random
+  ) {
+    let columns = subject.stateColumns
+    guard var state = initialState, columns > shape.value else { return }
+    for first in stride(from: 0, to: state.count, by: shape.key * columns) {
+      let features = (0..<shape.count(.feature)).map { _ in
+        random.normal() * recipe.magnitudes.key.squareRoot()
+      }
+      for (row, monomial) in Monomials.apply(features).enumerated() {
+        state[first + row * columns + shape.value] = subject.type.sums.rounded(monomial)
+      }
+    }
+    initialState = state
   }
 
   private static func draw(
@@ -51,11 +70,15 @@ public struct DrawnProblem: Hashable, Sendable {
       }
     case .gate: return gate(input, recipe, shape, subject, &random)
     case .query, .operand:
-      let factor =
+      var factor =
         input.role == .query
         ? recipe.magnitudes.query
         : input.axes == .value ? recipe.magnitudes.value : recipe.magnitudes.key
-      return (0..<shape.count(input)).map { _ in inside(input.domain, random.normal()) * factor }
+      // Features are multiplied with each other.
+      if input.axes == .feature { factor.formSquareRoot() }
+      return (0..<shape.count(input)).map { _ in
+        inside(input.domain, inside(input.domain, random.normal()) * factor)
+      }
     }
   }
 

@@ -149,8 +149,7 @@ struct GateProbe {
   {
     guard let form = subject.normalForm.diagonal else { return nil }
     return [form.keyGate?.decay, form.valueGate?.decay].compactMap { $0 }.first { decay in
-      decay.inputNames.contains(input.name)
-        && !decay.contains { if case .sum = $0 { true } else { false } }
+      decay.inputNames.contains(input.name) && decay.isElementwise
     }
   }
 

@@ -16,6 +16,8 @@ public struct PlantedFault: Sendable {
   public var layer: Layer
   /// The variant and plan that it is planted into.
   public var recurrence: String
+  /// The map of its queries and keys, if any.
+  public var map: FeatureMap?
   public var plan: Plan
   /// The gradient's plan, where the fault is in the gradient: its trials alone must find it.
   public var backward: Plan?
@@ -41,14 +43,15 @@ public struct PlantedFault: Sendable {
   }
 
   private func specification(for target: Target) throws -> KernelSpecification {
-    try KernelSpecification(
-      normalForm: try Recurrence.named(recurrence).normalForm(), key: key, value: value,
+    let plain = try Recurrence.named(recurrence)
+    return try KernelSpecification(
+      normalForm: try (map.map(plain.mapping) ?? plain).normalForm(), key: key, value: value,
       type: .f32, gateType: .f32, target: target)
   }
 
   /// Every fault.
   public static let all: [PlantedFault] =
-    sourceFaults + planFaults + tileFaults + gradientFaults
+    sourceFaults + planFaults + tileFaults + gradientFaults + monomialFaults
 
   static func missing(_ name: String) -> SluiceError {
     SluiceError(.internal, "The fault '\(name)' does not apply: what it changes is not there.")

@@ -70,15 +70,13 @@ enum RunShape {
   private static func axes(
     of input: KernelManifest.Input, _ manifest: KernelManifest
   ) -> [Axis] {
-    var axes: [Axis] =
+    let axes: [Axis] =
       switch input.role {
       case .query: [.free("B"), .free("T"), .free("query heads")]
       case .operand, .gate: [.free("B"), .free("T"), .free("heads")]
       case .parameter: [.free("heads")]
       }
-    if input.axes.contains(.key) { axes.append(.fixed(manifest.key)) }
-    if input.axes.contains(.value) { axes.append(.fixed(manifest.value)) }
-    return axes
+    return axes + manifest.row(of: input).map { .fixed($0) }
   }
 
   private static func cumulativeLengths(

@@ -128,6 +128,16 @@ struct OperationPrice {
         ? pairs(rows) * 8 * figures.multiplyAdd
         : (near + (pairs(rows) - near) / 3) * 2 * figures.scores
       charge(.scores, vectors(paths.target.columns) * steps)
+    // A pass over the monomials, of parts that begin where no vector does.
+    case .monomials(let map):
+      rows = map.target.rows
+      charge(.maps, monomials(map.source) * 2 * figures.pass)
+      charge(.caches, memory.cache(map.source) + memory.cache(map.target, writes: true))
+    // Two products for each vector that is read.
+    case .monomialAdjoint(let adjoint):
+      rows = adjoint.target.rows
+      charge(.maps, monomials(adjoint.source) * 4 * figures.pass)
+      charge(.caches, memory.cache(adjoint.given) + memory.cache(adjoint.source))
     // Once a head, a few numbers.
     case .sumSequences: break
     case .recur(let recur): price(recur, charge)
@@ -246,6 +256,13 @@ struct OperationPrice {
     // too few to go past them, they are waited for.
     if isPast { begins += begun(recur.output.rows) * (memory.streamsOutput ? 1 : 2) }
     charge(.rows, max(Self.shownBegins * begins, wait - seconds))
+  }
+
+  /// Vectors of the monomials of rows of features, each feature's own in vectors of their own.
+  private func monomials(_ features: TileView) -> Double {
+    (1...features.columns).reduce(Double(features.rows) * vectors(features.columns)) {
+      $0 + Double(features.rows) * vectors($1)
+    }
   }
 
   /// Numbers in vectors, row by row.

@@ -10,6 +10,13 @@ extension Expression {
     case .sum(_, let operand):
       let inner = operand.bounds(given: domains)
       return Interval(inner.lower < 0 ? -.infinity : 0, inner.upper > 0 ? .infinity : 0)
+    case .monomials(let operand):
+      // 1, x, and products of two of them, of which squares count by sqrt(1/2).
+      let x = operand.bounds(given: domains)
+      let product = Expression.Binary.multiply.bounds(x, x)
+      return Interval(
+        Swift.min(1, x.lower, product.lower * (product.lower > 0 ? 0.5.squareRoot() : 1)),
+        Swift.max(1, x.upper, product.upper))
     case .unary(let function, let operand):
       return function.bounds(operand.bounds(given: domains))
     case .binary(let function, let left, let right):

@@ -66,6 +66,10 @@ extension Recurrence {
     for input in recurrence.inputs where !used.contains(input.name) {
       problems.append("The input '\(input.name)' is declared and never used; remove it.")
     }
+    for case .monomials(let operand) in Set(trees.flatMap(\.nodes))
+    where operand.axes != .feature {
+      problems.append("Monomials are of features, and \(operand) lies along \(operand.axes).")
+    }
     let axes = Dictionary(
       recurrence.inputs.map { ($0.name, $0.axes) } + recurrence.states.map { ($0.name, $0.axes) }
         + [(Symbol.scale, .scalar)], uniquingKeysWith: { first, _ in first })
@@ -154,7 +158,8 @@ extension Recurrence {
 
 extension Expression {
   /// The nodes that have no parts.
-  fileprivate var leaves: [Expression] {
-    children.isEmpty ? [self] : children.flatMap(\.leaves)
-  }
+  fileprivate var leaves: [Expression] { nodes.filter(\.children.isEmpty) }
+
+  /// The tree's nodes.
+  fileprivate var nodes: [Expression] { [self] + children.flatMap(\.nodes) }
 }

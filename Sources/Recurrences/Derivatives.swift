@@ -6,6 +6,9 @@ extension Expression {
   /// the input has, only the term at the input's own place depends on it, so the sum falls away:
   /// the derivative of `sum(key: q * k)` by `q` is `k`, along the key axis. At a kink (`relu`,
   /// `abs`, `maximum`) it is the derivative from one side.
+  ///
+  /// - Precondition: no monomials read the input: each has two places of it, and no elementwise
+  ///   derivative.
   public func derivative(of input: String) -> Expression {
     unsimplifiedDerivative(of: input).simplified
   }
@@ -22,6 +25,10 @@ extension Expression {
       return function.derivative(
         left, right, left.derivative(of: input), right.derivative(of: input))
     case .sum(let axis, let operand): return operand.derivative(ofSumOver: axis, by: input)
+    case .monomials:
+      precondition(
+        !inputNames.contains(input), "monomials of an input must be held as an input of their own")
+      return .constant(0)
     }
   }
 
@@ -120,7 +127,7 @@ extension Expression {
     case .unary(let function, .constant(let value)): return .constant(function.apply(value))
     case .unary: return node
     case .sum(_, .constant(0)): return .constant(0)
-    case .sum: return node
+    case .sum, .monomials: return node
     case .binary(let function, .constant(let left), .constant(let right)):
       return .constant(function.apply(left, right))
     case .binary(let function, let left, let right): return function.simplified(left, right)

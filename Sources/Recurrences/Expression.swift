@@ -13,6 +13,8 @@ public indirect enum Expression: Hashable, Codable, Sendable {
   case binary(Binary, Expression, Expression)
   /// The sum over one axis: `sum(.key, q * S)` is `S^T q`.
   case sum(Axes, Expression)
+  /// The `Monomials` of a vector of features, along the key axis.
+  case monomials(Expression)
 
   public enum Unary: String, Hashable, Codable, Sendable, CaseIterable {
     case negate, exp, log, sigmoid, logSigmoid, softplus, tanh, relu, abs, sqrt, oneMinusExp
@@ -30,6 +32,7 @@ public indirect enum Expression: Hashable, Codable, Sendable {
     case .unary(_, let operand): operand.axes
     case .binary(_, let left, let right): left.axes.union(right.axes)
     case .sum(let axis, let operand): operand.axes.subtracting(axis)
+    case .monomials(let operand): operand.axes.subtracting(.feature).union(.key)
     }
   }
 
@@ -37,7 +40,7 @@ public indirect enum Expression: Hashable, Codable, Sendable {
   public var children: [Expression] {
     switch self {
     case .constant, .input, .state: []
-    case .unary(_, let operand), .sum(_, let operand): [operand]
+    case .unary(_, let operand), .sum(_, let operand), .monomials(let operand): [operand]
     case .binary(_, let left, let right): [left, right]
     }
   }
@@ -48,6 +51,7 @@ public indirect enum Expression: Hashable, Codable, Sendable {
     case .constant, .input, .state: self
     case .unary(let function, let operand): .unary(function, try transform(operand))
     case .sum(let axis, let operand): .sum(axis, try transform(operand))
+    case .monomials(let operand): .monomials(try transform(operand))
     case .binary(let function, let left, let right):
       .binary(function, try transform(left), try transform(right))
     }
@@ -56,6 +60,16 @@ public indirect enum Expression: Hashable, Codable, Sendable {
   /// Whether any node of the tree satisfies `predicate`.
   public func contains(where predicate: (Expression) -> Bool) -> Bool {
     predicate(self) || children.contains { $0.contains(where: predicate) }
+  }
+
+  /// Whether the tree is elementwise: no sum over an axis, and nothing else that reads other places.
+  public var isElementwise: Bool {
+    !contains {
+      switch $0 {
+      case .sum, .monomials: true
+      default: false
+      }
+    }
   }
 
   /// Names of the inputs that the tree reads, each once, in order of first appearance.
@@ -87,8 +101,7 @@ public indirect enum Expression: Hashable, Codable, Sendable {
     guard case .sum(let axis, let operand) = node, operand.axes.isDisjoint(with: axis) else {
       return node
     }
-    let size = (axis.contains(.key) ? key : 1) * (axis.contains(.value) ? value : 1)
-    return (operand * .constant(Double(size))).simplified
+    return (operand * .constant(Double(axis.count(key: key, value: value)))).simplified
   }
 
   /// The tree with every occurrence of an input replaced.

@@ -13,6 +13,7 @@ extension Expression: CustomStringConvertible {
       return "\(function.rawValue)(\(operand.written(above: 0)))"
     case .sum(let axis, let operand):
       return "sum(\(axis): \(operand.written(above: 0)))"
+    case .monomials(let operand): return "monomials(\(operand.written(above: 0)))"
     case .binary(let function, let left, let right):
       guard let (sign, rank) = function.infix else {
         return "\(function.rawValue)(\(left.written(above: 0)), \(right.written(above: 0)))"

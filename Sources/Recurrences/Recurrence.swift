@@ -106,6 +106,18 @@ extension Recurrence {
     ) -> KeyVector {
       declare(name, .operand, domain, summary)
     }
+    /// What a feature map makes a query of: a row of features a token and query head.
+    public mutating func queryFeatures(
+      _ name: String = "q", domain: Interval = .all, _ summary: String = "what a token asks for"
+    ) -> FeatureVector {
+      declare(name, .query, domain, summary)
+    }
+    /// What a feature map makes a key of: a row of features a token and head.
+    public mutating func keyFeatures(
+      _ name: String = "k", domain: Interval = .all, _ summary: String = "where a token writes"
+    ) -> FeatureVector {
+      declare(name, .operand, domain, summary)
+    }
     /// What a token writes: a row a token and head.
     public mutating func value(
       _ name: String = "v", domain: Interval = .all, _ summary: String = "what a token writes"

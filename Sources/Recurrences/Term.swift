@@ -9,6 +9,7 @@ public protocol VectorTag: AxisTag {}
 public enum NoAxis: AxisTag { public static let axes: Axes = .scalar }
 public enum KeyAxis: VectorTag { public static let axes: Axes = .key }
 public enum ValueAxis: VectorTag { public static let axes: Axes = .value }
+public enum FeatureAxis: VectorTag { public static let axes: Axes = .feature }
 public enum BothAxes: VectorTag { public static let axes: Axes = .keyValue }
 
 /// An expression whose axes the compiler knows.
@@ -23,6 +24,7 @@ public struct Term<A: AxisTag>: Hashable, Sendable {
 public typealias Scalar = Term<NoAxis>
 public typealias KeyVector = Term<KeyAxis>
 public typealias ValueVector = Term<ValueAxis>
+public typealias FeatureVector = Term<FeatureAxis>
 public typealias StateMatrix = Term<BothAxes>
 
 extension Term: ExpressibleByFloatLiteral {
@@ -109,6 +111,7 @@ public func dot(_ left: KeyVector, _ right: KeyVector) -> Scalar {
 /// The sum of a vector's entries.
 public func sum(_ vector: KeyVector) -> Scalar { Scalar(.sum(.key, vector.expression)) }
 public func sum(_ vector: ValueVector) -> Scalar { Scalar(.sum(.value, vector.expression)) }
+public func sum(_ vector: FeatureVector) -> Scalar { Scalar(.sum(.feature, vector.expression)) }
 
 /// The mean of a vector's entries.
 public func mean(_ vector: KeyVector) -> Scalar {
@@ -124,6 +127,16 @@ public func rmsNorm(_ vector: ValueVector, epsilon: Scalar = 1e-5) -> ValueVecto
 /// The vector over its length, with a floor under the sum of squares.
 public func l2Norm(_ vector: KeyVector, epsilon: Scalar = 1e-6) -> KeyVector {
   vector / sqrt(sum(vector * vector) + epsilon)
+}
+/// The same of features.
+public func l2Norm(_ vector: FeatureVector, epsilon: Scalar = 1e-6) -> FeatureVector {
+  vector / sqrt(sum(vector * vector) + epsilon)
+}
+/// The Taylor-2 feature map (Arora et al. 2024, Based): of d features their `Monomials`, scaled so that
+/// `taylor2(q) . taylor2(k) = 1 + s + s^2 / 2` with `s = q . k / sqrt(d)`.
+public func taylor2(_ vector: FeatureVector) -> KeyVector {
+  let size = Scalar(.sum(.feature, .constant(1)))
+  return KeyVector(.monomials((vector / sqrt(sqrt(size))).expression))
 }
 /// The softmax over the key axis, of entries whose exponentials f32 can hold.
 public func softmax(_ vector: KeyVector) -> KeyVector { exp(vector) / sum(exp(vector)) }

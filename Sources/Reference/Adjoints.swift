@@ -47,6 +47,11 @@ final class Adjoints {
     switch instruction.operation {
     case .copy, .sum:
       View.each(size) { r, c in left.at(r, c).pointee += given.at(r, c).pointee }
+    case .monomials:
+      let adjoint = Monomials.adjoint(
+        machine.vector(places[instruction.result], .key),
+        at: machine.vector(machine.places[instruction.left], .feature))
+      for (place, own) in adjoint.enumerated() { places[instruction.left][place] += own }
     case .unary(.sqrt) where holdsNorms: break
     case .unary(let function):
       View.each(size) { r, c in

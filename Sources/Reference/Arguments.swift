@@ -3,7 +3,7 @@ import Recurrences
 /// What a call brings: every tensor dense and row-major, in Double.
 public struct Arguments: Hashable, Sendable {
   /// By name: queries [B, T, query heads, D], operands and gates [B, T, heads, D], parameters
-  /// [heads, D]; D is K, V, K * V or 1, as the input's axes say.
+  /// [heads, D]; D is K, V, K * V, the features or 1, as the input's axes say.
   public var inputs: [String: [Double]]
   /// The factor on the output.
   public var scale: Double
@@ -43,10 +43,8 @@ public struct ReferenceError: Error, Hashable, Sendable, CustomStringConvertible
 }
 
 extension ProblemShape {
-  /// How many numbers a quantity of one token and head has: 1, K, V or K * V.
-  public func count(_ axes: Axes) -> Int {
-    (axes.contains(.key) ? key : 1) * (axes.contains(.value) ? value : 1)
-  }
+  /// How many numbers a quantity of one token and head has: 1, K, V or K * V, or its features.
+  public func count(_ axes: Axes) -> Int { axes.count(key: key, value: value) }
 
   /// How many numbers the whole tensor of an input has.
   public func count(_ input: Recurrence.Input) -> Int {
@@ -70,6 +68,9 @@ extension Arguments {
   /// Everything that keeps these arguments from fitting the recurrence and the sizes.
   func problems(for recurrence: Recurrence, _ shape: ProblemShape) -> [String] {
     var problems = recurrence.problems
+    if recurrence.hasFeatures, shape.count(.feature) == 0 {
+      problems.append("No features have \(shape.key) monomials, as the key axis has entries.")
+    }
     for input in recurrence.inputs {
       guard let given = inputs[input.name] else {
         problems.append("The input '\(input.name)' is missing.")

@@ -63,8 +63,11 @@ final class Machine {
   }
 
   /// The grid that an instruction runs over: K x V for a state, one row for everything else.
-  func columns(_ axes: Axes) -> Int {
-    axes == .key ? shape.key : shape.count(axes.intersection(.value))
+  func columns(_ axes: Axes) -> Int { axes == .keyValue ? shape.value : shape.count(axes) }
+
+  /// A slot's vector of features, or of monomials.
+  func vector(_ place: UnsafeMutablePointer<Double>, _ axes: Axes) -> [Double] {
+    Array(UnsafeBufferPointer(start: place, count: shape.count(axes)))
   }
 
   /// How a slot is walked on the grid of `axes`, from row `row` on.
@@ -97,6 +100,9 @@ final class Machine {
       case .divide: View.map(size, result, first, second) { $0 / $1 }
       case .maximum, .minimum: View.map(size, result, first, second) { function.apply($0, $1) }
       }
+    case .monomials:
+      let monomials = Monomials.apply(vector(places[instruction.left], .feature))
+      places[instruction.result].update(from: monomials, count: monomials.count)
     case .sum(let axis):
       sum(instruction, over: axis, of: left, rows: rows)
     }

@@ -32,6 +32,8 @@ struct Program {
       case binary(Expression.Binary)
       /// Over one axis, which the operand has.
       case sum(Axes)
+      /// Of a vector of features, along the key axis.
+      case monomials
       /// Repeats along the axes that the result has and the operand has not.
       case copy
     }
@@ -133,10 +135,14 @@ struct Program {
       slot = emit(.binary(function), first, second, axes)
     case .sum(let axes, let operand):
       var partial = try compile(operand)
-      for axis in [Axes.key, .value] where axes.contains(axis) {
+      for axis in [Axes.key, .value, .feature] where axes.contains(axis) {
         partial = try sum(partial, over: axis)
       }
       slot = partial
+    case .monomials(let operand):
+      var features = try compile(operand)
+      if slots[features].axes != .feature { features = emit(.copy, features, nil, .feature) }
+      slot = emit(.monomials, features, nil, .key)
     }
     known[node] = slot
     return slot

@@ -129,8 +129,7 @@ struct BlockRecurrence {
         TokenSlice(
           input.name, start: walk.start + distance * block, rows: block,
           column: isValue ? .valueTile(times: walk.plan.valueTile) : 0,
-          columns: isValue
-            ? walk.plan.valueTile : input.axes == .key ? specification.key : 1))
+          columns: isValue ? walk.plan.valueTile : specification.size(input.axes)))
     }
     return slices + (inner.stores == .streaming ? [] : [output])
   }

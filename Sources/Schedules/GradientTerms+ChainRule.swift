@@ -7,7 +7,7 @@ extension GradientTerms {
     var adjoint: Tile
     var map: Expression
     var axes: Axes
-    /// What the map's sums are, under the names that stand for them.
+    /// What the map's sums and monomials are, under the names that stand for them.
     var sums: [Tile] = []
     /// Inputs of the map that are tiles, by name.
     var tiles: [String: Tile] = [:]
@@ -64,12 +64,21 @@ extension GradientTerms {
 
   /// The terms with no sum left in a map. What a sum adds up gets the sum's adjoint everywhere:
   /// with s = sum_k h(x_k) in f(x, s) the adjoint of s is sum_k df_k (d f / d s)_k, a term of its own.
+  /// With monomials m = phi(h(x)) in f(x, m) that of m is df (d f / d m), entry by entry, and that of
+  /// h(x), along the features, a term of its own.
   private func expanded(_ terms: [Term], _ mark: String, _ b: inout ProgramBuilder) -> [Term] {
     var (open, done, count) = (terms, [Term](), 0)
     while !open.isEmpty {
       var term = open.removeFirst()
       var sums: [(name: String, axis: Axes, inner: Expression)] = []
+      var monomials: [(name: String, inner: Expression)] = []
       func hold(_ node: Expression) -> Expression {
+        if case .monomials(let inner) = node {
+          let name = "monomials_\(mark)\(count)"
+          count += 1
+          monomials.append((name, inner))
+          return .input(name, .key)
+        }
         guard case .sum(let axis, let inner) = node else { return node.mapChildren(hold) }
         let name = "sum_\(mark)\(count)"
         count += 1
@@ -84,6 +93,16 @@ extension GradientTerms {
           sum.all, .sum(axis, inner), tokens: start, fill: 0, tiles: term.tiles.mapValues(\.all))
         term.sums.append(sum)
       }
+      for (name, inner) in monomials where isRead(name, by: term) {
+        let keys = rows(name, .key, "monomials of features", &b)
+        b.map(
+          keys.all, .monomials(inner), tokens: start, fill: 0, tiles: term.tiles.mapValues(\.all))
+        term.sums.append(keys)
+      }
+      for (name, inner) in monomials {
+        guard let (share, operands) = derivative(term, of: name) else { continue }
+        open.append(features(of: name, inner, share, operands, term, &b))
+      }
       for (name, axis, inner) in sums {
         guard let (share, operands) = derivative(term, of: name) else { continue }
         let adjoint = rows("d\(name)", .scalar, "adjoint of \(name)", &b)
@@ -93,6 +112,27 @@ extension GradientTerms {
       done.append(term)
     }
     return done
+  }
+
+  /// Whether a held part of a term's map stands in one of the derivatives that are asked for.
+  private func isRead(_ name: String, by term: Term) -> Bool {
+    term.map.inputNames.contains {
+      $0 != Symbol.scale && term.map.derivative(of: $0).inputNames.contains(name)
+    }
+  }
+
+  /// The term of the features whose monomials are called `name`, from what reaches these.
+  private func features(
+    of name: String, _ inner: Expression, _ share: Expression,
+    _ operands: [String: Map.Operand], _ term: Term, _ b: inout ProgramBuilder
+  ) -> Term {
+    let given = rows("d\(name)", .key, "adjoint of the monomials", &b)
+    let source = rows("features_of_\(name)", .feature, "features of the tokens", &b)
+    let adjoint = rows("dfeatures_of_\(name)", .feature, "adjoint of the features", &b)
+    map(given, share, operands, &b)
+    b.map(source.all, inner, tokens: start, fill: 0, tiles: term.tiles.mapValues(\.all))
+    b.add(.monomialAdjoint(MonomialAdjoint(adjoint.all, given: given.all, at: source.all)))
+    return Term(adjoint: adjoint, map: inner, axes: .feature, tiles: term.tiles)
   }
 
   /// Whether one query head's maps read an input.
@@ -148,8 +188,7 @@ extension GradientTerms {
     over axis: Axes, _ b: inout ProgramBuilder
   ) {
     guard axis != .scalar else { return map(target, expression, operands, &b) }
-    let wide = rows(
-      axis == .key ? "key_terms" : "value_terms", axis, "terms of a sum over the axis", &b)
+    let wide = rows("\(axis)_terms", axis, "terms of a sum over the axis", &b)
     map(wide, expression, operands, &b)
     b.add(.reduce(Reduce(sumOf: wide.all, to: target.all)))
   }

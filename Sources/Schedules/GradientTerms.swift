@@ -16,11 +16,9 @@ struct GradientTerms {
   func rows(_ name: String, _ axes: Axes, _ meaning: String, _ b: inout ProgramBuilder)
     -> Tile
   {
-    switch axes {
-    case .key: b.tile(name, chunk, specification.key, meaning)
-    case .value: b.tile(name, chunk, specification.value, meaning)
-    default: b.tile(name, chunk, 1, layout: .column, meaning)
-    }
+    axes == .scalar
+      ? b.tile(name, chunk, 1, layout: .column, meaning)
+      : b.tile(name, chunk, specification.size(axes), meaning)
   }
   func queryAdjoint(_ b: inout ProgramBuilder) -> Tile {
     rows("dq", .key, "adjoint of the queries", &b)

@@ -15,7 +15,8 @@ public struct KernelSpecification: Hashable, Codable, Sendable {
   /// kernel that writes none.
   public var snapshotEvery: Int?
 
-  /// - Throws: `ShapeError` for a size below one or above what a head can have.
+  /// - Throws: `ShapeError` for a size below one or above what a head can have, or for keys that are to
+  ///   be monomials and of no number of features.
   public init(
     normalForm: NormalForm, key: Int, value: Int, type: ElementType, gateType: ElementType,
     target: Target, snapshotEvery: Int? = nil
@@ -24,6 +25,11 @@ public struct KernelSpecification: Hashable, Codable, Sendable {
     var reasons = wrong.map { "\($0.0) must be from 1 to 4096, not \($0.1)." }
     if let every = snapshotEvery, !(1...1 << 30).contains(every) {
       reasons.append("snapshots must be from 1 to 2^30 tokens, not \(every).")
+    }
+    if reasons.isEmpty, normalForm.recurrence.hasFeatures, Monomials.features(in: key) == nil {
+      reasons.append(
+        "key-dim must be (d + 1)(d + 2) / 2, the monomials of d features, such as 153 of 16, and no d "
+          + "has \(key); feature-dim says d itself.")
     }
     guard reasons.isEmpty else { throw ShapeError(reasons: reasons) }
     self.snapshotEvery = snapshotEvery
@@ -53,6 +59,9 @@ public struct KernelSpecification: Hashable, Codable, Sendable {
   }
 
   public var recurrence: Recurrence { normalForm.recurrence }
+
+  /// Entries of what has these axes: 1, K, V, K * V, or the features.
+  public func size(_ axes: Axes) -> Int { axes.count(key: key, value: value) }
 
   /// Columns of the state's matrix in memory: V, and one more for a normalizer.
   public var stateColumns: Int {

@@ -108,28 +108,35 @@ struct ProgramBuilder {
     }
     let column: Index = input.axes.contains(.value) ? .valueTile(times: valueTile) : 0
     if input.role == .parameter { return .parameter(name, column: column) }
-    let columns =
-      switch input.axes {
-      case .key: specification.key
-      case .value: valueTile
-      default: 1
-      }
+    let columns = input.axes == .value ? valueTile : specification.size(input.axes)
     return .tokens(
       TokenSlice(name, start: start, rows: rows, column: column, columns: columns))
   }
 
-  /// A map is elementwise; sums inside it are computed first, one number a row.
+  /// A map is elementwise; sums inside it are computed first, one number a row, and monomials, a row of
+  /// them a row.
   private mutating func hoistingSums(
     _ expression: Expression, rows: Int, tokens start: Index, _ tiles: [String: TileView]
   ) -> (expression: Expression, operands: [String: Map.Operand]) {
     var operands: [String: Map.Operand] = [:]
     func walk(_ node: Expression, _ builder: inout ProgramBuilder) -> Expression {
+      let number = builder.temporaries
+      if case .monomials(let operand) = node {
+        builder.temporaries += 1
+        let features = builder.tile(
+          "features\(number)", rows, builder.specification.size(.feature), "features of the tokens")
+        let keys = builder.tile(
+          "monomials\(number)", rows, builder.specification.key, "their monomials")
+        builder.map(features.all, operand, tokens: start, fill: 0, tiles: tiles)
+        builder.add(.monomials(MonomialRows(keys.all, of: features.all)))
+        operands[keys.name] = .tile(keys.all, .none)
+        return .input(keys.name, .key)
+      }
       guard case .sum(let axis, let operand) = node else {
         return node.mapChildren { walk($0, &builder) }
       }
-      let number = builder.temporaries
       builder.temporaries += 1
-      let width = axis == .key ? builder.specification.key : builder.specification.value
+      let width = builder.specification.size(axis)
       let terms = builder.tile("terms\(number)", rows, width, "terms of a sum over a row")
       let sums = builder.tile("sum\(number)", rows, 1, layout: .column, "one sum a row")
       builder.map(terms.all, operand, tokens: start, fill: 0, tiles: tiles)
@@ -157,7 +164,7 @@ struct ProgramBuilder {
   static func tensors(_ specification: KernelSpecification) -> [Tensor] {
     var tensors: [Tensor] = []
     for input in specification.recurrence.inputs {
-      let columns = size(input.axes.contains(.value) ? .value : input.axes, specification)
+      let columns = specification.size(input.axes.contains(.value) ? .value : input.axes)
       switch input.role {
       case .parameter:
         let rows = input.axes == .keyValue ? specification.key : 1
@@ -185,13 +192,5 @@ struct ProgramBuilder {
           isOptional: true))
     }
     return tensors
-  }
-
-  private static func size(_ axes: Axes, _ specification: KernelSpecification) -> Int {
-    switch axes {
-    case .key: specification.key
-    case .value: specification.value
-    default: 1
-    }
   }
 }

@@ -67,13 +67,11 @@ struct ScanGradient {
       return "A scan carries one key x value state, and this recurrence has other states too."
     }
     let (output, reads) = reads(recurrence)
-    func hasSum(_ expression: Expression) -> Bool {
-      expression.contains {
-        if case .sum = $0 { true } else { false }
-      }
-    }
-    if ([recurrence.states[0].update, output] + reads.map(\.inner)).contains(where: hasSum) {
-      return "It has no gradient of sums in maps where entries of the state move on their own."
+    let maps = [recurrence.states[0].update, output] + reads.map(\.inner)
+    if !maps.allSatisfy(\.isElementwise) {
+      return
+        "It has no gradient of sums, nor of monomials, in maps where entries of the state move on "
+        + "their own."
     }
     if output.readsState {
       return "It has no gradient of an output that reads the state but by sums over the keys."

@@ -47,8 +47,7 @@ public struct WarpgroupFused: Schedule {
     }
     func isElementwise(_ expression: Expression, along axis: Axes) -> Bool {
       let inputs = tensors(expression)
-      let isSum = expression.contains { if case .sum = $0 { true } else { false } }
-      return !isSum && inputs.filter { $0.role != .parameter }.count == 1
+      return expression.isElementwise && inputs.filter { $0.role != .parameter }.count == 1
         && inputs.allSatisfy {
           $0.role == .parameter ? $0.axes == .scalar : $0.axes == axis
         }
@@ -58,12 +57,11 @@ public struct WarpgroupFused: Schedule {
     else { return "q and k must each be a map of one tensor along the key." }
     guard case .input = form.value else { return "v must be a tensor as it is." }
     guard let gate = form.keyGate else { return nil }
-    let isOne = !gate.decay.contains { if case .sum = $0 { true } else { false } }
     if gate.axes == .key {
       return isElementwise(gate.decay, along: .key) && specification.gateType == .f32
         ? nil : "A gate along the key must be a map of one f32 tensor."
     }
-    return isOne && tensors(gate.decay).allSatisfy { $0.axes == .scalar }
+    return gate.decay.isElementwise && tensors(gate.decay).allSatisfy { $0.axes == .scalar }
       ? nil : "A scalar gate must be a map of scalars."
   }
 

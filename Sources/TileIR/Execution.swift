@@ -32,6 +32,8 @@ extension Worker {
     case .decayedValues(let values): execute(values)
     case .decayedPaths(let paths): execute(paths)
     case .sumSequences(let sum): execute(sum)
+    case .monomials(let rows): execute(rows)
+    case .monomialAdjoint(let adjoint): execute(adjoint)
     case .recur(let recur): execute(recur)
     case .moveState(let move): execute(move)
     case .loadState(let load):
@@ -247,8 +249,8 @@ extension Expression {
     case .unary(let function, let operand): function.apply(operand.evaluate(read))
     case .binary(let function, let left, let right):
       function.apply(left.evaluate(read), right.evaluate(read))
-    case .state, .sum:
-      preconditionFailure("the verifier admits no state and no sum in a map")
+    case .state, .sum, .monomials:
+      preconditionFailure("the verifier admits elementwise maps of no state")
     }
   }
 }

@@ -22,6 +22,8 @@ public enum Operation: Hashable, Codable, Sendable {
   case storeState(StoreState)
   case storeTokens(StoreTokens)
   case sumSequences(SumSequences)
+  case monomials(MonomialRows)
+  case monomialAdjoint(MonomialAdjoint)
 }
 
 /// `target[i][j] = expression` of the operands at (i, j); with a `tail`, rows that stand for tokens

@@ -133,6 +133,9 @@ extension Operation: CustomStringConvertible {
       return "\(paths.target), \(paths.read) <- paths \(paths.scores)\(ends ?? "") under "
         + "\(paths.decay)\(paths.readsPrevious ? " before" : "")"
     case .sumSequences(let sum): return "\(sum.target) = sum over sequences of \(sum.source)"
+    case .monomials(let rows): return "\(rows.target) = monomials of \(rows.source)"
+    case .monomialAdjoint(let adjoint):
+      return "\(adjoint.target) = adjoint of \(adjoint.source) from its monomials' \(adjoint.given)"
     case .recur(let recur):
       let decays = [
         recur.decay.map { " under \($0)" }, recur.decays.map { " where \($0)" },

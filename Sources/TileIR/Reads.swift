@@ -29,6 +29,8 @@ extension Operation {
       [move.query, move.key, move.value] + (move.rowScale?.views ?? [])
         + (move.columnScale?.views ?? [])
     case .loadState, .sumSequences: []
+    case .monomials(let rows): [rows.source]
+    case .monomialAdjoint(let adjoint): [adjoint.given, adjoint.source]
     case .storeState(let store): [store.source]
     case .storeTokens(let store): [store.source]
     }

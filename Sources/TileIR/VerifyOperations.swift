@@ -81,6 +81,8 @@ extension Verifier {
       }
     case .decayedPaths(let paths): check(paths)
     case .sumSequences(let sum): check(sum)
+    case .monomials(let rows): check(rows)
+    case .monomialAdjoint(let adjoint): check(adjoint)
     case .recur(let recur): check(recur)
     case .moveState(let move): check(move)
     case .loadState(let load):
@@ -163,12 +165,8 @@ extension Verifier {
         "A map into pairs is a plain copy, and \(map.expression) is not.")
     }
     require(
-      !map.expression.contains {
-        switch $0 {
-        case .state, .sum: true
-        default: false
-        }
-      }, "A map is elementwise, and \(map.expression) is not.")
+      map.expression.isElementwise && !map.expression.readsState,
+      "A map is elementwise, and \(map.expression) is not.")
     for name in map.expression.inputNames where map.operands[name] == nil {
       found.append("The map misses its operand '\(name)'.")
     }

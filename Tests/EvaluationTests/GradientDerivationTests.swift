@@ -13,8 +13,9 @@ struct GradientDerivationTests {
     arguments: (Recurrence.variants + MappedRecurrences.all).map(\.name))
   func gradients(_ name: String) throws {
     let known = Recurrence.variants + MappedRecurrences.all
-    let specification = try DerivationTests.specification(
-      try .named(name, among: known), key: 5, value: 6)
+    let recurrence = try Recurrence.named(name, among: known)
+    let key = recurrence.hasFeatures ? Monomials.count(of: 2) : 5
+    let specification = try DerivationTests.specification(recurrence, key: key, value: 6)
     let schedule = try #require(
       Schedules.gradients.first { $0.obstacle(to: specification) == nil }, "\(name)")
     let isNormalized = specification.normalForm.diagonal?.normalizer != nil
@@ -24,7 +25,7 @@ struct GradientDerivationTests {
     for (chunk, subBlock, headTile, states) in shapes {
       let isScan = schedule.name == TokenGradient().name
       let plan = Plan(
-        schedule: schedule.name, chunk: chunk, subBlock: isScan ? chunk : subBlock, keyTile: 5,
+        schedule: schedule.name, chunk: chunk, subBlock: isScan ? chunk : subBlock, keyTile: key,
         valueTile: 6, headTile: isScan || isNormalized ? 1 : headTile, materialization: states)
       #expect(schedule.objections(to: plan, for: specification).isEmpty)
       let program = schedule.lower(specification, plan)

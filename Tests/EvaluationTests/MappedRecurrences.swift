@@ -3,10 +3,15 @@ import Recurrences
 /// Recurrences with maps around them that no shipped variant has: feature maps, norms over an axis,
 /// normalizers beside gates, decays given as such on both axes.
 enum MappedRecurrences {
-  static let all = [
-    featureMaps, softmaxKeys, normalizedQueries, summedGate, normalizedGLA, normalizedDecay,
-    givenDecays, layer, normedOuter, gatedNormalizer, normedBonus,
-  ]
+  static let all =
+    [
+      featureMaps, softmaxKeys, normalizedQueries, summedGate, normalizedGLA, normalizedDecay,
+      givenDecays, layer, normedOuter, gatedNormalizer, normedBonus, scaledTaylor,
+    ]
+    + (try! [
+      Recurrence.linearAttentionNormalized.mapping(.taylor2), .simpleGLA.mapping(.taylor2),
+      .rwkv6.mapping(.taylor2),
+    ])
 
   static let featureMaps = Recurrence("feature-maps", "elu + 1, relu and an input gate") { r in
     let q = r.query(), k = r.key(), v = r.value()
@@ -116,6 +121,20 @@ enum MappedRecurrences {
     let u = r.parameter("u", over: KeyAxis.self, "weight of the present token")
     let S = r.state { previous in exp(-exp(w)) * previous + outer(k, v) }
     r.output = rmsNorm(contract(q, r.previous(S) + u * outer(k, v)))
+  }
+
+  /// Monomials within a map: of normed features with a weight each, and weighed themselves.
+  static let scaledTaylor = Recurrence(
+    "scaled-taylor", "normed and weighed features, the keys' monomials weighed under a gate"
+  ) { r in
+    let q = r.queryFeatures(), k = r.keyFeatures(), v = r.value()
+    let g = r.logDecay("g", over: KeyAxis.self)
+    let w = r.parameter("w", over: FeatureAxis.self, "weight of a feature")
+    let u = r.parameter("u", over: KeyAxis.self, "weight of a monomial")
+    let S = r.state { previous in
+      exp(g) * previous + outer(taylor2(l2Norm(k) * w) * u, v)
+    }
+    r.output = r.scale * contract(taylor2(q * w), S)
   }
 
   /// A normalizer that reads an input of its own, which no gradient here goes through.

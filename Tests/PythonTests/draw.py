@@ -39,7 +39,8 @@ def _draw_one(
     entry: Dict[str, Any], manifest: Dict[str, Any], shape: Shape, rng: np.random.Generator
 ) -> np.ndarray:
     key, value = manifest["key"], manifest["value"]
-    row: List[int] = {0: [], 1: [key], 2: [value], 3: [key, value]}[entry["axes"]]
+    # Features, whose monomials the keys are, only the entry itself tells.
+    row: List[int] = {0: [], 1: [key], 2: [value], 3: [key, value], 4: [entry["size"]]}[entry["axes"]]
     leading = [shape.batch, shape.length, shape.heads]
     if entry["role"] == "query":
         leading[2] = shape.query_heads

@@ -78,6 +78,23 @@ _RECURRENCES: Dict[str, Callable[[Arrays], Step]] = {
 }
 
 NAMES: List[str] = list(_RECURRENCES)
+
+
+def _monomials(x: np.ndarray) -> np.ndarray:
+    """Of a row of d features 1, all of them, and all products of two, for exp(x.y / sqrt(d))."""
+    d = x.shape[-1]
+    first, second = np.triu_indices(d)
+    products = x[..., first] * x[..., second] * np.where(first == second, math.sqrt(0.5), 1.0)
+    return np.concatenate([np.ones((*x.shape[:-1], 1)), x / d**0.25, products / d**0.5], axis=-1)
+
+
+MAPS: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "elu": lambda x: np.where(x > 0, x + 1, np.exp(np.minimum(x, 0))),
+    "relu": lambda x: np.maximum(x, 0.0),
+    "exp": lambda x: np.asarray(np.exp(x)),
+    "softmax": lambda x: np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True),
+    "taylor2": _monomials,
+}
 _UNSCALED = ("mamba2", "mamba", "rwkv6")
 
 
@@ -90,8 +107,16 @@ def reference(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """The output [B, T, query heads, V] and final state [B or N, heads, K, V], in float64.
 
-    With a normalizer the state has one more column, the running sum of k.
+    With a normalizer the state has one more column, the running sum of k. A name may end in a map of q
+    and k: ``gla-elu``.
     """
+    base, _, ending = name.rpartition("-")
+    if ending in MAPS:
+        name = base
+        mapped = {n: MAPS[ending](inputs[n].astype(np.float64)) for n in ("q", "k")}
+        inputs = {**inputs, **mapped}
+        if scale is None and ending == "taylor2":
+            scale = 1.0
     with np.errstate(divide="ignore"):
         step = _RECURRENCES[name]({n: x.astype(np.float64) for n, x in inputs.items()})
     if cu_seqlens is None:

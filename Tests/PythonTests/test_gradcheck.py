@@ -18,15 +18,23 @@ pytestmark = pytest.mark.skipif(command() is None, reason="stand-ins have no gra
 KEY, VALUE, SHAPE = 3, 5, Shape(1, 37, 1, 2)
 
 
-@pytest.mark.parametrize("variant", ["gla", "simple-gla", "retnet", "hgrn2", "rwkv6", "mamba2"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "gla", "simple-gla", "retnet", "hgrn2", "rwkv6", "mamba2", "linear-attention-taylor2",
+        "simple-gla-taylor2",
+    ],
+)
 def test_gradcheck(variant: str) -> None:
-    request = Request(variant, KEY, VALUE, "f64", "f64", backward=True)
+    # The monomials of three features are ten keys.
+    key = 10 if variant.endswith("taylor2") else KEY
+    request = Request(variant, key, VALUE, "f64", "f64", backward=True)
     package = import_package(build(request))
     forward = importlib.import_module(f"{package.__name__}.autograd").forward
     x = draw(package, SHAPE)
     rng = np.random.default_rng(1)
     columns = package.manifest["stateColumns"]
-    state = rng.standard_normal((SHAPE.batch, SHAPE.heads, KEY, columns))
+    state = rng.standard_normal((SHAPE.batch, SHAPE.heads, key, columns))
 
     o, final = package.forward(**x, initial_state=state, output_final_state=True)
     wanted, wanted_state = reference(variant, x, initial_state=state)

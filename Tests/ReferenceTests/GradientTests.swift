@@ -63,6 +63,13 @@ import Testing
     }
   }
 
+  @Test(arguments: FeatureMap.allCases)
+  func throughMaps(_ map: FeatureMap) throws {
+    let shape = try ProblemShape(length: 4, queryHeads: 2, heads: 1, key: 6, value: 2)
+    try matchesFiniteDifferences(Recurrence.gla.mapping(map), shape)
+    try matchesFiniteDifferences(Recurrence.linearAttentionNormalized.mapping(map), shape)
+  }
+
   @Test func extremeGatesHaveFiniteGradients() throws {
     let shape = try ProblemShape(length: 3, key: 1, value: 1)
     for (recurrence, name, value) in [

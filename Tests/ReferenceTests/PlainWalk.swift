@@ -68,7 +68,7 @@ struct PlainWalk {
   private func offset(_ axes: Axes, _ row: Int, _ column: Int) -> Int {
     switch axes {
     case .keyValue: row * shape.value + column
-    case .key: row
+    case .key, .feature: row
     case .value: column
     default: 0
     }

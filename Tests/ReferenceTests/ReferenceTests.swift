@@ -26,6 +26,38 @@ import Testing
     }
   }
 
+  /// The Taylor map against attention by its expansion, a token on all before it: no state, no features.
+  @Test func taylorIsQuadraticAttention() throws {
+    var random = Seeded()
+    let (features, value, length) = (4, 3, 6)
+    let shape = try ProblemShape(length: length, key: Monomials.count(of: features), value: value)
+    for recurrence in [Recurrence.linearAttention, .linearAttentionNormalized] {
+      let mapped = try recurrence.mapping(.taylor2)
+      var arguments = Arguments.drawn(mapped, shape, &random)
+      arguments.initialStates = [:]
+      let got = try Reference(mapped, shape: shape).forward(arguments).output
+      func row(_ name: String, _ token: Int, _ size: Int) -> ArraySlice<Double> {
+        arguments.inputs[name]![token * size..<(token + 1) * size]
+      }
+      var want: [Double] = []
+      for token in 0..<length {
+        var (sum, weights) = (Array(repeating: 0.0, count: value), 0.0)
+        for other in 0...token {
+          let dot = zip(row("q", token, features), row("k", other, features)).reduce(0) {
+            $0 + $1.0 * $1.1
+          }
+          let s = dot / Double(features).squareRoot()
+          let weight = 1 + s + s * s / 2
+          weights += weight
+          for (place, v) in row("v", other, value).enumerated() { sum[place] += weight * v }
+        }
+        let isMean = mapped.states.count > 1
+        want += sum.map { isMean ? $0 / weights : $0 * arguments.scale }
+      }
+      #expect(rmsRatio(got, want) < 1e-13, "\(mapped.name), seed \(random.seed)")
+    }
+  }
+
   /// More rows than one pass takes, so that sums go on from pass to pass.
   @Test(arguments: [Recurrence.gatedOuter, OddRecurrences.bounded, OddRecurrences.coupled])
   func manyRows(_ recurrence: Recurrence) throws {

@@ -20,6 +20,15 @@ extension Arguments {
       }
     }
     for state in recurrence.states {
+      if state.axes == .key, recurrence.hasFeatures {
+        // A sum of keys' monomials, of which one is as good as many.
+        arguments.initialStates[state.name] = (0..<shape.sequences.count * shape.heads).flatMap {
+          _ in
+          Monomials.apply(
+            (0..<shape.count(.feature)).map { _ in .random(in: -1...1, using: &random) })
+        }
+        continue
+      }
       // A normalizer's state is a sum of keys, so it is as positive as they are.
       arguments.initialStates[state.name] = (0..<shape.count(state)).map { _ in
         Double.random(in: state.axes == .key ? 0...1 : -1...1, using: &random)

@@ -1,4 +1,4 @@
-// Checks the words of gradients.h and step.h, which stand on those of tiles.h and
+// Checks the words of gradients.h, step.h and monomials.h, which stand on those of tiles.h and
 // of one vocabulary, against their scalar meaning in double.
 //
 //   clang -std=c11 -O2 -ffp-contract=off -DSL_HEADER='"avx2.h"' <target flags>
@@ -13,6 +13,7 @@
 #include "tiles.h"
 #include "gradients.h"
 #include "step.h"
+#include "monomials.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -200,6 +201,46 @@ static void check_move(
   compare("sl_move_column", "o", 0, 0, o[0], sum, keys);
 }
 
+// ---- monomials.h ----
+
+static void check_monomials(const int rows, const int features) {
+  enum { MOST = 40, ROW = MOST + N, KEYS = (MOST + 1) * (MOST + 2) / 2 + N };
+  static float x[3 * ROW], t[3 * KEYS], g[3 * KEYS], adjoint[3 * ROW];
+  const int count = (features + 1) * (features + 2) / 2;
+  fill(x, 3 * ROW, drawn), fill(g, 3 * KEYS, drawn);
+  // What lies beside the features and their monomials must not count.
+  for (int i = 0; i < 3; ++i)
+    for (int b = features; b < ROW; ++b) x[i * ROW + b] = 1e30f;
+  for (int i = 0; i < 3 * KEYS; ++i) t[i] = mark;
+  for (int i = 0; i < 3 * ROW; ++i) adjoint[i] = mark;
+  sl_monomials(rows, features, t, KEYS, x, ROW);
+  sl_monomial_adjoint(rows, features, adjoint, ROW, g, KEYS, x, ROW);
+  for (int i = 0; i < rows; ++i) {
+    double y[MOST + 1], want[MOST + 1] = {0};
+    y[0] = 1;
+    for (int a = 0; a < features; ++a) y[a + 1] = x[i * ROW + a];
+    int place = 0;
+    for (int a = 0; a <= features; ++a)
+      for (int b = a; b <= features; ++b, ++place) {
+        const double weight = a == b && a > 0 ? sqrt(0.5) : 1;
+        const double given = weight * g[i * KEYS + place];
+        compare("sl_monomials", "t", i, place, t[i * KEYS + place], weight * y[a] * y[b], 0);
+        want[a] += given * y[b];
+        want[b] += given * y[a];
+      }
+    if (place != count) FAIL("%d features have %d monomials", features, place);
+    for (int b = 0; b < features; ++b)
+      compare("sl_monomial_adjoint", "t", i, b, adjoint[i * ROW + b], want[b + 1], features);
+  }
+  for (int i = 0; i < 3; ++i) {
+    for (int b = i < rows ? count : 0; b < KEYS; ++b)
+      if (t[i * KEYS + b] != mark) FAIL("sl_monomials of %d features writes (%d, %d)", features, i, b);
+    for (int b = i < rows ? features : 0; b < ROW; ++b)
+      if (adjoint[i * ROW + b] != mark)
+        FAIL("sl_monomial_adjoint of %d features writes (%d, %d)", features, i, b);
+  }
+}
+
 int main(int argc, char **argv) {
   random_state = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
   printf("%s, %d lanes, seed %" PRIu64 "\n", SL_HEADER, N, random_state);
@@ -218,7 +259,9 @@ int main(int argc, char **argv) {
         if (widths[w] > 0)
           check_move(
               heights[a], widths[w], flags & 1, flags >> 1 & 1, flags >> 2 & 7, flags >> 5);
-  printf("sl_decayed_paths, sl_decayed_paths_column, sl_sum_sequences, sl_move_state, sl_move_column\n");
+  for (int rows = 1; rows <= 3; ++rows)
+    for (int features = 1; features <= 40; ++features) check_monomials(rows, features);
+  printf("sl_monomials, sl_monomial_adjoint, sl_decayed_paths, sl_decayed_paths_column, sl_sum_sequences, sl_move_state, sl_move_column\n");
   if (failures) printf("%d checks failed.\n", failures);
   return failures ? 1 : 0;
 }

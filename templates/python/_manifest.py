@@ -51,7 +51,7 @@ class Input(NamedTuple):
     """``query``, ``operand``, ``gate`` (a row a token and head) or ``parameter`` (a row a head)."""
     element: str
     row: Tuple[int, ...]
-    """The last axes: (K,), (V,), (K, V), or none for a scalar."""
+    """The last axes: (K,), (V,), (K, V), (features,), or none for a scalar."""
     summary: str
 
     @property
@@ -97,7 +97,9 @@ def field(holder: Any, name: str, kind: type) -> Any:
 def read_input(entry: Any, key: int, value: int, taken: Sequence[str]) -> Input:
     name, role = field(entry, "name", str), field(entry, "role", str)
     element, axes = field(entry, "type", str), field(entry, "axes", int)
-    row = {0: (), 1: (key,), 2: (value,), 3: (key, value)}.get(axes)
+    # The keys are the monomials of d features to degree 2, (d + 1)(d + 2) / 2.
+    features = (math.isqrt(8 * key + 1) - 3) // 2
+    row = {0: (), 1: (key,), 2: (value,), 3: (key, value), 4: (features,)}.get(axes)
     if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name) or name in taken:
         problem = f"{name!r} cannot name an input"
     elif role not in ("query", "operand", "gate", "parameter"):

@@ -1,0 +1,90 @@
+/// A map that any recurrence can have on its queries and keys before it takes them.
+public enum FeatureMap: String, Hashable, Codable, Sendable, CaseIterable {
+  /// `elu(x) + 1` (Katharopoulos et al. 2020).
+  case elu
+  case relu
+  case exp
+  /// The softmax over the key axis.
+  case softmax
+  /// The expansion of `exp(q . k / sqrt(d))` to second order (Arora et al. 2024, "Simple linear
+  /// attention language models balance the recall-throughput tradeoff"): q and k have d features, the
+  /// state a row for each of their (d + 1)(d + 2) / 2 monomials.
+  case taylor2
+
+  /// What becomes of x, as text.
+  public var formula: String {
+    switch self {
+    case .elu: "elu(x) + 1"
+    case .relu: "max(x, 0)"
+    case .exp: "exp(x)"
+    case .softmax: "softmax(x)"
+    case .taylor2: "monomials of x to degree 2"
+    }
+  }
+
+  private func apply(_ name: String) -> Expression {
+    let x = KeyVector(.input(name, .key))
+    return switch self {
+    case .elu: eluPlusOne(x).expression
+    case .relu: Recurrences.relu(x).expression
+    case .exp: Recurrences.exp(x).expression
+    case .softmax: Recurrences.softmax(x).expression
+    case .taylor2: Recurrences.taylor2(FeatureVector(.input(name, .feature))).expression
+    }
+  }
+
+  /// Where legal entries lie: exponentials, and their products, stay in f32's range. Scores of mapped
+  /// queries and keys are never negative, so a normalizer asks for nothing more.
+  private var domain: Interval {
+    switch self {
+    case .exp, .softmax: Interval(-40, 40)
+    case .elu, .relu, .taylor2: .all
+    }
+  }
+
+  /// - Throws: `RecurrenceError` when the recurrence has no query or no key of its own.
+  func map(_ recurrence: Recurrence) throws(RecurrenceError) -> Recurrence {
+    var mapped = recurrence
+    mapped.name += "-" + rawValue
+    mapped.summary += "; q and k are mapped, \(formula)"
+    let places = recurrence.inputs.indices.filter { place in
+      let input = recurrence.inputs[place]
+      return input.axes == .key && (input.role == .query || input.role == .operand)
+    }
+    for role in [Recurrence.Input.Role.query, .operand]
+    where !places.contains(where: { recurrence.inputs[$0].role == role }) {
+      throw RecurrenceError(
+        recurrence: recurrence.name,
+        reasons: [
+          "It has no \(role == .query ? "query" : "key") of its own along the key axis, and the map "
+            + "'\(rawValue)' is one of queries and keys alike."
+        ])
+    }
+    for place in places {
+      let name = recurrence.inputs[place].name
+      let map = apply(name)
+      if self == .taylor2 { mapped.inputs[place].axes = .feature }
+      mapped.inputs[place].domain = domain
+      let isQuery = mapped.inputs[place].role == .query
+      mapped.inputs[place].summary =
+        (isQuery ? "what a token asks for" : "where a token writes") + ", before its map"
+      for state in mapped.states.indices {
+        mapped.states[state].update = mapped.states[state].update.substituting(name, by: map)
+      }
+      mapped.output = mapped.output.substituting(name, by: map)
+    }
+    // Its scale is part of the expansion.
+    if self == .taylor2 { mapped.defaultScale = .one }
+    mapped.problems = Recurrence.check(mapped)
+    return mapped
+  }
+}
+
+extension Recurrence {
+  /// The same recurrence of mapped queries and keys; its name gets the map's: `gla-elu`.
+  ///
+  /// - Throws: `RecurrenceError` when it has no query or no key of its own.
+  public func mapping(_ map: FeatureMap) throws(RecurrenceError) -> Recurrence {
+    try map.map(self)
+  }
+}
