@@ -194,11 +194,16 @@ SL_WORD void sl_anchored_keep_decay(float *const decay, const float (&total)[4])
   for (int m = 0; m < 4; ++m) decay[64 * (m / 2) + seat.row + 8 * (m % 2)] = total[m];
 }
 
+// Where a warpgroup holds its U, found anew for each chunk.
+SL_WORD uint32_t sl_held_anew(uint32_t shared, int own) {
+  asm volatile("" : "+r"(own));
+  return shared + sl_at_state + (uint32_t)(2 * sl_panel * own);
+}
+
 template <const bool reads, class Walks>
 SL_WORD void sl_anchored_multiply(
     uint32_t shared, const sl_cursor *const cursors, const Walks walks, const sl_tensors from,
     const int own) {
-  const uint32_t held = shared + sl_at_state + 2 * sl_panel * own, staged = held + sl_panel;
   int n = 0;
   int begun = (int)SL_BLOCK;
   // The roles' first steps are alike; they are not to be made one before they part.
@@ -213,6 +218,7 @@ SL_WORD void sl_anchored_multiply(
 #pragma unroll 1
     for (int left = sl_uniform(place.length); left > 0; left -= sl_chunk) {
       const int stage = sl_stage_of(n);
+      const uint32_t held = sl_held_anew(shared, own), staged = held + sl_panel;
       const uint32_t at = shared + stage * sl_stage, values = at + 2 * sl_tile + own * sl_panel;
       const uint32_t after = shared + sl_at_after + 512 * stage;
       sl_barrier_wait(sl_ready(shared, stage), sl_turn_of(n));
@@ -283,7 +289,8 @@ SL_WORD void sl_anchored_multiply(
     const sl_place ended = walks.at(walk);
     if (ended.final) {
       if (reads && sl_seat_anew().thread == 0) sl_copied_out();
-      sl_anchored_keep(u, ended.final + sl_columns * own, walks.state_row, held, 8 + own);
+      sl_anchored_keep(
+          u, ended.final + sl_columns * own, walks.state_row, sl_held_anew(shared, own), 8 + own);
       if (!reads && ended.decay && own == 0) sl_anchored_keep_decay(ended.decay, total);
       // The next walk's products find U here.
       sl_meet(8 + own, 128);

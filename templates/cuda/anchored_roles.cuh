@@ -64,7 +64,7 @@ SL_WORD void sl_narrow_read(
     const sl_cursor *const cursor = &cursors[sl_in_turn(n)];
     const int stage = sl_stage_of(n);
     const uint32_t at = shared + stage * sl_stage, values = at + 2 * sl_tile;
-    // Its last chunk's mark has been seen by those that prepare before they are done.
+    // Known since the chunk three before was ready.
     if (sl_uniform(cursor->walk) < 0) break;
     sl_barrier_wait(sl_ready(shared, stage), sl_turn_of(n));
     const int is_exact = sl_uniform((int)sl_load_word(shared + sl_at_level + 4 * stage));
@@ -117,13 +117,13 @@ SL_WORD void sl_anchored(const Walks walks, const sl_tensors from) {
     sl_take_registers(176);
     sl_anchored_multiply<reads>(shared, cursors, walks, from, sl_uniform(SL_WARP / 4) - 2);
   } else if (SL_WARP < 12) {
-    sl_take_registers(128);
+    sl_take_registers(120);
     sl_narrow_state<reads>(shared, walks);
   } else if (SL_WARP < 16) {
     sl_take_registers(136);
     if (reads) sl_narrow_read(shared, cursors, walks, from);
   } else {
-    sl_give_registers(24);
+    sl_give_registers(32);
     sl_anchored_copy<reads>(shared, cursors, from);
   }
 }
