@@ -60,6 +60,7 @@ public enum Templates {
     case "hopper.cuh": PackageResources.hopper_cuh
     case "anchored.cuh": PackageResources.anchored_cuh
     case "anchored_exact.cuh": PackageResources.anchored_exact_cuh
+    case "anchored_roles.cuh": PackageResources.anchored_roles_cuh
     case "anchored_prepare.cuh": PackageResources.anchored_prepare_cuh
     case "anchored_multiply.cuh": PackageResources.anchored_multiply_cuh
     case "gradient.cuh": PackageResources.gradient_cuh

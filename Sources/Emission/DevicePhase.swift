@@ -33,22 +33,51 @@ extension PhaseEmitter {
     return (lines + [""] + body.lines + ["}"]).joined(separator: "\n") + "\n"
   }
 
-  /// A map: every thread takes its share of the entries. Rows past the sequence's end are filled.
-  mutating func writeDevice(_ map: Map) {
+  /// The maps of tokens alone at the front of a body, into tiles of their own: threads take their entries
+  /// side by side, so that what all of them load is on its way at once, and meet after the last one.
+  static func independentMaps(_ body: ArraySlice<Statement>) -> [Map] {
+    var maps: [Map] = []
+    var written: Set<String> = []
+    for statement in body {
+      guard case .operation(.map(let map)) = statement else { break }
+      let readsTiles = map.operands.values.contains {
+        if case .tile = $0 { true } else { false }
+      }
+      let tiles = [map.target.tile] + (map.complement.map { [$0.tile] } ?? [])
+      guard !readsTiles, written.isDisjoint(with: tiles) else { break }
+      written.formUnion(tiles)
+      maps.append(map)
+    }
+    return maps
+  }
+
+  mutating func writeDevice(_ maps: [Map]) {
+    let threads = target.device?.threads ?? 1
+    var first = 0
+    for map in maps {
+      writeDevice(map, from: first)
+      first = (first + map.target.rows * map.target.columns) % threads
+    }
+    out.line("sl_sync();")
+  }
+
+  /// A map: every thread from `first` on takes its share of the entries. Rows past the sequence's end are
+  /// filled.
+  private mutating func writeDevice(_ map: Map, from first: Int) {
     if !map.operands.isEmpty {
       let complement = map.complement.map { ", \($0.tile) = 1 - \(map.target.tile)" } ?? ""
       out.comment("\(map.target.tile) = \(written(map))\(complement)")
     }
-    let shape = "\(map.target.rows), \(map.target.columns)"
+    let shape = "row, column, \(map.target.rows), \(map.target.columns)"
+    let each = first == 0 ? "SL_EACH(\(shape))" : "SL_EACH_FROM(\(first), \(shape))"
     guard let tail = map.tail else {
       let own = self
-      out.block("SL_EACH(row, column, \(shape))") { own.deviceEntry(map, &$0) }
-      out.line("sl_sync();")
+      out.block(each) { own.deviceEntry(map, &$0) }
       return
     }
     boundedRows(from: tail.start, map.target.rows) { emitter, bound in
       let own = emitter
-      emitter.out.block("SL_EACH(row, column, \(shape))") { out in
+      emitter.out.block(each) { out in
         out.block("if (row < \(bound))") { own.deviceEntry(map, &$0) }
         out.block("} else") { out in
           let literal = CExpression(isVector: false) { $0 }
@@ -58,7 +87,6 @@ extension PhaseEmitter {
           }
         }
       }
-      emitter.out.line("sl_sync();")
     }
   }
 

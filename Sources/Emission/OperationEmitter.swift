@@ -6,7 +6,7 @@ extension PhaseEmitter {
   /// One operation: a call of the tile vocabulary, or a loop for a map.
   mutating func write(_ operation: TileIR.Operation) {
     switch operation {
-    case .map(let map): if target.device == nil { write(map) } else { writeDevice(map) }
+    case .map(let map): if target.device == nil { write(map) } else { writeDevice([map]) }
     case .scan(let scan): write(scan)
     case .mantissas(let product):
       out.call(

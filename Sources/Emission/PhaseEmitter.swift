@@ -81,6 +81,11 @@ struct PhaseEmitter {
         rest = rest.dropFirst(sum.statements)
         continue
       }
+      if target.device != nil, case let maps = PhaseEmitter.independentMaps(rest), maps.count > 1 {
+        writeDevice(maps)
+        rest = rest.dropFirst(maps.count)
+        continue
+      }
       rest = rest.dropFirst()
       switch statement {
       case .note(let text): out.comment(text)

@@ -14,7 +14,7 @@ struct WarpgroupEmitter {
   /// Threads that sum up what segments add.
   private static let combining = 512
   /// Threads of a walk: two warpgroups prepare and two multiply; where the state leaves registers for
-  /// them, four warps ask for copies.
+  /// more, four warps ask for copies.
   private var threads: Int { program.valueTile == 128 ? 512 : 640 }
   /// Threads of each phase's blocks.
   var phaseThreads: [Int] {
@@ -24,6 +24,7 @@ struct WarpgroupEmitter {
   /// What follows the recurrence's maps, which it calls.
   static let walkVocabularies = [
     "anchored.cuh", "anchored_exact.cuh", "anchored_prepare.cuh", "anchored_multiply.cuh",
+    "anchored_roles.cuh",
   ]
 
   /// Nil for a program that is none of these walks.
@@ -64,11 +65,12 @@ struct WarpgroupEmitter {
   private var gate: String? { decay.flatMap(WarpgroupEmitter.tensor) }
 
   /// What `anchored.cuh` takes of a block's shared memory: stages of q, k and v with factors and barriers,
-  /// a chunk's gates, U, the exact form's scores, sums and cursors.
+  /// chunks' gates, U and outputs, the exact form's scores, sums, cursors, and U's barriers.
   private var bytes: Int {
-    let (stages, row) = (program.valueTile == 128 ? 3 : 4, 2 * program.valueTile)
-    return stages * (2 * 16384 + 64 * row + 2 * 512 + 3 * 8)
-      + 32768 + 128 * row + 8192 + 4096 + 1024 + 16 * 32 + 16 + 2 * 8
+    let isNarrow = program.valueTile == 64
+    return 3 * (2 * 16384 + 128 * program.valueTile + 2 * 512 + 3 * 8)
+      + (isNarrow ? 2 : 1) * (32768 + 2 * 8) + (isNarrow ? 3 : 4) * 8192
+      + 8192 + 4096 + 1024 + 16 * 32 + 16 + 2 * 8
   }
 
   var settings: String {
@@ -298,7 +300,6 @@ struct WarpgroupEmitter {
         "place.length = (int)sl_least(each, sl_greatest(end - place.begin, 0));",
       ])
     }
-    out.line("place.chunks = (place.length + 63) / 64;")
     if segments != nil {
       out.lines([
         "const int64_t slot = (int64_t)own * args->heads + place.head;",
@@ -374,9 +375,7 @@ struct WarpgroupEmitter {
       let tensor = program.tensor(name)!
       let heads = tensor.kind == .queryTokens ? "query_heads" : "heads"
       // 7 and 9 are f32 and bf16 in the driver's numbering.
-      let isOfValues = name == value || name == TensorName.output
-      let (type, size, box) =
-        tensor.type == .f32 ? (7, 4, 128) : (9, 2, isOfValues ? program.valueTile / 2 : 64)
+      let (type, size, box) = tensor.type == .f32 ? (7, 4, 128) : (9, 2, 64)
       lines.append("tensor \(name)_tensor;")
       lines.append("if (!problem)")
       lines.append("  problem = describe_tensor(")

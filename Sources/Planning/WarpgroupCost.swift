@@ -25,7 +25,7 @@ struct WarpgroupCost {
       // one head's values read its q, k and gates out of the second-level cache but once.
       let shared = Double(program.key * (reads ? 8 : 6)) / Double(program.valueTiles)
       let bytes = Double(program.chunk) * (shared + Double(program.valueTile * (reads ? 4 : 2)))
-      let work = program.valueTile == 128 ? (reads ? 2.9e-6 : 1.7e-6) : (reads ? 2.25e-6 : 1.5e-6)
+      let work = program.valueTile == 128 ? (reads ? 2.9e-6 : 1.7e-6) : (reads ? 1.9e-6 : 1.5e-6)
       let chunk = max(work, bytes * min(walks, Self.processors) / Self.bandwidth)
       let rounds = (walks / Self.processors).rounded(.up)
       return sum + Self.launch + rounds * walk.times(.chunk, in: phase) * chunk

@@ -1,6 +1,6 @@
 // Walks over chunks of 64 tokens on Hopper, K = 128, 128 or 64 values a walk (SL_VALUES): two warpgroups
-// prepare operands, two multiply, half of the values each; a block goes from walk to walk without a
-// pause. `Walks` lists them (where their tensors lie, what the recurrence says of q, k and the decay).
+// prepare operands, two multiply; a block goes from walk to walk without a pause. Those that multiply
+// have half of 128 values each; of 64 values one keeps the state, and the other reads it out. `Walks` lists them (where their tensors lie, what the recurrence says of q, k and the decay).
 //
 // A chunk has an anchor, its middle. With a_i the sum of log decays, in base 2, from the anchor to
 // token i (negated before the anchor), operands are scaled in place and the state is held as it is
@@ -24,18 +24,22 @@ enum {
   sl_chunk = 64,
   sl_panel = 8192,         // bytes of 64 rows of a panel
   sl_tile = 2 * sl_panel,  // 64 x 128 bf16
-  sl_columns = SL_VALUES / 2,      // values of a warpgroup
-  sl_value_panel = 128 * sl_columns,    // bytes of 64 rows of them
-  sl_stages = SL_VALUES == 128 ? 3 : 4,
+  sl_columns = 64,         // values of a panel, and of a warpgroup
+  sl_value_panels = SL_VALUES / sl_columns,
+  // Whether one panel is all: then a warpgroup keeps the state and another one reads it out, and warps of
+  // their own ask for copies; where the state takes their registers, those that multiply do.
+  sl_is_narrow = sl_value_panels == 1,
+  sl_stages = 3,
+  sl_gate_stages = sl_is_narrow ? 2 : 1,
   sl_cursors = 16,
-  // Whether warps of their own ask for copies; where the state takes their registers, those that multiply
-  // do.
-  sl_has_copiers = SL_VALUES == 64,
-  sl_stage = 2 * sl_tile + 2 * sl_value_panel,  // q, k, v
+  sl_stage = 2 * sl_tile + sl_value_panels * sl_panel,  // q, k, v
+  sl_gates = 64 * 128 * 4,
   // Places in shared memory.
-  sl_at_gates = sl_stages * sl_stage,           // a chunk's decays
-  sl_at_state = sl_at_gates + 64 * 128 * 4,     // U in bf16, 128 keys of both warpgroups
-  sl_at_scores = sl_at_state + 4 * sl_value_panel,   // P of the exact form
+  sl_at_gates = sl_stages * sl_stage,           // chunks' decays
+  // U in bf16, 128 keys of each panel, and outputs on their way: where a warpgroup does both, in the place
+  // of U's later keys.
+  sl_at_state = sl_at_gates + sl_gate_stages * sl_gates,
+  sl_at_scores = sl_at_state + (sl_is_narrow ? 3 : 4) * sl_panel,  // P of the exact form
   sl_at_sums = sl_at_scores + sl_panel,         // of log decays, a chunk's parity and quarter
   sl_at_later = sl_at_sums + 2 * 4 * 512,       // from the anchor on, a chunk's parity
   sl_at_before = sl_at_later + 2 * 512,         // factors of U before the chunk, a stage
@@ -43,25 +47,28 @@ enum {
   sl_at_cursors = sl_at_after + sl_stages * 512,     // the latest chunks, in turn
   sl_at_level = sl_at_cursors + sl_cursors * 32,    // 1 for the exact form, a stage
   sl_at_barriers = sl_at_level + 16,
-  sl_anchored_bytes = sl_at_barriers + 8 * (3 * sl_stages + 2),
+  sl_anchored_bytes = sl_at_barriers + 8 * (3 * sl_stages + 2 * sl_gate_stages + 2),
 };
 
 // Barriers: copies have landed, operands are ready, the stage may be filled again; gates landed,
-// and their place may be filled again.
+// and their place may be filled again; U is held, and may be overwritten.
 SL_WORD uint32_t sl_landed(uint32_t shared, int stage) { return shared + sl_at_barriers + 8 * stage; }
 SL_WORD uint32_t sl_ready(uint32_t shared, int stage) { return sl_landed(shared, sl_stages + stage); }
 SL_WORD uint32_t sl_free(uint32_t shared, int stage) { return sl_landed(shared, 2 * sl_stages + stage); }
-SL_WORD uint32_t sl_gates_landed(uint32_t shared) { return sl_landed(shared, 3 * sl_stages); }
-SL_WORD uint32_t sl_gates_free(uint32_t shared) { return sl_landed(shared, 3 * sl_stages + 1); }
-
-// Bytes to a pair of values.
-SL_WORD uint32_t sl_in_values(int row, int column) {
-  return sl_columns == 64 ? sl_in_panel(row, column) : sl_in_half_panel(row, column);
+SL_WORD uint32_t sl_gates_landed(uint32_t shared, int n) {
+  return sl_landed(shared, 3 * sl_stages + n % sl_gate_stages);
 }
+SL_WORD uint32_t sl_gates_free(uint32_t shared, int n) {
+  return sl_gates_landed(shared, n) + 8 * sl_gate_stages;
+}
+SL_WORD uint32_t sl_state_ready(uint32_t shared) {
+  return sl_landed(shared, 3 * sl_stages + 2 * sl_gate_stages);
+}
+SL_WORD uint32_t sl_state_free(uint32_t shared) { return sl_state_ready(shared) + 8; }
 
 // Where a walk's head lies. Tokens are counted in a batch row.
 typedef struct {
-  int head, query_head, value, batch, chunks, begin, length;
+  int head, query_head, value, batch, begin, length;
   const float *initial;  // state, or NULL for zero
   float *final;          // or NULL
   float *decay;          // the walk's whole decay, for every key; or NULL
@@ -81,6 +88,15 @@ typedef struct {
 // A block's chunk number n has stage n mod sl_stages, and uses it for the time of that parity.
 SL_WORD int sl_stage_of(int n) { return n % sl_stages; }
 SL_WORD uint32_t sl_turn_of(int n) { return (uint32_t)(n / sl_stages) & 1; }
+// Where its decays are, for the time of that parity.
+SL_WORD uint32_t sl_gates_of(uint32_t shared, int n) {
+  return shared + sl_at_gates + (uint32_t)(n % sl_gate_stages * sl_gates);
+}
+SL_WORD uint32_t sl_gates_turn_of(int n) { return (uint32_t)(n / sl_gate_stages) & 1; }
+// Where its sums of log decays from the anchor on are.
+SL_WORD uint32_t sl_later(uint32_t shared, int n) {
+  return shared + sl_at_later + (uint32_t)(512 * (n & 1));
+}
 // Where it stands in turns of sl_cursors.
 SL_WORD int sl_in_turn(int n) { return n & (sl_cursors - 1); }
 
@@ -119,27 +135,35 @@ SL_WORD void sl_copy_operand(
   if (at.walk < 0 || which >= 6) return;
   const uint32_t to = shared + stage * sl_stage, landed = sl_landed(shared, stage);
   const int half = which % 2;
-  if (which == 0) sl_barrier_expect(landed, (reads ? 2 : 1) * sl_tile + 2 * sl_value_panel);
+  if (which == 0)
+    sl_barrier_expect(landed, (reads ? 2 : 1) * sl_tile + sl_value_panels * sl_panel);
   if (which < 2) {
     if (reads)
       sl_copy_in(to + half * sl_panel, from.q, landed, 64 * half, at.query_head, at.token, at.batch);
   } else if (which < 4) {
     sl_copy_in(
         to + sl_tile + half * sl_panel, from.k, landed, 64 * half, at.head, at.token, at.batch);
-  } else {
+  } else if (half < sl_value_panels) {
     sl_copy_in(
-        to + 2 * sl_tile + half * sl_value_panel, from.v, landed, at.value + sl_columns * half,
-        at.head, at.token, at.batch);
+        to + 2 * sl_tile + half * sl_panel, from.v, landed, at.value + sl_columns * half, at.head,
+        at.token, at.batch);
   }
 }
 
-// Asks for a chunk's decays, when their place is free.
-SL_WORD void sl_copy_gates(uint32_t shared, const sl_cursor *cursor, const sl_tensors from) {
-  const sl_cursor at = *cursor;
+// Asks for the decays of chunk number n, when their place is free.
+SL_WORD void sl_copy_gates(
+    uint32_t shared, const sl_cursor *const cursors, const sl_tensors from, const int n) {
+  const sl_cursor at = cursors[sl_in_turn(n)];
   if (!SL_GATES_COPIED || at.walk < 0) return;
-  sl_barrier_expect(sl_gates_landed(shared), 64 * 128 * 4);
+  sl_barrier_expect(sl_gates_landed(shared, n), sl_gates);
   sl_copy_in(
-      shared + sl_at_gates, from.gates, sl_gates_landed(shared), 0, at.head, at.token, at.batch);
+      sl_gates_of(shared, n), from.gates, sl_gates_landed(shared, n), 0, at.head, at.token, at.batch);
+}
+
+// The same, so far to the second-level cache.
+SL_WORD void sl_gates_ahead(const sl_cursor *const cursors, const sl_tensors from, const int n) {
+  const sl_cursor at = cursors[sl_in_turn(n)];
+  if (SL_GATES_COPIED && at.walk >= 0) sl_copy_ahead(from.gates, 0, at.head, at.token, at.batch);
 }
 
 // Four warps, a lane of each: a stage that is free takes the chunk that comes next in it.
@@ -152,8 +176,8 @@ SL_WORD void sl_anchored_copy(
   for (int n = 0; cursors[sl_in_turn(n)].walk >= 0; ++n) {
     if (own == 3) {
       if (!SL_GATES_COPIED) return;
-      sl_barrier_wait(sl_gates_free(shared), n & 1);
-      sl_copy_gates(shared, &cursors[sl_in_turn(n + 1)], from);
+      sl_barrier_wait(sl_gates_free(shared, n), sl_gates_turn_of(n));
+      sl_copy_gates(shared, cursors, from, n + sl_gate_stages);
     } else {
       sl_barrier_wait(sl_free(shared, sl_stage_of(n)), sl_turn_of(n));
       for (int which = own; which < 6; which += 3)
@@ -166,8 +190,8 @@ SL_WORD void sl_anchored_copy(
 // The place of the gates is free: one thread of those that prepare says so, or asks for the next ones.
 SL_WORD void sl_release_gates(
     uint32_t shared, const sl_cursor *const cursors, const sl_tensors from, const int n) {
-  if (sl_has_copiers) sl_barrier_arrive(sl_gates_free(shared));
-  else sl_copy_gates(shared, &cursors[sl_in_turn(n + 1)], from);
+  if (sl_is_narrow) sl_barrier_arrive(sl_gates_free(shared, n));
+  else sl_copy_gates(shared, cursors, from, n + sl_gate_stages);
 }
 
 // Makes the barriers ready and asks for the first chunks; all threads.
@@ -182,14 +206,18 @@ SL_WORD void sl_anchored_begin(
     for (int stage = 0; stage < sl_stages; ++stage) {
       sl_barrier_init(sl_landed(shared, stage), 1);
       sl_barrier_init(sl_ready(shared, stage), 256);
-      sl_barrier_init(sl_free(shared, stage), 8);
+      sl_barrier_init(sl_free(shared, stage), sl_is_narrow && !reads ? 4 : 8);
     }
-    sl_barrier_init(sl_gates_landed(shared), 1);
-    sl_barrier_init(sl_gates_free(shared), 1);
+    for (int stage = 0; stage < sl_gate_stages; ++stage) {
+      sl_barrier_init(sl_gates_landed(shared, stage), 1);
+      sl_barrier_init(sl_gates_free(shared, stage), 1);
+    }
+    sl_barrier_init(sl_state_ready(shared), 128);
+    sl_barrier_init(sl_state_free(shared), 4);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     for (int n = 0; n < sl_stages; ++n)
       cursors[n] = n ? sl_next(cursors[n - 1], walks) : sl_first((int)SL_BLOCK, walks);
-    sl_copy_gates(shared, &cursors[0], from);
+    for (int n = 0; n < sl_gate_stages; ++n) sl_copy_gates(shared, cursors, from, n);
     for (int n = 0; n < sl_stages; ++n)
       for (int which = 0; which < 6; ++which)
         sl_copy_operand<reads>(shared, &cursors[n], from, n, which);

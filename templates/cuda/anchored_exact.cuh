@@ -28,29 +28,12 @@ SL_WORD int sl_lane_anew() {
 
 // Where the gates were: for a quarter, a half of the keys and eight of them, decays in f32, exchanged so
 // that rows and columns find all banks; later two operands in bf16.
-SL_WORD uint32_t sl_exact_place(uint32_t shared, int quarter, int panel, int piece) {
-  return shared + sl_at_gates + (uint32_t)(8192 * quarter + 4096 * panel + 512 * piece);
+SL_WORD uint32_t sl_exact_place(uint32_t gates, int quarter, int panel, int piece) {
+  return gates + (uint32_t)(8192 * quarter + 4096 * panel + 512 * piece);
 }
 // Bytes to a token's decays of keys 2 pair and 1 more.
 SL_WORD uint32_t sl_in_decays(int piece, int token, int pair) {
   return (uint32_t)(32 * (token ^ (piece & 3)) + 8 * pair);
-}
-
-// x *= factor where `first`, and else y *= factor; and a x where `first`, else b y: one multiplication
-// each, where a choice would take two steps more.
-SL_WORD void sl_times_either(float &x, float &y, float factor, const int first) {
-  asm("{\n.reg .pred p;\nsetp.ne.s32 p, %3, 0;\n"
-      "@p mul.rn.ftz.f32 %0, %0, %2;\n@!p mul.rn.ftz.f32 %1, %1, %2;\n}"
-      : "+f"(x), "+f"(y)
-      : "f"(factor), "r"(first));
-}
-SL_WORD float sl_either_times(float a, float x, float b, float y, const int first) {
-  float product;
-  asm("{\n.reg .pred p;\nsetp.ne.s32 p, %5, 0;\n"
-      "@p mul.rn.ftz.f32 %0, %1, %2;\n@!p mul.rn.ftz.f32 %0, %3, %4;\n}"
-      : "=&f"(product)
-      : "f"(a), "f"(x), "f"(b), "f"(y), "r"(first));
-  return product;
 }
 
 // What a lane has of 16 tokens and 8 keys: tokens l / 4 and 8 more, keys 2 (l % 4) and one more.
@@ -64,31 +47,29 @@ SL_WORD void sl_exact_ask(sl_exact_held &other, const sl_exact_held &all, const 
     for (int e = 0; e < 2; ++e) other[m][e] = sl_of_other(all[m][e], apart);
 }
 
-// Both halves become one run.
+// Both halves become one run: q of the later one and k of the earlier one decay by the other half.
 SL_WORD void sl_exact_join(
-    sl_exact_held &all, sl_exact_held &from, sl_exact_held &to, const sl_exact_held &other,
-    int lane, const int apart) {
+    sl_exact_held &all, sl_exact_held &queries, sl_exact_held &keys, const sl_exact_held &other,
+    const bool is_later) {
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
+      queries[m][e] *= is_later ? other[m][e] : 1.0f;
+      keys[m][e] *= is_later ? 1.0f : other[m][e];
       all[m][e] *= other[m][e];
-      sl_times_either(from[m][e], to[m][e], other[m][e], lane & apart);
     }
 }
 
-// sum += the products between two halves of runs of `apart / 2` tokens, and others that do not count; the
-// first eight tokens and the last eight apart.
+// sum += the products between two halves of runs, and others that do not count; the first eight tokens
+// and the last eight apart.
 SL_WORD void sl_exact_between(
-    float (&sum)[4], const sl_exact_held &queries, const sl_exact_held &keys,
-    const sl_exact_held &from, const sl_exact_held &to, int lane, const int apart) {
+    float (&sum)[4], const sl_exact_held &queries, const sl_exact_held &keys, const bool is_later) {
   uint32_t pairs[2];
 #pragma unroll
-  for (int m = 0; m < 2; ++m) {
-    const float x = sl_either_times(queries[m][0], from[m][0], keys[m][0], to[m][0], lane & apart);
-    const float y = sl_either_times(queries[m][1], from[m][1], keys[m][1], to[m][1], lane & apart);
-    pairs[m] = sl_pack(x, y);
-  }
+  for (int m = 0; m < 2; ++m)
+    pairs[m] = sl_pack(
+        is_later ? queries[m][0] : keys[m][0], is_later ? queries[m][1] : keys[m][1]);
   sl_warp_product_of_eight(sum, pairs[0], 0u, pairs[0]);
   sl_warp_product_of_eight(sum, 0u, pairs[1], pairs[1]);
 }
@@ -117,7 +98,7 @@ SL_WORD void sl_exact_outer(float (&decay)[2], uint32_t sums, const int begin, c
 // of the second; of the last one q decayed from its start, and from that of the third; of others both.
 template <class Maps>
 SL_WORD void sl_exact_operands(
-    uint32_t shared, uint32_t queries, uint32_t sums, uint32_t last_sums, const Maps maps,
+    uint32_t gates, uint32_t queries, uint32_t sums, uint32_t last_sums, const Maps maps,
     sl_quarter_scores &found, const int panel, const int quarter) {
   const int lane = sl_lane_anew();
   float pairs_sum[4], two[4], own[2] = {0.0f, 0.0f};
@@ -146,13 +127,13 @@ SL_WORD void sl_exact_operands(
   for (int m = 0; m < 2; ++m)
     sl_load_floats(
         next[m],
-        sl_exact_place(shared, quarter, panel, 0) + sl_in_decays(0, lane / 4 + m * 8, lane % 4));
+        sl_exact_place(gates, quarter, panel, 0) + sl_in_decays(0, lane / 4 + m * 8, lane % 4));
 #pragma unroll 1
   for (int piece = 0; piece < 8; ++piece) {
-    const uint32_t place = sl_exact_place(shared, quarter, panel, piece);
+    const uint32_t place = sl_exact_place(gates, quarter, panel, piece);
     const uint32_t at =
         queries + (uint32_t)(lane / 16) * sl_tile + sl_in_panel(lane % 16, 8 * piece);
-    sl_exact_held q, k, all, from, to;
+    sl_exact_held q, k, all;
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       all[m][0] = next[m][0], all[m][1] = next[m][1];
@@ -160,49 +141,53 @@ SL_WORD void sl_exact_operands(
       k[m][0] = maps.key(sl_low(pairs[2 + m])), k[m][1] = maps.key(sl_high(pairs[2 + m]));
       own[m] = SL_FMA(q[m][0], k[m][0], SL_FMA(q[m][1], k[m][1], own[m]));
 #pragma unroll
-      for (int e = 0; e < 2; ++e) from[m][e] = all[m][e], to[m][e] = 1.0f;
+      for (int e = 0; e < 2; ++e) q[m][e] *= all[m][e];
     }
     // What is asked of other lanes is on its way during a product.
     sl_exact_held other;
     sl_exact_ask(other, all, 4);
-    sl_exact_between(pairs_sum, q, k, from, to, lane, 4);
-    sl_exact_join(all, from, to, other, lane, 4);
+    sl_exact_between(pairs_sum, q, k, lane & 4);
+    sl_exact_join(all, q, k, other, lane & 4);
     sl_exact_ask(other, all, 8);
-    sl_exact_between(two, q, k, from, to, lane, 8);
-    sl_exact_join(all, from, to, other, lane, 8);
+    sl_exact_between(two, q, k, lane & 8);
+    sl_exact_join(all, q, k, other, lane & 8);
     sl_exact_ask(other, all, 16);
-    sl_exact_between(found.within, q, k, from, to, lane, 16);
-    sl_exact_join(all, from, to, other, lane, 16);
+    sl_exact_between(found.within, q, k, lane & 16);
+    sl_exact_join(all, q, k, other, lane & 16);
     // The last eight tokens with the first; then all sixteen, and what lies before and after them.
-#pragma unroll
-    for (int e = 0; e < 2; ++e) q[1][e] *= from[1][e], k[0][e] *= to[0][e];
     sl_warp_product_of_eight(
         found.across, 0u, sl_pack(q[1][0], q[1][1]), sl_pack(k[0][0], k[0][1]));
 #pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      q[0][e] *= from[0][e], q[1][e] *= all[0][e];
-      k[0][e] *= all[1][e], k[1][e] *= to[1][e];
-    }
+    for (int e = 0; e < 2; ++e) q[1][e] *= all[0][e], k[0][e] *= all[1][e];
     uint32_t one[2], second[2];
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-      pairs[m] = sl_pack(q[m][0], q[m][1]), pairs[2 + m] = sl_pack(k[m][0], k[m][1]);
     const int key = 4 * piece + lane % 4;
     float before[2], after[2];
     sl_load_floats(before, before_at + 8 * (uint32_t)key);
     sl_load_floats(after, after_at + 8 * (uint32_t)key);
+    if (quarter == 0) {
 #pragma unroll
-    for (int m = 0; m < 2; ++m) {
-      one[m] = quarter == 0 ? pairs[2 + m] : pairs[m];
-      second[m] = quarter == 3 ? pairs[m] : pairs[2 + m];
-      const uint32_t decayed = quarter == 0 ? sl_pack(k[m][0] * before[0], k[m][1] * before[1])
-                                            : sl_pack(q[m][0] * before[0], q[m][1] * before[1]);
-      if (quarter == 0) second[m] = decayed;
-      if (quarter != 0) pairs[m] = decayed;
-      const uint32_t left = quarter == 3 ? sl_pack(q[m][0] * after[0], q[m][1] * after[1])
-                                         : sl_pack(k[m][0] * after[0], k[m][1] * after[1]);
-      if (quarter == 3) second[m] = left;
-      if (quarter != 3) pairs[2 + m] = left;
+      for (int m = 0; m < 2; ++m) {
+        pairs[m] = sl_pack(q[m][0], q[m][1]);
+        one[m] = sl_pack(k[m][0], k[m][1]);
+        second[m] = sl_pack(k[m][0] * before[0], k[m][1] * before[1]);
+        pairs[2 + m] = sl_pack(k[m][0] * after[0], k[m][1] * after[1]);
+      }
+    } else if (quarter == 3) {
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        pairs[m] = sl_pack(q[m][0] * before[0], q[m][1] * before[1]);
+        one[m] = sl_pack(q[m][0], q[m][1]);
+        second[m] = sl_pack(q[m][0] * after[0], q[m][1] * after[1]);
+        pairs[2 + m] = sl_pack(k[m][0], k[m][1]);
+      }
+    } else {
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        pairs[m] = sl_pack(q[m][0] * before[0], q[m][1] * before[1]);
+        one[m] = sl_pack(q[m][0], q[m][1]);
+        second[m] = sl_pack(k[m][0], k[m][1]);
+        pairs[2 + m] = sl_pack(k[m][0] * after[0], k[m][1] * after[1]);
+      }
     }
     const uint32_t done[4] = {pairs[0], pairs[1], pairs[2], pairs[3]};
     if (piece < 7) {
@@ -275,7 +260,7 @@ SL_WORD void sl_exact_leave(
 
 // All scores of the chunk, each warp's share.
 SL_WORD void sl_exact_scores(
-    uint32_t shared, uint32_t within_at, uint32_t across_at, const sl_quarter_scores &found,
+    uint32_t shared, uint32_t gates, uint32_t within_at, uint32_t across_at, const sl_quarter_scores &found,
     const int panel, const int quarter) {
   const int lane = sl_lane_anew();
   float sum[2][4];
@@ -283,8 +268,8 @@ SL_WORD void sl_exact_scores(
     // Of a later half's quarter with an earlier half's.
     const int later = 2 + quarter / 2, earlier = quarter % 2;
     sl_exact_product(
-        sum, sl_exact_place(shared, later, 0, 0) + (later == 3 ? 256 : 0),
-        sl_exact_place(shared, earlier, 0, 0) + 256);
+        sum, sl_exact_place(gates, later, 0, 0) + (later == 3 ? 256 : 0),
+        sl_exact_place(gates, earlier, 0, 0) + 256);
     sl_exact_write(shared, sum, 16 * later, 16 * earlier);
     return;
   }
@@ -302,16 +287,16 @@ SL_WORD void sl_exact_scores(
   if (quarter % 2 == 0) return;
   // Of the later quarter of a half with the earlier one.
   sl_exact_product(
-      sum, sl_exact_place(shared, quarter, 0, 0),
-      sl_exact_place(shared, quarter - 1, 0, 0) + (quarter == 3 ? 256 : 0));
+      sum, sl_exact_place(gates, quarter, 0, 0),
+      sl_exact_place(gates, quarter - 1, 0, 0) + (quarter == 3 ? 256 : 0));
   sl_exact_write(shared, sum, 16 * quarter, 16 * (quarter - 1));
 }
 
 // A quarter's decays where its warp finds them as products want them.
 SL_WORD void sl_exact_decays(
-    uint32_t shared, const float (&logarithms)[16][2], const int panel, const int quarter) {
+    uint32_t gates, const float (&logarithms)[16][2], const int panel, const int quarter) {
   const int lane = sl_lane_anew(), piece = lane / 4, pair = lane % 4;
-  const uint32_t place = sl_exact_place(shared, quarter, panel, piece);
+  const uint32_t place = sl_exact_place(gates, quarter, panel, piece);
 #pragma unroll
   for (int n = 0; n < 16; ++n)
     sl_store_floats(

@@ -55,8 +55,8 @@ SL_WORD void sl_anchored_prepare(
     const uint32_t queries = shared + stage * sl_stage + panel * sl_panel + first * 128;
     const uint32_t sums = shared + sl_at_sums + 2048 * (n & 1) + 4 * (uint32_t)key;
     float decay[16][2], whole[2] = {0.0f, 0.0f}, first_decay[2];
-    if (SL_GATES_COPIED) sl_barrier_wait(sl_gates_landed(shared), n & 1);
-    maps.logarithms(decay, shared + sl_at_gates, token, first, key, rows - first);
+    if (SL_GATES_COPIED) sl_barrier_wait(sl_gates_landed(shared, n), sl_gates_turn_of(n));
+    maps.logarithms(decay, sl_gates_of(shared, n), token, first, key, rows - first);
     int fails = 0;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
@@ -66,10 +66,13 @@ SL_WORD void sl_anchored_prepare(
       const float inner = quarter == 0 ? whole[e] : whole[e] + decay[0][e];
       fails |= !(inner >= -31.0f);
       first_decay[e] = decay[0][e];
-      sl_store_word(sums + 512 * quarter + 4 * e, SL_BITS(whole[e] + first_decay[e]));
     }
+    sl_store_floats(sums + 512 * quarter, whole[0] + first_decay[0], whole[1] + first_decay[1]);
     const int is_exact = sl_uniform(sl_meet_any(1, 256, fails));
-    if (SL_THREAD == 96 && !(reads && is_exact)) sl_release_gates(shared, cursors, from, n);
+    if (SL_THREAD == 96) {
+      if (!(reads && is_exact)) sl_release_gates(shared, cursors, from, n);
+      else if (!sl_is_narrow) sl_gates_ahead(cursors, from, n + 1);
+    }
     // What the multiplying warps will ask for next.
     if (SL_THREAD == 128)
       cursors[sl_in_turn(n + sl_stages)] = sl_next(cursors[sl_in_turn(n + sl_stages - 1)], walks);
@@ -80,43 +83,59 @@ SL_WORD void sl_anchored_prepare(
         if (first + row >= rows) {
           for (uint32_t tile = 0; tile < 2; ++tile)
             sl_store_word(queries + tile * sl_tile + sl_in_panel(row, column), 0u);
-          if (column < sl_columns)
+          if (panel < sl_value_panels)
             sl_store_word(
-                shared + stage * sl_stage + 2 * sl_tile + panel * sl_value_panel +
-                    sl_in_values(first + row, column), 0u);
+                shared + stage * sl_stage + 2 * sl_tile + panel * sl_panel +
+                    sl_in_panel(first + row, column), 0u);
         }
-    const int is_first = sl_uniform(cursors[sl_in_turn(n)].chunk) == 0;
+    // The factors of U, from what the two outer quarters know of their own keys.
+    if (quarter == 0) {
+      const int is_first = cursors[sl_in_turn(n)].chunk == 0;
+      float next[2], sum[2];
+      sl_load_floats(sum, sl_later(shared, n - 1) + 4 * (uint32_t)key);
+      sl_load_floats(next, sums + 512);
 #pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const uint32_t later = shared + sl_at_later + 4 * (uint32_t)(key + e);
-      if (quarter == 0) {
-        float sum = is_first ? 0.0f : sl_load_float(later + 512 * (~n & 1));
-        if (!is_exact) sum += sl_load_float(sums + 4 * e) + sl_load_float(sums + 512 + 4 * e);
-        sl_store_word(
-            shared + sl_at_before + 512 * stage + 4 * (uint32_t)(key + e), SL_BITS(sl_power(sum)));
+      for (int e = 0; e < 2; ++e) {
+        if (is_first) sum[e] = 0.0f;
+        if (!is_exact) sum[e] += whole[e] + first_decay[e] + next[e];
       }
-      if (quarter == 3) {
-        const float sum = sl_load_float(sums + 1024 + 4 * e) + sl_load_float(sums + 1536 + 4 * e);
-        float all = sum;
-        if (is_exact) all += sl_load_float(sums + 4 * e) + sl_load_float(sums + 512 + 4 * e);
-        sl_store_word(
-            shared + sl_at_after + 512 * stage + 4 * (uint32_t)(key + e), SL_BITS(sl_power(all)));
-        sl_store_word(later + 512 * (n & 1), SL_BITS(is_exact ? 0.0f : sum));
+      sl_store_floats(
+          shared + sl_at_before + 512 * stage + 4 * (uint32_t)key, sl_power(sum[0]),
+          sl_power(sum[1]));
+    } else if (quarter == 3) {
+      float last[2], sum[2];
+      sl_load_floats(last, sums + 1024);
+#pragma unroll
+      for (int e = 0; e < 2; ++e) sum[e] = last[e] + whole[e] + first_decay[e];
+      sl_store_floats(
+          sl_later(shared, n) + 4 * (uint32_t)key, is_exact ? 0.0f : sum[0],
+          is_exact ? 0.0f : sum[1]);
+      if (is_exact) {
+        float early[2], next[2];
+        sl_load_floats(early, sums);
+        sl_load_floats(next, sums + 512);
+#pragma unroll
+        for (int e = 0; e < 2; ++e) sum[e] += early[e] + next[e];
       }
+      sl_store_floats(
+          shared + sl_at_after + 512 * stage + 4 * (uint32_t)key, sl_power(sum[0]),
+          sl_power(sum[1]));
     }
     if (is_exact) {
       if (reads) {
         sl_quarter_scores found;
         const uint32_t last_sums = shared + sl_at_sums + 2048 * (~n & 1);
         const uint32_t all_sums = shared + sl_at_sums + 2048 * (n & 1);
-        sl_exact_decays(shared, decay, panel, quarter);
-        sl_exact_operands(shared, queries, all_sums, last_sums, maps, found, panel, quarter);
+        const uint32_t gates = sl_gates_of(shared, n);
+        sl_exact_decays(gates, decay, panel, quarter);
+        sl_exact_operands(gates, queries, all_sums, last_sums, maps, found, panel, quarter);
         sl_meet(4 + quarter, 64);
         if (panel == 1) sl_exact_leave(last_sums, all_sums, found, quarter);
         sl_meet(2, 256);
         // The last chunk's scores have been used.
         if (n > 0) sl_barrier_wait(sl_free(shared, sl_stage_of(n - 1)), sl_turn_of(n - 1));
-        sl_exact_scores(shared, last_sums, all_sums, found, panel, quarter);
+        sl_exact_scores(
+            shared, gates, last_sums, all_sums, found, panel, quarter);
       } else {
         float later[2] = {0.0f, 0.0f};
 #pragma unroll
@@ -127,13 +146,15 @@ SL_WORD void sl_anchored_prepare(
         sl_exact_keys(queries + sl_tile, maps, decay, later, column);
       }
     } else {
-      float a[2];
+      // Of the quarter's first token: from the anchor at the start of the third one.
+      float a[2], beside[2];
+      sl_load_floats(beside, sums + (quarter < 2 ? 512 : 1024));
 #pragma unroll
       for (int e = 0; e < 2; ++e)
-        a[e] = quarter == 0   ? -(whole[e] + sl_load_float(sums + 512 + 4 * e))
+        a[e] = quarter == 0   ? -(whole[e] + beside[e])
                : quarter == 1 ? -whole[e]
                : quarter == 2 ? first_decay[e]
-                              : first_decay[e] + sl_load_float(sums + 1024 + 4 * e);
+                              : first_decay[e] + beside[e];
       sl_anchored_scaled<reads>(queries, maps, decay, a, column);
     }
     if (SL_THREAD == 0)

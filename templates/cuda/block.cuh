@@ -6,8 +6,11 @@
 
 
 // For each (row, column) of a tile: every thread takes its share.
-#define SL_EACH(row, column, rows, columns)                                          \
-  for (int sl_at = SL_THREAD, row = sl_at / (columns), column = sl_at % (columns);   \
+#define SL_EACH(row, column, rows, columns) SL_EACH_FROM(0, row, column, rows, columns)
+// The same from the thread `first` on, for entries beside those that the threads before it have.
+#define SL_EACH_FROM(first, row, column, rows, columns)                              \
+  for (int sl_at = (SL_THREAD + SL_THREADS - (first)) % SL_THREADS,                  \
+           row = sl_at / (columns), column = sl_at % (columns);                      \
        sl_at < (rows) * (columns);                                                   \
        sl_at += SL_THREADS, row = sl_at / (columns), column = sl_at % (columns))
 

@@ -88,6 +88,12 @@ SL_WORD void sl_copy_out(
       : "memory");
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
+// Brings a box on its way to the second-level cache.
+SL_WORD void sl_copy_ahead(const sl_tensor *tensor, int column, int head, int token, int batch) {
+  asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global [%0, {%1, %2, %3, %4}];" ::"l"(tensor),
+               "r"(column), "r"(head), "r"(token), "r"(batch)
+               : "memory");
+}
 // Until what this thread copied out may be overwritten.
 SL_WORD void sl_copied_out() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 
@@ -96,10 +102,6 @@ SL_WORD void sl_copied_out() { asm volatile("cp.async.bulk.wait_group.read 0;" :
 // Bytes from a panel's start to a pair of columns.
 SL_WORD uint32_t sl_in_panel(int row, int column) {
   return (uint32_t)(row * 128 + (((column >> 3) ^ (row & 7)) << 4) + (column & 7) * 2);
-}
-// The same in panels of 32 columns, whose rows of 64 bytes are exchanged as the 64-byte swizzle does.
-SL_WORD uint32_t sl_in_half_panel(int row, int column) {
-  return (uint32_t)(row * 64 + (((column >> 3) ^ (row >> 1 & 3)) << 4) + (column & 7) * 2);
 }
 SL_WORD uint32_t sl_load_word(uint32_t at) {
   uint32_t x;
@@ -187,17 +189,15 @@ SL_WORD float sl_power(float x) {
   return y;
 }
 
-// ---- Products of a warpgroup: 64 x 64 sums in 32 registers a thread, or 64 x 32 in 16 ----
+// ---- Products of a warpgroup: 64 x 64 sums in 32 registers a thread ----
 // Thread 32 w + l holds rows 16 w + l / 4 and 8 more, columns 8 j + 2 (l % 4) and 1 more, in
 // sum[4 j + 2 (row is the later one) + (column is the later one)].
 
-// How products find an operand in panels of 64 columns, or of 32: 8 rows (of the summed index, where it
-// runs across rows) lie 1024 bytes apart, 128-byte swizzle; or 512, 64-byte swizzle.
-template <const int columns = 64>
+// How products find an operand in panels: 8 rows (of the summed index, where it runs across rows) lie 1024
+// bytes apart, 128-byte swizzle.
 SL_WORD uint64_t sl_operand(uint32_t tile, const int offset) {
   const uint32_t place = (tile >> 4) + (uint32_t)(offset >> 4);
-  const uint32_t rows = columns == 64 ? 1u << 30 | 64u : 2u << 30 | 32u;
-  return ((uint64_t)rows << 32) | (uint64_t)(64u << 16 | place);
+  return ((uint64_t)(1u << 30 | 64u) << 32) | (uint64_t)(64u << 16 | place);
 }
 SL_WORD void sl_products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 SL_WORD void sl_products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
@@ -219,14 +219,6 @@ SL_WORD void sl_products_end() {
   "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "     \
   "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
 #define SL_PRODUCT "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " SL_SUM_NAMES
-#define SL_HALF_SUMS(s)                                                                        \
-  "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3]), "+f"(s[4]), "+f"(s[5]), "+f"(s[6]),          \
-      "+f"(s[7]), "+f"(s[8]), "+f"(s[9]), "+f"(s[10]), "+f"(s[11]), "+f"(s[12]), "+f"(s[13]),  \
-      "+f"(s[14]), "+f"(s[15])
-#define SL_HALF_PRODUCT                                                                        \
-  "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "                                      \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}"
-
 // sum (+)= a b over 16, with `a` and `b` in panels whose rows are the sums' rows and columns.
 SL_WORD void sl_product_rows(float (&sum)[32], uint64_t a, uint64_t b, const int adds) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n" SL_PRODUCT
@@ -249,22 +241,6 @@ SL_WORD void sl_product_outer(float (&sum)[32], uint64_t a, uint64_t b) {
 SL_WORD void sl_product_held(float (&sum)[32], const uint32_t *a, uint64_t b) {
   asm volatile(SL_PRODUCT ", {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
                : SL_SUMS(sum)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-
-// The last three for 32 columns.
-SL_WORD void sl_product_across(float (&sum)[16], uint64_t a, uint64_t b, const int adds) {
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n" SL_HALF_PRODUCT
-               ", %16, %17, p, 1, 1, 0, 1;\n}"
-               : SL_HALF_SUMS(sum)
-               : "l"(a), "l"(b), "r"(adds));
-}
-SL_WORD void sl_product_outer(float (&sum)[16], uint64_t a, uint64_t b) {
-  asm volatile(SL_HALF_PRODUCT ", %16, %17, 1, 1, 1, 1, 1;" : SL_HALF_SUMS(sum) : "l"(a), "l"(b));
-}
-SL_WORD void sl_product_held(float (&sum)[16], const uint32_t *a, uint64_t b) {
-  asm volatile(SL_HALF_PRODUCT ", {%16, %17, %18, %19}, %20, 1, 1, 1, 1;"
-               : SL_HALF_SUMS(sum)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 

@@ -9,9 +9,17 @@
 #define SL_OWN_SHARED static __attribute__((shared))
 #endif
 
-// A step waits for memory and little else: four blocks are to have room at once.
+// A step waits for memory and little else: two blocks are to have room at once, each with all rows of
+// 128 on their way.
 #undef SL_BOUNDS
-#define SL_BOUNDS SL_BOUNDS_OF(SL_THREADS, 4)
+#define SL_BOUNDS SL_BOUNDS_OF(SL_THREADS, 2)
+
+// The value of the lane so far away.
+SL_WORD float sl_of_lane_apart(float x, const int apart) {
+  float y;
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(y) : "f"(x), "r"(apart));
+  return y;
+}
 
 // What moves a state of `keys` rows: for each row i and column j
 //   T[i][j] = d[i] dv[j] S[i][j] + k[i] v[j];  o[j] = sum over i of q[i] T[i][j].
@@ -25,8 +33,22 @@ struct sl_moved {
   sl_factors d = {}, dv = {};
 };
 
+// What becomes of x by a factor, d x = slope x + base x; 1 and 0 where there is none.
+struct sl_factor {
+  float slope, base;
+};
+SL_WORD sl_factor sl_factor_of(const sl_factors factors, int i) {
+  const sl_factor factor = {
+      factors.slope ? factors.slope[i] : 1.0f, factors.base ? factors.base[i] : 0.0f};
+  return factor;
+}
+SL_WORD float sl_times(float x, const sl_factor factor) {
+  return sl_fma(factor.slope, x, factor.base * x);
+}
+
 // Four columns of a row, or of the last ones `some`; rows of sixteen bytes go at once.
-SL_WORD void sl_state_in(float (&x)[4], const float *at, const int wide, const int64_t some) {
+template <const bool wide>
+SL_WORD void sl_state_in(float (&x)[4], const float *at, const int64_t some) {
   if (wide) {
     asm volatile("ld.global.v4.f32 {%0, %1, %2, %3}, [%4];"
                  : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3])
@@ -37,7 +59,8 @@ SL_WORD void sl_state_in(float (&x)[4], const float *at, const int wide, const i
 #pragma unroll
   for (int e = 0; e < 4; ++e) x[e] = e < some ? at[e] : 0.0f;
 }
-SL_WORD void sl_state_out(float *at, const float (&x)[4], const int wide, const int64_t some) {
+template <const bool wide>
+SL_WORD void sl_state_out(float *at, const float (&x)[4], const int64_t some) {
   if (wide) {
     asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(at), "f"(x[0]), "f"(x[1]),
                  "f"(x[2]), "f"(x[3])
@@ -49,45 +72,72 @@ SL_WORD void sl_state_out(float *at, const float (&x)[4], const int wide, const 
     if (e < some) at[e] = x[e];
 }
 
-// Moves the state and reads it out, T or, `before`, S; or, unless it `moves`, only reads out S. A warp
-// has every so manieth row, and its lanes four columns each: rows are on their way eight at a time.
+// `rows` rows from the first one on, so many apart: four columns of each, from j on, are moved and added
+// to `o`. All are on their way before the first one is needed.
+template <const int rows, const bool wide>
+SL_WORD void sl_move_rows(
+    float (&o)[4], const float (&v)[4], const int first, const int apart, const int j,
+    const int64_t some, const int before, const int moves, const sl_moved m) {
+  const float *const s = m.s + first * m.row + j;
+  float *const t = m.t + first * m.row + j;
+  float x[rows][4];
+#pragma unroll
+  for (int n = 0; n < rows; ++n) sl_state_in<wide>(x[n], s + n * apart * m.row, some);
+#pragma unroll
+  for (int n = 0; n < rows; ++n) {
+    const int i = first + n * apart;
+    const float q = m.q[i], k = m.k[i];
+    const sl_factor row = sl_factor_of(m.d, i);
+    float moved[4];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      moved[e] = sl_times(x[n][e], row);
+      if (m.dv.slope && e < some) moved[e] = sl_times(moved[e], sl_factor_of(m.dv, j + e));
+      moved[e] = sl_fma(k, v[e], moved[e]);
+      o[e] = sl_fma(q, before || !moves ? x[n][e] : moved[e], o[e]);
+    }
+    if (moves) sl_state_out<wide>(t + n * apart * m.row, moved, some);
+  }
+}
+
+// A thread's rows: every so manieth.
+template <const bool wide>
+SL_WORD void sl_move_columns(
+    float (&o)[4], const int keys, const int row, const int apart, const int j, const int64_t some,
+    const int before, const int moves, const sl_moved m) {
+  enum { ahead = 16 };
+  float v[4];
+#pragma unroll
+  for (int e = 0; e < 4; ++e) v[e] = m.v[e < some ? j + e : j];
+  int first = row;
+#pragma unroll 1
+  for (; first + (ahead - 1) * apart < keys; first += ahead * apart)
+    sl_move_rows<ahead, wide>(o, v, first, apart, j, some, before, moves, m);
+#pragma unroll 1
+  for (; first < keys; first += apart)
+    sl_move_rows<1, wide>(o, v, first, apart, j, some, before, moves, m);
+}
+
+// Moves the state and reads it out, T or, `before`, S; or, unless it `moves`, only reads out S. Lanes have
+// four columns each of 128, and of few columns a warp has several rows at once.
 SL_WORD void sl_move_state(
     const int keys, const int64_t columns, const int before, const int moves, const sl_moved m) {
-  enum { ahead = 8 };
   SL_OWN_SHARED float sums[SL_WARPS][128];
+  const int across = columns > 64 ? 32 : columns > 32 ? 16 : 8;  // lanes of a row
+  const int row = SL_THREAD / across, apart = SL_THREADS / across;
   const int aligned = m.row % 4 == 0 && ((uintptr_t)m.s | (uintptr_t)m.t) % 16 == 0;
   for (int64_t from = 0; from < columns; from += 128) {
-    const int64_t j = from + 4 * SL_LANE, some = sl_least(4, sl_greatest(0, columns - j));
-    const int wide = aligned && some == 4;
+    const int j = (int)from + 4 * (SL_LANE % across);
+    const int64_t some = sl_least(4, columns - j);
     float o[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    for (int first = SL_WARP; some && first < keys; first += ahead * SL_WARPS) {
-      float x[ahead][4];
+    if (aligned && some == 4)
+      sl_move_columns<true>(o, keys, row, apart, j, some, before, moves, m);
+    else if (some > 0) sl_move_columns<false>(o, keys, row, apart, j, some, before, moves, m);
 #pragma unroll
-      for (int n = 0; n < ahead; ++n) {
-        const int i = first + n * SL_WARPS;
-        if (i < keys) sl_state_in(x[n], m.s + i * m.row + j, wide, some);
-      }
-#pragma unroll
-      for (int n = 0; n < ahead; ++n) {
-        const int i = first + n * SL_WARPS;
-        if (i >= keys) continue;
-        const float q = m.q[i], k = m.k[i];
-        float moved[4];
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          moved[e] = x[n][e];
-          if (moves && e < some) {
-            const int column = (int)j + e;
-            moved[e] = sl_times(sl_times(moved[e], m.d, i), m.dv, column);
-            moved[e] = sl_fma(k, m.v[column], moved[e]);
-          }
-          o[e] = sl_fma(q, before ? x[n][e] : moved[e], o[e]);
-        }
-        if (moves) sl_state_out(m.t + i * m.row + j, moved, wide, some);
-      }
+    for (int e = 0; e < 4; ++e) {
+      for (int other = across; other < 32; other *= 2) o[e] += sl_of_lane_apart(o[e], other);
+      if (SL_LANE < across) sums[SL_WARP][4 * SL_LANE + e] = o[e];
     }
-#pragma unroll
-    for (int e = 0; e < 4; ++e) sums[SL_WARP][4 * SL_LANE + e] = o[e];
     sl_sync();
     // Warps are added in their order: equal bits from call to call.
     for (int column = SL_THREAD; column < 128 && from + column < columns; column += SL_THREADS) {
