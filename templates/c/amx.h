@@ -75,13 +75,33 @@ SL_INLINE void sl_matrix_finish(
   }
 }
 
+// A block of a product that is summed and waits for what happens then.
+typedef struct {
+  int64_t i;
+  int64_t j;
+  int rows;
+  int columns;
+} sl_summed;
+
+// The rows of a summed block from row `from` on, at most `most`.
+SL_INLINE void sl_matrix_finish_part(
+    const sl_summed block, int from, const int most, float *t, int64_t t_row,
+    const sl_after after) {
+  const int rows = (int)sl_least(most, block.rows - from);
+  if (block.columns == 32)
+    sl_matrix_finish(rows, 32, t, t_row, block.i + from, block.j, after);
+  else
+    sl_matrix_finish(rows, 16, t, t_row, block.i + from, block.j, after);
+}
+
 // t (+)= the sum of all terms for 16 or, if `tall`, 32 rows from row i on and 16 or,
 // if `wide`, 32 columns from column j on, in registers 0 to 3; 4 and 5 hold the left
-// operand, 6 and 7 the right one.
-SL_INLINE void sl_matrix_block(
+// operand, 6 and 7 the right one. Between products, which the core's other units have no
+// part in, the block before is finished, eight rows at a time.
+SL_INLINE sl_summed sl_matrix_block(
     const int tall, const int wide, const int count, float *t, int64_t t_row,
     const sl_matrix_term *terms, int64_t i, int64_t j, const int keep, const int rows,
-    const sl_after after) {
+    const sl_after after, const sl_summed last) {
   float *here = t + i * t_row + j, *below = here + 16 * t_row;
   if (keep) {
     _tile_loadd(0, here, t_row * 4);
@@ -94,6 +114,7 @@ SL_INLINE void sl_matrix_block(
     _tile_zero(2);
     _tile_zero(3);
   }
+  int finished = 0;
   SL_UNROLL for (int n = 0; n < count; ++n) {
     const sl_matrix_term x = terms[n];
     const uint16_t *left = x.a + i * x.a_row, *right = x.b + 2 * j;
@@ -110,15 +131,17 @@ SL_INLINE void sl_matrix_block(
         _tile_dpbf16ps(2, 5, 6);
       }
       if (tall && wide) _tile_dpbf16ps(3, 5, 7);
+      if (finished < last.rows) sl_matrix_finish_part(last, finished, 8, t, t_row, after);
+      finished += 8;
     }
   }
   _tile_stored(0, here, t_row * 4);
   if (wide) _tile_stored(1, here + 16, t_row * 4);
   if (tall) _tile_stored(2, below, t_row * 4);
   if (tall && wide) _tile_stored(3, below + 16, t_row * 4);
-  const int own = tall ? 32 : 16;
-  if (after.scale || after.pairs)
-    sl_matrix_finish((int)sl_least(own, rows - i), wide ? 32 : 16, t, t_row, i, j, after);
+  if (finished < last.rows) sl_matrix_finish_part(last, finished, 32, t, t_row, after);
+  const int own = after.scale || after.pairs ? (int)sl_least(tall ? 32 : 16, rows - i) : 0;
+  return (sl_summed){i, j, own, wide ? 32 : 16};
 }
 
 // t (+)= the sum of `count` products, in blocks of whole registers: padding of t is
@@ -131,19 +154,24 @@ SL_INLINE void sl_multiply_matrix(
       for (int64_t j = 0; j < columns; j += SL_LANES)
         sl_store(t + i * t_row + j, sl_block_start(t + i * t_row + j, before, i, j));
   const int whole_rows = (rows + 15) / 32 * 32, whole_columns = (columns + 15) / 32 * 32;
+  const int keep = before.keep;
+  sl_summed last = {0, 0, 0, 0};
   // The left operand's rows stay in the first cache for all columns, and so does most of the right.
   for (int64_t i = 0; i < whole_rows; i += 32) {
     for (int64_t j = 0; j < whole_columns; j += 32)
-      sl_matrix_block(1, 1, count, t, t_row, terms, i, j, before.keep, rows, after);
+      last = sl_matrix_block(1, 1, count, t, t_row, terms, i, j, keep, rows, after, last);
     if (whole_columns < columns)
-      sl_matrix_block(1, 0, count, t, t_row, terms, i, whole_columns, before.keep, rows, after);
+      last =
+          sl_matrix_block(1, 0, count, t, t_row, terms, i, whole_columns, keep, rows, after, last);
   }
-  if (whole_rows >= rows) return;
-  for (int64_t j = 0; j < whole_columns; j += 32)
-    sl_matrix_block(0, 1, count, t, t_row, terms, whole_rows, j, before.keep, rows, after);
-  if (whole_columns < columns)
-    sl_matrix_block(
-        0, 0, count, t, t_row, terms, whole_rows, whole_columns, before.keep, rows, after);
+  if (whole_rows < rows) {
+    for (int64_t j = 0; j < whole_columns; j += 32)
+      last = sl_matrix_block(0, 1, count, t, t_row, terms, whole_rows, j, keep, rows, after, last);
+    if (whole_columns < columns)
+      last = sl_matrix_block(
+          0, 0, count, t, t_row, terms, whole_rows, whole_columns, keep, rows, after, last);
+  }
+  if (last.rows > 0) sl_matrix_finish_part(last, 0, 32, t, t_row, after);
 }
 
 // ---- What surrounds products ----
