@@ -105,7 +105,9 @@ struct WarpgroupGradientEmitter {
     ) { out in
       out.lines([
         "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
-        "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
+        "// The number, not one of two places that it may be read from: that would be kept in registers.",
+        "const int64_t length = sl_gradients::sl_fresh(args->length);",
+        "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : length;",
         "const int64_t row = args->cu_seqlens ? 0 : sequence;",
         "const int64_t first = args->layout ? (row * args->heads + head) * args->length + begin",
         "                                   : (row * args->length + begin) * args->heads + head;",
@@ -179,13 +181,17 @@ struct WarpgroupGradientEmitter {
 
   private static let arguments = "SL_CONSTANT_ARGUMENT backward_arguments given"
 
-  /// Which chunk of which head a number among all of them is.
-  private static func chunkPlace(_ number: String) -> [String] {
-    [
-      "const int64_t slot = \(number) / given.heads, sequence = sequence_of(&given, slot);",
-      "const int64_t chunk = slot - slot_of(&given, sequence);",
-      "const sl_gradients::sl_place place = place_of(&given, sequence, \(number) % given.heads);",
-    ]
+  /// One thread finds which chunk of which head a number among all of them is, and leaves it for all in
+  /// a place of shared memory.
+  private static func leaveChunk(_ number: String, at place: String, _ out: inout CWriter) {
+    out.block("if (SL_THREAD == 0)") { out in
+      out.lines([
+        "const int64_t slot = \(number) / given.heads, sequence = sequence_of(&given, slot);",
+        "const int64_t chunk = slot - slot_of(&given, sequence);",
+        "const sl_gradients::sl_place place = place_of(&given, sequence, \(number) % given.heads);",
+        "sl_gradients::sl_leave_chunk(shared + sl_gradients::\(place), place, (int)chunk);",
+      ])
+    }
   }
 
   /// The kernel that walks over heads, or sums up segments of their walks.
@@ -224,14 +230,16 @@ struct WarpgroupGradientEmitter {
     out.block("SL_KERNEL SL_BOUNDS_OF(256, 2) void \(kernel)_adjoints(\(Self.arguments))") { out in
       out.lines([
         "SL_SHARED scratch[];",
+        "const uint32_t shared = sl_address(scratch);",
         "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
-        "const int32_t is_exact = tensors.exact[SL_BLOCK];",
+        "if (tensors.exact[SL_BLOCK]) return;",
       ])
-      out.lines(Self.chunkPlace("SL_BLOCK"))
+      Self.leaveChunk("SL_BLOCK", at: "sl_at_own", &out)
       out.lines([
-        "if (is_exact || 64 * chunk >= place.length) return;",
+        "sl_sync();",
+        "if (!sl_gradients::sl_rows_left(shared + sl_gradients::sl_at_own)) return;",
         "const gradient_maps maps = {given.scale};",
-        "sl_gradients::sl_gradient_adjoints(sl_address(scratch), place, (int)chunk, maps, tensors);",
+        "sl_gradients::sl_gradient_adjoints(shared, maps, tensors);",
       ])
     }
     out.line()
@@ -241,34 +249,36 @@ struct WarpgroupGradientEmitter {
       out.lines([
         "SL_SHARED scratch[];",
         "const uint32_t shared = sl_address(scratch);",
-        "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
         "const gradient_maps maps = {given.scale};",
-        "const int64_t slots = backward_slots_of(&given) * given.heads;",
-        "const int64_t all = SL_BLOCKS * sl_gradients::sl_exact_threads;",
+        "if (SL_THREAD == 0)",
+        "  sl_store_word(",
+        "      shared + sl_gradients::sl_at_slots,",
+        "      (uint32_t)(backward_slots_of(&given) * given.heads));",
+        "sl_sync();",
         "#pragma unroll 1",
       ])
-      out.block("for (int64_t from = SL_BLOCK; from < slots; from += all)") { out in
+      out.block(
+        "for (int from = (int)SL_BLOCK;; from += (int)SL_BLOCKS * sl_gradients::sl_exact_threads)"
+      ) { out in
         out.lines([
-          "const int64_t own = from + SL_BLOCKS * SL_THREAD;",
-          "sl_gradients::sl_leave_found(shared, own < slots ? tensors.exact[own] : 0);",
+          "const int slots = (int)sl_load_word(shared + sl_gradients::sl_at_slots);",
+          "if (from >= slots) break;",
+          "const int own = from + (int)SL_BLOCKS * SL_THREAD;",
+          "sl_gradients::sl_leave_found(shared, own < slots ? tensors_of(&given).exact[own] : 0);",
           "#pragma unroll 1",
         ])
-        out.block("for (int word = 0; word < sl_gradients::sl_exact_threads / 32; ++word)") { out in
+        out.block("for (int thread = 0;; ++thread)") { out in
           out.lines([
-            "uint32_t bits = sl_gradients::sl_found(shared, word);",
-            "#pragma unroll 1",
+            "thread = sl_gradients::sl_first_found(shared, thread);",
+            "if (thread == sl_gradients::sl_exact_threads) break;",
           ])
-          out.block("while (bits)") { out in
-            out.line("const int which = 32 * word + sl_gradients::sl_next(bits);")
-            out.line("const int64_t number = from + SL_BLOCKS * which;")
-            out.lines(Self.chunkPlace("number"))
-            out.lines([
-              "if (64 * chunk < place.length)",
-              "  sl_gradients::sl_gradient_exact(shared, place, (int)chunk, maps, tensors);",
-              "// Its places in shared memory are the next one's.",
-              "sl_sync();",
-            ])
-          }
+          Self.leaveChunk("(from + (int)SL_BLOCKS * thread)", at: "sl_at_chunk", &out)
+          out.lines([
+            "sl_sync();",
+            "sl_gradients::sl_gradient_exact(shared, maps, tensors_of(&given));",
+            "// Its places in shared memory are the next one's.",
+            "sl_sync();",
+          ])
         }
       }
     }
@@ -282,8 +292,8 @@ struct WarpgroupGradientEmitter {
   private var launches: [(name: String, threads: Int, memory: Int, blocks: String)] {
     let walks = "\(2 * segments) * walks"
     return (segments > 1 ? [("segments", 512, 217600, walks)] : []) + [
-      ("states", 512, 217600, walks), ("adjoints", 256, 115712, "chunks"),
-      ("exact", Self.exactThreads, 205376, "chunks < processors ? chunks : processors"),
+      ("states", 512, 217600, walks), ("adjoints", 256, 114752, "chunks"),
+      ("exact", Self.exactThreads, 205456, "chunks < processors ? chunks : processors"),
     ]
   }
   private static let exactThreads = 512

@@ -127,6 +127,25 @@ import Testing
   }
 
   @Test(
+    "Gradients by products of warpgroups keep no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil })
+  func gradientMachineCode() async throws {
+    let bench = try await Workbench()
+    var builder = bench.builder
+    builder.assembler = try await CardAssembler.find()
+    let kernel = try emitGradient(.gla, .sm90a, type: .bf16, key: 128, value: 128)
+    let package = try await KernelPackage.build(
+      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
+      cache: KernelCache(folder: "\(bench.folder)/cache")
+    ).package
+    let kernels = try #require(package.manifest.cardKernels)
+    for name in ["states", "adjoints", "exact"] {
+      let kernel = try #require(kernels.first { $0.name.hasSuffix("_\(name)") })
+      #expect(kernel.spilled == 0, "\(kernel.name) spills \(kernel.spilled) bytes")
+    }
+  }
+
+  @Test(
     "Gradients and steps compile, the card's half and the processor's",
     arguments: [("rwkv6", Target.sm80, ElementType.f32, 60), ("gla", .sm90a, .bf16, 128)])
   func gradients(_ name: String, _ target: Target, _ type: ElementType, _ size: Int) async throws {

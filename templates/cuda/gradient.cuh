@@ -76,6 +76,46 @@ SL_WORD int sl_group() { return sl_uniform(SL_THREAD / 128); }
 SL_WORD int sl_row() { return SL_THREAD % 128 / 32 * 16 + SL_LANE / 4; }
 SL_WORD int sl_column() { return 2 * (SL_LANE % 4); }
 
+// ---- Which chunk ----
+
+// Where a chunk lies: elements to its first row and gate, its slot, and its tokens. It is kept in shared
+// memory, since registers have no room for it while a chunk is multiplied.
+typedef struct {
+  int64_t at, gate, slot;
+  int step, gate_step, rows;
+} sl_chunk;
+enum { sl_chunk_bytes = 64 };
+
+SL_WORD void sl_leave_chunk(uint32_t to, const sl_place place, int chunk) {
+  const int64_t gates = SL_GATE == 2 ? place.at : place.gate;
+  const int gate_step = SL_GATE == 2 ? place.step : place.gate_step;
+  const int64_t numbers[] = {
+      place.at + 64 * (int64_t)chunk * place.step, gates + 64 * (int64_t)chunk * gate_step,
+      place.slot + chunk * place.slot_step};
+  for (int n = 0; n < 3; ++n) {
+    sl_store_word(to + 8 * n, (uint32_t)numbers[n]);
+    sl_store_word(to + 8 * n + 4, (uint32_t)(numbers[n] >> 32));
+  }
+  sl_store_word(to + 24, (uint32_t)place.step);
+  sl_store_word(to + 28, (uint32_t)gate_step);
+  sl_store_word(
+      to + 32,
+      (uint32_t)sl_least(64, sl_greatest(0, place.length - 64 * (int64_t)chunk)));
+}
+// Its tokens alone: what is not wanted is not to be read.
+SL_WORD int sl_rows_left(uint32_t from) { return (int)sl_load_word(from + 32); }
+SL_WORD sl_chunk sl_chunk_left(uint32_t from) {
+  const auto number = [&](int n) __attribute__((always_inline)) {
+    int64_t x;
+    asm volatile("ld.shared.b64 %0, [%1];" : "=l"(x) : "r"(from + 8 * n));
+    return x;
+  };
+  const sl_chunk own = {
+      number(0), number(1), number(2), (int)sl_load_word(from + 24),
+      (int)sl_load_word(from + 28), (int)sl_load_word(from + 32)};
+  return own;
+}
+
 // ---- Copies ----
 
 // Sixteen bytes to shared memory; zeros where they are not `there`.

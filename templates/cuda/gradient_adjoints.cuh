@@ -18,11 +18,16 @@ enum {
   sl_at_sums = sl_at_held + sl_state,  // of log decays, then of E: 4 warps and the first token
   sl_at_shares = sl_at_sums + 2 * 5 * 256,  // of the row sums, from the chunk's own keys
   sl_at_whole = sl_at_shares + 2 * 4 * 256,  // row sums of S dS
-  sl_at_terms = sl_at_whole + 512,           // each quarter's sums of the gate's terms
-  sl_at_kept = sl_at_terms + 2048,  // each thread's sums of log decays of so many of its tokens
-  sl_kept_rows = 10,
-  sl_adjoints_bytes = sl_at_kept + sl_kept_rows * 1024,
+  sl_at_terms = sl_at_sums,  // each quarter's sums of the gate's terms, where those of decays were
+  sl_at_kept = sl_at_whole + 512,  // each thread's sums of log decays of so many of its tokens
+  sl_kept_rows = 11,
+  sl_at_own = sl_at_kept + sl_kept_rows * 1024,  // which chunk it is
+  sl_adjoints_bytes = sl_at_own + sl_chunk_bytes,
 };
+
+// Whether dP is multiplied as two bf16 numbers, as P is: the adjoint of a gate that all keys share is a sum
+// over them, in which much cancels.
+enum { sl_has_rest = SL_GATE == 1 };
 
 // The row sums of the products of two states, 16 lanes a key: the first one's pieces were taken from
 // shared memory, where the second one lies now.
@@ -83,38 +88,34 @@ SL_WORD void sl_write_mapped_pair(
   sl_write_word(to, sl_pack(x[0] * slope(sl_low(word)), x[1] * slope(sl_high(word))), there);
 }
 
+// The chunk that was left at sl_at_own.
 template <class Maps>
-SL_WORD void sl_gradient_adjoints(
-    uint32_t shared, const sl_place place, int chunk, const Maps maps, const sl_tensors t) {
-  const int64_t slot = place.slot + chunk * place.slot_step;
+SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_tensors t) {
   const int group = sl_group(), quarter = sl_quarter();
-  const int rows = (int)sl_least(64, place.length - 64 * (int64_t)chunk);
-  const int64_t at = place.at + 64 * (int64_t)chunk * place.step;
-  const int gate_step = SL_GATE == 2 ? place.step : place.gate_step;
-  const int64_t gate_at = (SL_GATE == 2 ? place.at : place.gate) + 64 * (int64_t)chunk * gate_step;
-  const uint32_t q = shared, k = q + sl_tile, v = k + sl_tile, d_o = v + sl_tile;
-  const uint32_t held = shared + sl_at_held, sums = shared + sl_at_sums;
   const uint32_t own_panel = (uint32_t)group * sl_panel;
-  const char *const state = t.states + slot * sl_state, *const adjoint = t.adjoints + slot * sl_state;
-  sl_copy_rows<SL_THREADS>(d_o, t.d_o + at, place.step, rows);
-  sl_copy_state<SL_THREADS>(held, state);
-  sl_copies_commit();
-  sl_copy_rows<SL_THREADS>(q, t.q + at, place.step, rows);
-  sl_copy_rows<SL_THREADS>(k, t.k + at, place.step, rows);
-  sl_copy_rows<SL_THREADS>(v, t.v + at, place.step, rows);
-  sl_copies_commit();
-  if (SL_THREAD == 0) sl_ask_ahead(adjoint, sl_state);
-
-  // q~ and k~ in place.
+  uint32_t q = shared, k = q + sl_tile, v = k + sl_tile, d_o = v + sl_tile;
+  uint32_t held = shared + sl_at_held, sums = shared + sl_at_sums;
   float a[16][2];
+  {
+    const sl_chunk own = sl_chunk_left(shared + sl_at_own);
+    sl_copy_rows<SL_THREADS>(d_o, t.d_o + own.at, own.step, own.rows);
+    sl_copy_state<SL_THREADS>(held, t.states + own.slot * sl_state);
+    sl_copies_commit();
+    sl_copy_rows<SL_THREADS>(q, t.q + own.at, own.step, own.rows);
+    sl_copy_rows<SL_THREADS>(k, t.k + own.at, own.step, own.rows);
+    sl_copy_rows<SL_THREADS>(v, t.v + own.at, own.step, own.rows);
+    sl_copies_commit();
+    if (SL_THREAD == 0) sl_ask_ahead(t.adjoints + own.slot * sl_state, sl_state);
+    sl_read_gates(a, t.gate + own.gate, own.gate_step, own.rows);
+    sl_log_decays(a, maps, own.rows);
+  }
+  // q~ and k~ in place.
   uint32_t kept[16 - sl_kept_rows];  // a, packed
   const auto kept_of = [&](int n) __attribute__((always_inline)) {
     return n < sl_kept_rows
                ? sl_load_word(shared + sl_at_kept + (uint32_t)(1024 * n + 4 * SL_THREAD))
                : (uint32_t)sl_fresh((int)kept[n < sl_kept_rows ? 0 : n - sl_kept_rows]);
   };
-  sl_read_gates(a, t.gate + gate_at, gate_step, rows);
-  sl_log_decays(a, maps, rows);
   sl_leave_quarter(sums, a);
   // dq~ from the state, whose place the adjoint takes.
   float of_query[32], sum[32];
@@ -128,7 +129,7 @@ SL_WORD void sl_gradient_adjoints(
   if (SL_GATE) sl_take_state<SL_THREADS>(pieces, held);
   sl_copies_wait(0);
   sl_sync();
-  sl_copy_state<SL_THREADS>(held, adjoint);
+  sl_copy_state<SL_THREADS>(held, t.adjoints + sl_chunk_left(shared + sl_at_own).slot * sl_state);
   sl_copies_commit();
   sl_from_middle(a, sums);
   int column = sl_fresh(2 * SL_LANE);
@@ -165,7 +166,10 @@ SL_WORD void sl_gradient_adjoints(
 
   if (SL_GATE) sl_row_sums<SL_THREADS>(shared + sl_at_whole, pieces, held);
 
-  // dv
+  // dv; addresses are made anew: kept since the chunk's begin, they would crowd registers.
+  shared = (uint32_t)sl_fresh((int)shared);
+  q = shared, k = q + sl_tile, v = k + sl_tile, d_o = v + sl_tile;
+  held = shared + sl_at_held, sums = shared + sl_at_sums;
   uint32_t operand[16], rest[16];
   sl_products_begin();
   sl_rows_by_rows(sum, k, sl_panel, q, sl_panel);
@@ -184,7 +188,10 @@ SL_WORD void sl_gradient_adjoints(
   sl_held_by_panel(sum, operand, d_o + own_panel);
   sl_held_by_panel(sum, rest, d_o + own_panel);
   sl_products_end();
-  sl_write_rows(t.d_v + at + 64 * group, place.step, rows, sum);
+  {
+    const sl_chunk own = sl_chunk_left(shared + sl_at_own);
+    sl_write_rows(t.d_v + own.at + 64 * group, own.step, own.rows, sum);
+  }
 
   // dq~
   sl_products_begin();
@@ -192,16 +199,22 @@ SL_WORD void sl_gradient_adjoints(
   sl_products_end();
   sl_keep_past<false>(sum);
   sl_as_operand(operand, sum);
+  if (sl_has_rest) sl_as_rest(rest, operand, sum);
   sl_products_begin();
   sl_held_by_panel(of_query, operand, k + own_panel);
+  if (sl_has_rest) sl_held_by_panel(of_query, rest, k + own_panel);
   sl_products_end();
 
-  // dk~
-  sl_products_begin();
-  sl_rows_by_rows(sum, v, sl_panel, d_o, sl_panel);
-  sl_products_end();
-  sl_keep_past<true>(sum);
-  sl_as_operand(operand, sum);
+  // dk~; what is left of dP has no room in registers beside v dS~^T: those scores come after it.
+  const auto scores_of_key = [&](float (&scores)[32]) __attribute__((always_inline)) {
+    sl_products_begin();
+    sl_rows_by_rows(scores, v, sl_panel, d_o, sl_panel);
+    sl_products_end();
+    sl_keep_past<true>(scores);
+    sl_as_operand(operand, scores);
+    if (sl_has_rest) sl_as_rest(rest, operand, scores);
+  };
+  if (!sl_has_rest) scores_of_key(sum);
   sl_products_begin();
   sl_rows_by_rows(sum, v, sl_panel, held + own_panel, sl_state / 2);
   sl_products_end();
@@ -213,24 +226,31 @@ SL_WORD void sl_gradient_adjoints(
       const uint32_t word = sl_load_word(
           k + own_panel + sl_in_panel(own_row + (n & 2) * 4, 8 * (n / 4) + sl_column()));
       const int own = n / 4 * 2;
-      share[own] = (n & 2 ? share[own] : 0.0f) + sl_low(word) * sum[n];
-      share[own + 1] = (n & 2 ? share[own + 1] : 0.0f) + sl_high(word) * sum[n + 1];
+      share[own] = sl_fma(sl_low(word), sum[n], n & 2 ? share[own] : 0.0f);
+      share[own + 1] = sl_fma(sl_high(word), sum[n + 1], n & 2 ? share[own + 1] : 0.0f);
     }
     sl_leave_shares(shared + sl_at_shares + 1024 * (uint32_t)group, share);
   }
+  if (sl_has_rest) {
+    float scores[32];
+    scores_of_key(scores);
+  }
   sl_products_begin();
   sl_held_by_panel(sum, operand, q + own_panel);
+  if (sl_has_rest) sl_held_by_panel(sum, rest, q + own_panel);
   sl_products_end();
   // v and dO have been read too: their place takes dq~.
   sl_sync();
   sl_store_table(held, sum);
   sl_store_table(v, of_query);
   sl_sync();
+  const sl_chunk chunk = sl_chunk_left(shared + sl_at_own);
+  const int rows = chunk.rows;
   float terms[16][2], later[2] = {0.0f, 0.0f};
   column = sl_fresh(64 * (SL_WARP % 2) + 2 * SL_LANE);
-  int64_t own = (int64_t)(16 * quarter + 15) * place.step + column;
+  int64_t own = (int64_t)(16 * quarter + 15) * chunk.step + column;
 #pragma unroll
-  for (int n = 15; n >= 0; --n, own = sl_fresh(own - place.step)) {
+  for (int n = 15; n >= 0; --n, own = sl_fresh(own - chunk.step)) {
     float x[2], y[2];
     // Earlier rows are not to be read before: registers have no room.
     if (n % 4 == 3) sl_meet_warp();
@@ -239,17 +259,17 @@ SL_WORD void sl_gradient_adjoints(
     const uint32_t query = sl_load_word(q + sl_in_quarter(n, column & 63));
     const uint32_t key = sl_load_word(k + sl_in_quarter(n, column & 63));
     const uint32_t from_middle = kept_of(n);
-    terms[n][0] = later[0] += sl_low(query) * x[0] - sl_low(key) * y[0];
-    terms[n][1] = later[1] += sl_high(query) * x[1] - sl_high(key) * y[1];
+    terms[n][0] = later[0] = sl_fma(sl_low(query), x[0], sl_fma(-sl_low(key), y[0], later[0]));
+    terms[n][1] = later[1] = sl_fma(sl_high(query), x[1], sl_fma(-sl_high(key), y[1], later[1]));
     const float a_of[2] = {sl_low_sum(from_middle), sl_high_sum(from_middle)};
 #pragma unroll
     for (int e = 0; e < 2; ++e) x[e] *= sl_power(a_of[e]), y[e] *= sl_power(-a_of[e]);
     const int there = 16 * quarter + n < rows;
     sl_write_mapped_pair<SL_QUERY_BENDS>(
-        t.d_q + at + own, t.q + at + own, x,
+        t.d_q + chunk.at + own, t.q + chunk.at + own, x,
         [&](float z) __attribute__((always_inline)) { return maps.query_slope(z); }, there);
     sl_write_mapped_pair<SL_KEY_BENDS>(
-        t.d_k + at + own, t.k + at + own, y,
+        t.d_k + chunk.at + own, t.k + chunk.at + own, y,
         [&](float z) __attribute__((always_inline)) { return maps.key_slope(z); }, there);
   }
   if (!SL_GATE) return;
@@ -274,9 +294,9 @@ SL_WORD void sl_gradient_adjoints(
       sl_load_floats(other, own_terms + 512 * w);
       later[0] += other[0], later[1] += other[1];
     }
-  own = (int64_t)16 * quarter * place.step + sl_fresh(column);
+  own = (int64_t)16 * quarter * chunk.step + sl_fresh(column);
 #pragma unroll
-  for (int n = 0; n < 16; ++n, own = sl_fresh(own + place.step)) {
+  for (int n = 0; n < 16; ++n, own = sl_fresh(own + chunk.step)) {
     const int row = 16 * quarter + n;
     float x[2] = {terms[n][0] + later[0], terms[n][1] + later[1]};
     // A decay of zero passes nothing on.
@@ -286,10 +306,10 @@ SL_WORD void sl_gradient_adjoints(
     }
     if (SL_GATE == 2) {
       if (SL_GATE_BENDS && row < rows) {
-        x[0] *= maps.gate_slope(t.gate[gate_at + own]);
-        x[1] *= maps.gate_slope(t.gate[gate_at + own + 1]);
+        x[0] *= maps.gate_slope(t.gate[chunk.gate + own]);
+        x[1] *= maps.gate_slope(t.gate[chunk.gate + own + 1]);
       }
-      sl_write_pair(t.d_gate + gate_at + own, x, row < rows);
+      sl_write_pair(t.d_gate + chunk.gate + own, x, row < rows);
     } else {
       // All keys have one gate: those of a panel are added here, and the panels below.
       float all = x[0] + x[1];
@@ -304,7 +324,7 @@ SL_WORD void sl_gradient_adjoints(
   if (SL_THREAD < rows) {
     const uint32_t own = held + 4 * (uint32_t)SL_THREAD;
     const float all = sl_load_float(own) + sl_load_float(own + 256);
-    const int64_t place_in = gate_at + (int64_t)SL_THREAD * gate_step;
+    const int64_t place_in = chunk.gate + (int64_t)SL_THREAD * chunk.gate_step;
     t.d_gate[place_in] = SL_GATE_BENDS ? all * maps.gate_slope(t.gate[place_in]) : all;
   }
 }

@@ -1,244 +1,369 @@
 // The third kernel: chunks whose decay leaves the range of one anchor, by factors in [0, 1] alone, which
 // is right for every decay. Pairs of tokens go by the level at which they part: between the two halves
-// of the chunk, of a half, of a quarter. At a level whose halves hold h tokens, with A_i the sum of log
-// decays from the chunk's begin to token i (its own too) and m the last token before the border:
+// of the chunk, of a half, and so on down to two tokens. At a level whose halves hold h tokens, with A_i
+// the sum of log decays from the chunk's begin to token i (its own too) and m the last token before the
+// border:
 //
 //     x_i = q_i 2^{A_i - A_m} of later tokens, x_j = k_j 2^{A_m - A_j} of earlier ones
 //     P, dP = x x^T, dO v^T, where i and j part at this level;  R = (dP + dP^T) x
 //     dq_i += 2^{A_i - A_m} R_i    dk_j += 2^{A_m - A_j} R_j
 //
-// What is left are blocks of 8 tokens: pair by pair, a factor for each. Where all blocks of 8, 16 or 32
-// keep within 2^-62 of their middle, one anchor there does for each instead, as gradient.cuh has it for
-// the whole chunk.
+// A token's own pair has no decay. Levels of 32 and 16 tokens are products of warpgroups; the blocks of 16
+// tokens that they leave belong to a warp each, which waits for no other one. Where all those blocks
+// keep within 2^-62 of their middle, one anchor there does for each, as gradient.cuh has it for the chunk.
 #ifndef SL_GRADIENT_EXACT_CUH
 #define SL_GRADIENT_EXACT_CUH
 
 namespace sl_gradients {
 
-// The chunk's sums as they grow, of the thread's numbers; P of its rows and 16 columns.
+// The chunk's sums as they grow, of the thread's numbers.
 typedef struct {
-  float dq[16], dk[16], terms[16], p[8];
+  float dq[16], dk[16], terms[16];
 } sl_exact_sums;
 
-// A level: `half` tokens on each side of the border.
-template <class Maps>
-SL_WORD void sl_level(uint32_t shared, sl_exact_sums &sums, const int half, const Maps maps) {
-  const int group = sl_group();
-  const uint32_t x = shared + sl_at_scaled, logs = shared + sl_at_logs;
-  const int first = sl_fresh(sl_row());
-  const auto factors = [&](float (&f)[2], int n) __attribute__((always_inline)) {
-    const int row = first + (n & 2) * 4, border = (row & -2 * half) + half - 1;
-    float own[2], other[2];
-    sl_load_floats(own, logs + sl_in_sums(row, sl_own_column(group, n)));
-    sl_load_floats(other, logs + sl_in_sums(border, sl_own_column(group, n)));
+// P of the thread's rows and its warpgroup's 16 columns, in bf16 and what that leaves.
+SL_WORD void sl_leave_scores(uint32_t shared, const float (&p)[8]) {
+  const int group = sl_group(), first = sl_fresh(sl_row());
 #pragma unroll
-    for (int e = 0; e < 2; ++e)
-      f[e] = sl_power(row & half ? own[e] - other[e] : other[e] - own[e]);
-  };
-#pragma unroll
-  for (int n = 0; n < 16; n += 2) {
-    const int row = first + (n & 2) * 4, is_later = row & half;
-    const uint32_t at = sl_in_tile(row, sl_own_column(group, n));
-    const uint32_t word = sl_load_word(shared + (is_later ? 0 : sl_tile) + at);
-    float f[2], pair[2];
-    factors(f, n);
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const float value = e ? sl_high(word) : sl_low(word);
-      pair[e] = f[e] * (is_later ? maps.query(value) : maps.key(value));
-    }
-    sl_store_word(x + at, sl_pack(pair[0], pair[1]));
+  for (int n = 0; n < 8; n += 2) {
+    const int column = 16 * group + 8 * (n / 4) + sl_column();
+    const uint32_t to = shared + sl_at_other + sl_in_panel(first + (n & 2) * 4, column);
+    const uint32_t pair = sl_pack(p[n], p[n + 1]);
+    sl_store_word(to, pair);
+    sl_store_word(to + sl_panel, sl_pack(p[n] - sl_low(pair), p[n + 1] - sl_high(pair)));
   }
-  sl_publish();
-  sl_sync();
-  float p[8], r[16];
-  const int level = half == 32 ? 0 : half == 16 ? 1 : 2;
-  sl_products_begin();
-  sl_own_scores(p, x, x);
-  sl_by_tokens<0>(r, shared + sl_at_levels + (uint32_t)level * sl_panel, x, 0);
-  sl_products_end();
-#pragma unroll
-  for (int n = 0; n < 8; ++n) {
-    const int row = first + (n & 2) * 4;
-    const int column = 16 * group + 8 * (n / 4) + sl_column() + (n & 1), apart = row ^ column;
-    sums.p[n] += (int)(apart >= half) & (int)(apart < 2 * half) & (int)(row > column) ? p[n] : 0.0f;
-  }
-#pragma unroll
-  for (int n = 0; n < 16; n += 2) {
-    const int row = first + (n & 2) * 4, is_later = row & half;
-    const uint32_t word = sl_load_word(x + sl_in_tile(row, sl_own_column(group, n)));
-    float f[2];
-    factors(f, n);
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const float term = (e ? sl_high(word) : sl_low(word)) * r[n + e], adjoint = f[e] * r[n + e];
-      sums.terms[n + e] += is_later ? term : -term;
-      sums.dq[n + e] += is_later ? adjoint : 0.0f;
-      sums.dk[n + e] += is_later ? 0.0f : adjoint;
-    }
-  }
-  sl_sync();
 }
 
-// Blocks of two halves about their middle.
-template <class Maps>
-SL_WORD void sl_anchored_blocks(
-    uint32_t shared, sl_exact_sums &sums, const int half, const Maps maps) {
-  const int group = sl_group();
-  const uint32_t x = shared + sl_at_scaled, y = shared + sl_at_other, logs = shared + sl_at_logs;
-  const int first = sl_fresh(sl_row());
-  const auto from_middle = [&](float (&a)[2], int n) __attribute__((always_inline)) {
-    const int row = first + (n & 2) * 4, border = (row & -2 * half) + half - 1;
-    float other[2];
-    sl_load_floats(a, logs + sl_in_sums(row, sl_own_column(group, n)));
-    sl_load_floats(other, logs + sl_in_sums(border, sl_own_column(group, n)));
-    a[0] -= other[0];
-    a[1] -= other[1];
-  };
+// Rows of a level of 32 or 16 tokens lie on one side of its border, a warp's all on the same: x of the
+// thread's numbers.
+template <const bool is_later, class Maps>
+SL_WORD void sl_level_operand(uint32_t shared, const int border, const Maps maps) {
+  const int group = sl_group(), first = sl_fresh(sl_row());
+  const uint32_t logs = shared + sl_at_logs;
 #pragma unroll
-  for (int n = 0; n < 16; n += 2) {
-    const uint32_t at = sl_in_tile(first + (n & 2) * 4, sl_own_column(group, n));
-    float a[2], pair[2];
-    from_middle(a, n);
-    sl_pair(pair, sl_load_word(shared + at),
-            [&](float z) __attribute__((always_inline)) { return maps.query(z); });
-    sl_store_word(x + at, sl_pack(pair[0] * sl_power(a[0]), pair[1] * sl_power(a[1])));
-    sl_pair(pair, sl_load_word(shared + sl_tile + at),
-            [&](float z) __attribute__((always_inline)) { return maps.key(z); });
-    sl_store_word(y + at, sl_pack(pair[0] * sl_power(-a[0]), pair[1] * sl_power(-a[1])));
-  }
-  sl_publish();
-  sl_sync();
-  float p[8], r[16];
-  const uint32_t rest = shared + sl_at_levels + 3 * sl_panel;
-  sl_products_begin();
-  sl_own_scores(p, x, y);
-  sl_by_tokens<0>(r, rest, y, 0);
-  sl_products_end();
+  for (int j = 0; j < 4; ++j) {
+    const int column = sl_own_column(group, 4 * j);
+    float middle[2];
+    sl_load_floats(middle, logs + sl_in_sums(border, column));
 #pragma unroll
-  for (int n = 0; n < 8; ++n) {
-    const int row = first + (n & 2) * 4;
-    const int column = 16 * group + 8 * (n / 4) + sl_column() + (n & 1), apart = row ^ column;
-    sums.p[n] += (int)(apart < 2 * half) & (int)(row >= column) ? p[n] : 0.0f;
-  }
+    for (int h = 0; h < 2; ++h) {
+      const uint32_t at = sl_in_tile(first + 8 * h, column);
+      float own[2], pair[2];
+      sl_load_floats(own, logs + sl_in_sums(first + 8 * h, column));
+      sl_pair(pair, sl_load_word(shared + (is_later ? 0 : sl_tile) + at),
+              [&](float z) __attribute__((always_inline)) {
+                return is_later ? maps.query(z) : maps.key(z);
+              });
 #pragma unroll
-  for (int way = 0; way < 2; ++way) {
-    if (way) {
-      sl_products_begin();
-      sl_by_tokens<1>(r, rest, x, 0);
-      sl_products_end();
+      for (int e = 0; e < 2; ++e)
+        pair[e] *= sl_power(is_later ? own[e] - middle[e] : middle[e] - own[e]);
+      sl_store_word(shared + sl_at_scaled + at, sl_pack(pair[0], pair[1]));
     }
+  }
+}
+// The level's share of the sums, from R.
+template <const bool is_later>
+SL_WORD void sl_level_sums(
+    uint32_t shared, sl_exact_sums &sums, const float (&r)[16], const int border) {
+  const int group = sl_group(), first = sl_fresh(sl_row());
+  const uint32_t logs = shared + sl_at_logs;
 #pragma unroll
-    for (int n = 0; n < 16; n += 2) {
-      const uint32_t at = sl_in_tile(first + (n & 2) * 4, sl_own_column(group, n));
-      const uint32_t word = sl_load_word((way ? y : x) + at);
-      float a[2];
-      from_middle(a, n);
+  for (int j = 0; j < 4; ++j) {
+    const int column = sl_own_column(group, 4 * j);
+    float middle[2];
+    sl_load_floats(middle, logs + sl_in_sums(border, column));
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float own[2];
+      sl_load_floats(own, logs + sl_in_sums(first + 8 * h, column));
+      uint32_t word = sl_load_word(shared + sl_at_scaled + sl_in_tile(first + 8 * h, column));
+      if (!is_later) word ^= 0x80008000u;
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const float term = (e ? sl_high(word) : sl_low(word)) * r[n + e];
-        sums.terms[n + e] += way ? -term : term;
-        float &adjoint = way ? sums.dk[n + e] : sums.dq[n + e];
-        adjoint = sl_fma(sl_power(way ? -a[e] : a[e]), r[n + e], adjoint);
+        const int n = 4 * j + 2 * h + e;
+        const float factor = sl_power(is_later ? own[e] - middle[e] : middle[e] - own[e]);
+        sums.terms[n] = sl_fma(e ? sl_high(word) : sl_low(word), r[n], sums.terms[n]);
+        float &adjoint = is_later ? sums.dq[n] : sums.dk[n];
+        adjoint = sl_fma(factor, r[n], adjoint);
       }
     }
   }
+}
+
+// A level: `half` tokens, 32 or 16, on each side of the border.
+template <const int half, class Maps>
+SL_WORD void sl_level(uint32_t shared, sl_exact_sums &sums, const Maps maps) {
+  shared = (uint32_t)sl_fresh((int)shared);
+  const int group = sl_group(), warp = sl_uniform(SL_WARP % 4), is_later = warp & (half / 16);
+  const int border = (16 * warp & -2 * half) + half - 1;
+  const uint32_t x = shared + sl_at_scaled;
+  if (is_later) sl_level_operand<true>(shared, border, maps);
+  else sl_level_operand<false>(shared, border, maps);
+  sl_publish();
+  sl_sync();
+  float p[8], r[16];
+  sl_products_begin();
+  sl_own_scores(p, x, x);
+  sl_by_tokens<0>(r, shared + sl_at_levels + (half == 32 ? 0 : sl_panel), x, 0);
+  sl_products_end();
+  // Rows that are later, columns of the same two halves that are earlier.
+  if (is_later && (half == 32 ? group < 2 : group == warp - 1)) sl_leave_scores(shared, p);
+  if (is_later) sl_level_sums<true>(shared, sums, r, border);
+  else sl_level_sums<false>(shared, sums, r, border);
   sl_sync();
 }
 
-// Blocks of eight tokens pair by pair. P comes out of the warpgroups' sums.
+// ---- A warp's block of 16 tokens ----
+// p[4 t + 2 (the later row) + (the later column)] is of rows l / 4 and 8 more, columns 8 t + 2 (l % 4)
+// and 1 more; d[2 t + (the later row)] has the same pairs of D = dP + dP^T, its diagonal once.
+
+// sum += x y^T over 16 keys: words of rows l / 4 and 8 more for keys from 0 on, then from 8 on.
+SL_WORD void sl_block_scores(float (&p)[8], const uint32_t (&x)[4], const uint32_t (&y)[4]) {
+#pragma unroll
+  for (int t = 0; t < 2; ++t) {
+    float sum[4] = {p[4 * t], p[4 * t + 1], p[4 * t + 2], p[4 * t + 3]};
+    sl_warp_product(sum, x, y[t], y[2 + t]);
+#pragma unroll
+    for (int n = 0; n < 4; ++n) p[4 * t + n] = sum[n];
+  }
+}
+// D of the warp's block.
+SL_WORD void sl_block_pairs(uint32_t (&d)[4], uint32_t shared) {
+  const int row = sl_fresh(sl_row()), first = row - SL_LANE / 4 + sl_column();
+  const uint32_t rest = shared + sl_at_levels + 2 * sl_panel;
+#pragma unroll
+  for (int n = 0; n < 4; ++n) d[n] = sl_load_word(rest + sl_in_panel(row + n % 2 * 8, first + n / 2 * 8));
+}
+// sum = d x over the block's 16 tokens, of x the words of 8 keys.
+SL_WORD void sl_block_product(
+    float (&sum)[4], const uint32_t (&d)[4], const uint32_t early, const uint32_t late) {
+  sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
+  sl_warp_product(sum, d, sl_turned(early), sl_turned(late));
+}
+
+// One anchor, the block's middle.
 template <class Maps>
-SL_WORD void sl_blocks_of_pairs(uint32_t shared, sl_exact_sums &sums, const Maps maps) {
-  const int group = sl_group();
-  const uint32_t partial = shared + sl_at_other, logs = shared + sl_at_logs;
-  const int first = sl_fresh(sl_row()), place = first & 7;
+SL_WORD void sl_anchored_block(
+    uint32_t shared, sl_exact_sums &sums, float (&p)[8], const Maps maps) {
+  uint32_t d[4];
+  sl_block_pairs(d, shared);
+  const int group = sl_group(), row = sl_fresh(sl_row()), border = row - SL_LANE / 4 + 7;
+  const uint32_t logs = shared + sl_at_logs;
+  // D's lower triangle, and its upper one.
+  const int lane = sl_fresh(SL_LANE), apart = lane / 4 - 2 * (lane % 4);
+  const uint32_t low = (apart >= 0 ? 0xffffu : 0u) | (apart >= 1 ? 0xffff0000u : 0u);
+  const uint32_t high = (apart <= 0 ? 0xffffu : 0u) | (apart <= 1 ? 0xffff0000u : 0u);
+  const uint32_t lower[4] = {d[0] & low, d[1], 0u, d[3] & low};
+  const uint32_t upper[4] = {d[0] & high, 0u, d[2], d[3] & high};
+#pragma unroll
+  for (int part = 0; part < 2; ++part) {
+    float a[8];
+    uint32_t q[4], k[4];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const int column = sl_own_column(group, 8 * part + 4 * j);
+      float middle[2];
+      sl_load_floats(middle, logs + sl_in_sums(border, column));
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int n = 4 * j + 2 * h;
+        const uint32_t at = sl_in_tile(row + 8 * h, column);
+        float own[2], pair[2];
+        sl_load_floats(own, logs + sl_in_sums(row + 8 * h, column));
+        a[n] = own[0] - middle[0], a[n + 1] = own[1] - middle[1];
+        sl_pair(pair, sl_load_word(shared + at),
+                [&](float z) __attribute__((always_inline)) { return maps.query(z); });
+        q[n / 2] = sl_pack(pair[0] * sl_power(a[n]), pair[1] * sl_power(a[n + 1]));
+        sl_pair(pair, sl_load_word(shared + sl_tile + at),
+                [&](float z) __attribute__((always_inline)) { return maps.key(z); });
+        k[n / 2] = sl_pack(pair[0] * sl_power(-a[n]), pair[1] * sl_power(-a[n + 1]));
+      }
+    }
+    sl_block_scores(p, q, k);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      float of_query[4], of_key[4];
+      sl_block_product(of_query, lower, k[2 * j], k[2 * j + 1]);
+      sl_block_product(of_key, upper, q[2 * j], q[2 * j + 1]);
+#pragma unroll
+      for (int m = 0; m < 4; ++m) {
+        const int n = 8 * part + 4 * j + m;
+        const uint32_t query = q[2 * j + m / 2], key = k[2 * j + m / 2] ^ 0x80008000u;
+        sums.terms[n] = sl_fma(
+            m & 1 ? sl_high(query) : sl_low(query), of_query[m],
+            sl_fma(m & 1 ? sl_high(key) : sl_low(key), of_key[m], sums.terms[n]));
+        sums.dq[n] = sl_fma(sl_power(a[4 * j + m]), of_query[m], sums.dq[n]);
+        sums.dk[n] = sl_fma(sl_power(-a[4 * j + m]), of_key[m], sums.dk[n]);
+      }
+    }
+  }
+}
+
+// A level of `half` tokens, from 8 down: lanes say on which side of the border their rows are, or, at 8,
+// whether they are the first or the second ones. Later than the border decays fall, and before it they
+// rise.
+template <const int half, class Maps>
+SL_WORD void sl_block_level(
+    uint32_t shared, sl_exact_sums &sums, float (&p)[8], const Maps maps) {
+  shared = (uint32_t)sl_fresh((int)shared);
+  const int group = sl_group(), row = sl_fresh(sl_row()), place = row & 7;
+  const uint32_t logs = shared + sl_at_logs;
+  // Columns 2 (l % 4) and 1 more that part from the lane's row at this level.
+  const int apart = place ^ sl_fresh(sl_column());
+  const uint32_t first = apart >= half && apart < 2 * half ? 0xffffu : 0u;
+  const uint32_t second = (apart ^ 1) >= half && (apart ^ 1) < 2 * half ? 0xffff0000u : 0u;
+  const uint32_t parts = first | second;
+  float scores[8] = {};
+#pragma unroll
+  for (int part = 0; part < 2; ++part) {
+    // The second part's rows are not to be read before: registers have no room.
+    if (part) sl_meet_warp();
+    float factor[8];
+    uint32_t x[4];
+#pragma unroll
+    for (int j = 0; j < 2; ++j)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int is_later = half == 8 ? h : place & half, n = 4 * j + 2 * h;
+        const int own_row = row + 8 * h;
+        const int border = half == 8 ? row - place + 7 : (own_row & -2 * half) + half - 1;
+        const int column = sl_own_column(group, 8 * part + 4 * j);
+        float own[2], middle[2], pair[2];
+        sl_load_floats(own, logs + sl_in_sums(own_row, column));
+        sl_load_floats(middle, logs + sl_in_sums(border, column));
+        sl_pair(pair, sl_load_word(shared + (is_later ? 0 : sl_tile) + sl_in_tile(own_row, column)),
+                [&](float z) __attribute__((always_inline)) {
+                  // Both, and no branch.
+                  const float query = maps.query(z), key = maps.key(z);
+                  return is_later ? query : key;
+                });
+#pragma unroll
+        for (int e = 0; e < 2; ++e) factor[n + e] = sl_power(-sl_abs(own[e] - middle[e]));
+        x[n / 2] = sl_pack(pair[0] * factor[n], pair[1] * factor[n + 1]);
+      }
+    sl_block_scores(scores, x, x);
+    uint32_t d[4];
+    sl_block_pairs(d, shared);
+    const uint32_t own_d[4] = {
+        half == 8 ? 0u : d[0] & parts, half == 8 ? d[1] : 0u, half == 8 ? d[2] : 0u,
+        half == 8 ? 0u : d[3] & parts};
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      float r[4];
+      sl_block_product(r, own_d, x[2 * j], x[2 * j + 1]);
+#pragma unroll
+      for (int m = 0; m < 4; ++m) {
+        const int is_later = half == 8 ? m / 2 : place & half, n = 8 * part + 4 * j + m;
+        const uint32_t word = x[2 * j + m / 2] ^ (is_later ? 0u : 0x80008000u);
+        sums.terms[n] = sl_fma(m & 1 ? sl_high(word) : sl_low(word), r[m], sums.terms[n]);
+        sums.dq[n] = sl_fma(is_later ? factor[4 * j + m] : 0.0f, r[m], sums.dq[n]);
+        sums.dk[n] = sl_fma(is_later ? 0.0f : factor[4 * j + m], r[m], sums.dk[n]);
+      }
+    }
+  }
+  if (half == 8) {
+    p[2] += scores[2];
+    p[3] += scores[3];
+  } else if (place & half) {
+    p[0] += first ? scores[0] : 0.0f;
+    p[1] += second ? scores[1] : 0.0f;
+    p[6] += first ? scores[6] : 0.0f;
+    p[7] += second ? scores[7] : 0.0f;
+  }
+}
+
+// Tokens' own pairs: they have no decay, and q dq - k dk has nothing of them.
+template <class Maps>
+SL_WORD void sl_block_diagonal(
+    uint32_t shared, sl_exact_sums &sums, float (&p)[8], const Maps maps) {
+  const int group = sl_group(), row = sl_fresh(sl_row());
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const int row = first + 8 * h;
-    float q[4][2], k[4][2], a[4][2];
+    const int own_row = row + 8 * h;
+    const uint32_t word =
+        sl_load_word(shared + sl_at_levels + 2 * sl_panel + sl_in_panel(own_row, own_row & ~1));
+    const float dp = row & 1 ? sl_high(word) : sl_low(word);
+    float score = 0.0f;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const uint32_t at = sl_in_tile(row, sl_own_column(group, 4 * j));
-      sl_load_floats(a[j], logs + sl_in_sums(row, sl_own_column(group, 4 * j)));
-      sl_pair(q[j], sl_load_word(shared + at),
+      const uint32_t at = sl_in_tile(own_row, sl_own_column(group, 4 * j));
+      float q[2], k[2];
+      sl_pair(q, sl_load_word(shared + at),
               [&](float z) __attribute__((always_inline)) { return maps.query(z); });
-      sl_pair(k[j], sl_load_word(shared + sl_tile + at),
+      sl_pair(k, sl_load_word(shared + sl_tile + at),
               [&](float z) __attribute__((always_inline)) { return maps.key(z); });
-    }
-#pragma unroll 1
-    for (int s = 0; s < 8; ++s) {
-      const int is_later = place > s, is_own = place == s, other = sl_fresh(row - place + s);
-      const uint32_t pair =
-          sl_load_word(shared + sl_at_levels + 3 * sl_panel + sl_in_panel(row, other & ~1));
-      const float dp = s & 1 ? sl_high(pair) : sl_low(pair), sign = is_later ? dp : is_own ? 0.0f : -dp;
-      const float for_query = is_later || is_own ? dp : 0.0f, for_key = is_later ? 0.0f : dp;
-      float score = 0.0f;
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        float sum[2];
-        sl_load_floats(sum, logs + sl_in_sums(other, sl_own_column(group, 4 * j)));
-        const uint32_t word = sl_load_word(
-            shared + (is_later ? sl_tile : 0) + sl_in_tile(other, sl_own_column(group, 4 * j)));
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const int n = 4 * j + 2 * h + e;
-          const float raw = e ? sl_high(word) : sl_low(word);
-          // Both, and no branch.
-          const float as_key = maps.key(raw), as_query = maps.query(raw);
-          const float value = is_later ? as_key : as_query;
-          const float passed = value * sl_power(-sl_abs(a[j][e] - sum[e]));
-          const float mine = is_later ? q[j][e] : k[j][e];
-          score = sl_fma(mine, passed, score);
-          // A token's own pair is in both: q dq - k dk has nothing of it.
-          sums.dq[n] = sl_fma(for_query, is_own ? k[j][e] : passed, sums.dq[n]);
-          sums.dk[n] = sl_fma(for_key, passed, sums.dk[n]);
-          sums.terms[n] = sl_fma(sign * mine, passed, sums.terms[n]);
-        }
+      for (int e = 0; e < 2; ++e) {
+        const int n = 4 * j + 2 * h + e;
+        score = sl_fma(q[e], k[e], score);
+        sums.dq[n] = sl_fma(dp, k[e], sums.dq[n]);
+        sums.dk[n] = sl_fma(dp, q[e], sums.dk[n]);
       }
-      score += sl_of_partner(score, 1);
-      score += sl_of_partner(score, 2);
-      if (SL_LANE % 4 == 0)
-        sl_store_word(
-            partial + (uint32_t)(2048 * group + 32 * row + 4 * s), SL_BITS(score));
     }
+    score += sl_of_partner(score, 1);
+    score += sl_of_partner(score, 2);
+    if ((row & 7) == sl_column()) p[6 * h] += score;
+    if ((row & 7) == sl_column() + 1) p[6 * h + 1] += score;
   }
-  sl_sync();
-#pragma unroll
-  for (int n = 0; n < 8; ++n) {
-    const int row = first + (n & 2) * 4;
-    const int column = 16 * group + 8 * (n / 4) + sl_column() + (n & 1);
-    if ((row ^ column) < 8 && row >= column)
-#pragma unroll
-      for (int g = 0; g < 4; ++g)
-        sums.p[n] += sl_load_float(partial + (uint32_t)(2048 * g + 32 * row + 4 * (column & 7)));
-  }
-  sl_sync();
 }
 
+// What the levels leave: a block for each warp, of which it has the warpgroup's keys. P comes out of the
+// warpgroups' sums.
 template <class Maps>
-SL_WORD void sl_gradient_exact(
-    uint32_t shared, const sl_place place, int chunk, const Maps maps, const sl_tensors t) {
-  const int64_t slot = place.slot + chunk * place.slot_step;
+SL_WORD void sl_blocks(uint32_t shared, sl_exact_sums &sums, const int is_anchored, const Maps maps) {
+  float p[8];
+#pragma unroll
+  for (int n = 0; n < 8; ++n) p[n] = 0.0f;
+  if (is_anchored) {
+    sl_anchored_block(shared, sums, p, maps);
+  } else {
+    sl_block_level<8>(shared, sums, p, maps);
+    sl_block_level<4>(shared, sums, p, maps);
+    sl_block_level<2>(shared, sums, p, maps);
+    sl_block_level<1>(shared, sums, p, maps);
+    sl_block_diagonal(shared, sums, p, maps);
+  }
+  const int group = sl_group(), warp = sl_uniform(SL_WARP % 4);
+  const uint32_t partial = shared + sl_at_scaled + 1024 * (uint32_t)warp + 4 * (uint32_t)SL_LANE;
+#pragma unroll
+  for (int n = 0; n < 8; ++n)
+    sl_store_word(partial + (uint32_t)(4096 * group + 128 * n), SL_BITS(p[n]));
+  sl_sync();
+  if (warp > group) return;
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    const int row = SL_LANE / 4 + (n & 2) * 4, column = n / 4 * 8 + sl_column() + (n & 1);
+    p[n] = 0.0f;
+    if (warp == group && row >= column)
+#pragma unroll
+      for (int g = 0; g < 4; ++g) p[n] += sl_load_float(partial + (uint32_t)(4096 * g + 128 * n));
+  }
+  sl_leave_scores(shared, p);
+}
+
+// The chunk that was left (sl_leave_chunk).
+template <class Maps>
+SL_WORD void sl_gradient_exact(uint32_t scratch, const Maps maps, const sl_tensors t) {
+  // Addresses are made anew for each chunk, and between its parts: kept, they would crowd sums out of
+  // registers.
+  uint32_t shared = (uint32_t)sl_fresh((int)scratch);
   const int group = sl_group();
-  const int rows = (int)sl_least(64, place.length - 64 * (int64_t)chunk);
-  const int64_t at = place.at + 64 * (int64_t)chunk * place.step;
-  const int gate_step = SL_GATE == 2 ? place.step : place.gate_step;
-  const int64_t gate_at = (SL_GATE == 2 ? place.at : place.gate) + 64 * (int64_t)chunk * gate_step;
-  const uint32_t q = shared, k = q + sl_tile, v = k + sl_tile, d_o = v + sl_tile;
-  const uint32_t x = shared + sl_at_scaled, p = shared + sl_at_other;
-  const uint32_t held = shared + sl_at_exact_state, logs = shared + sl_at_logs;
-  const uint32_t levels = shared + sl_at_levels;
-  sl_copy_rows<sl_exact_threads>(d_o, t.d_o + at, place.step, rows);
-  sl_copy_rows<sl_exact_threads>(v, t.v + at, place.step, rows);
-  sl_copy_rows<sl_exact_threads>(q, t.q + at, place.step, rows);
-  sl_copy_rows<sl_exact_threads>(k, t.k + at, place.step, rows);
-  sl_copies_commit();
-  sl_copy_state<sl_exact_threads>(held, t.states + slot * sl_state);
-  sl_copies_commit();
-  if (SL_THREAD == 0) sl_ask_ahead(t.adjoints + slot * sl_state, sl_state);
-  for (int n = 0; n < 4 * sl_panel / 8 / sl_exact_threads; ++n)
-    sl_store_floats(levels + 8 * (uint32_t)(n * sl_exact_threads + SL_THREAD), 0.0f, 0.0f);
-  const int anchored = sl_leave_logs(shared, t.gate + gate_at, gate_step, rows, maps);
+  int is_anchored;
+  {
+    const sl_chunk own = sl_chunk_left(shared + sl_at_chunk);
+    if (own.rows == 0) return;
+    sl_copy_rows<sl_exact_threads>(shared + 3 * sl_tile, t.d_o + own.at, own.step, own.rows);
+    sl_copy_rows<sl_exact_threads>(shared + 2 * sl_tile, t.v + own.at, own.step, own.rows);
+    sl_copy_rows<sl_exact_threads>(shared, t.q + own.at, own.step, own.rows);
+    sl_copy_rows<sl_exact_threads>(shared + sl_tile, t.k + own.at, own.step, own.rows);
+    sl_copies_commit();
+    sl_copy_state<sl_exact_threads>(shared + sl_at_exact_state, t.states + own.slot * sl_state);
+    sl_copies_commit();
+    for (int n = 0; n < 3 * sl_panel / 8 / sl_exact_threads; ++n)
+      sl_store_floats(
+          shared + sl_at_levels + 8 * (uint32_t)(n * sl_exact_threads + SL_THREAD), 0.0f, 0.0f);
+    is_anchored = sl_leave_logs(shared, t.gate + own.gate, own.gate_step, own.rows, maps);
+  }
   sl_copies_wait(1);
   sl_publish();
   sl_sync();
@@ -246,43 +371,34 @@ SL_WORD void sl_gradient_exact(
   sl_exact_sums sums;
 #pragma unroll
   for (int n = 0; n < 16; ++n) sums.dq[n] = sums.dk[n] = sums.terms[n] = 0.0f;
-#pragma unroll
-  for (int n = 0; n < 8; ++n) sums.p[n] = 0.0f;
   float scores[8];
   sl_products_begin();
-  sl_own_scores(scores, d_o, v);
+  sl_own_scores(scores, shared + 3 * sl_tile, shared + 2 * sl_tile);
   sl_products_end();
-  sl_leave_levels(levels, scores, anchored);
-#pragma unroll 1
-  for (int half = 32; half >= 8 && half > anchored; half /= 2) sl_level(shared, sums, half, maps);
-  if (anchored)
-    sl_anchored_blocks(shared, sums, anchored, maps);
-  else
-    sl_blocks_of_pairs(shared, sums, maps);
+  sl_leave_levels(shared + sl_at_levels, scores);
+  sl_level<32>(shared, sums, maps);
+  sl_level<16>(shared, sums, maps);
+  sl_blocks(shared, sums, is_anchored, maps);
 
   // From the state before the chunk.
-  const int first = sl_fresh(sl_row());
+  shared = (uint32_t)sl_fresh((int)shared);
+  const uint32_t q = shared, k = q + sl_tile, v = k + sl_tile, d_o = v + sl_tile;
+  const uint32_t x = shared + sl_at_scaled, p = shared + sl_at_other;
+  const uint32_t held = shared + sl_at_exact_state, logs = shared + sl_at_logs;
+  int first = sl_fresh(sl_row());
   float sum[16];
   sl_copies_wait(0);
   sl_publish();
-#pragma unroll
-  for (int n = 0; n < 8; n += 2) {
-    const int column = 16 * group + 8 * (n / 4) + sl_column();
-    const uint32_t to = p + sl_in_panel(first + (n & 2) * 4, column);
-    const uint32_t pair = sl_pack(sums.p[n], sums.p[n + 1]);
-    sl_store_word(to, pair);
-    sl_store_word(
-        to + sl_panel, sl_pack(sums.p[n] - sl_low(pair), sums.p[n + 1] - sl_high(pair)));
-  }
   sl_sync();
+  // D has been used; its place takes the adjoint of the state.
+  const uint32_t adjoint_held = shared + sl_at_levels;
+  sl_copy_state<sl_exact_threads>(
+      adjoint_held, t.adjoints + sl_chunk_left(shared + sl_at_chunk).slot * sl_state);
+  sl_copies_commit();
   sl_products_begin();
   sl_by_state(sum, d_o, held);
   sl_products_end();
-  float pieces[sl_state / 16 / sl_exact_threads][4];
-  if (SL_GATE) sl_take_state<sl_exact_threads>(pieces, held);
-  sl_sync();
-  sl_copy_state<sl_exact_threads>(held, t.adjoints + slot * sl_state);
-  sl_copies_commit();
+  first = sl_fresh(first);
 #pragma unroll
   for (int n = 0; n < 16; n += 2) {
     const int row = first + (n & 2) * 4;
@@ -297,10 +413,12 @@ SL_WORD void sl_gradient_exact(
       sums.dq[n + e] += adjoint;
     }
   }
+  const sl_chunk query = sl_chunk_left(shared + sl_at_chunk);
   sl_write_own_mapped<SL_QUERY_BENDS>(
-      t.d_q + at, t.q + at, place.step, rows, sums.dq,
+      t.d_q + query.at, t.q + query.at, query.step, query.rows, sums.dq,
       [&](float z) __attribute__((always_inline)) { return maps.query_slope(z); });
   // From the adjoint of the state after it; k^ reaches to the chunk's end.
+  first = sl_fresh(first);
   const auto ahead = [&](float (&f)[2], int n) __attribute__((always_inline)) {
     float own[2], end[2];
     sl_load_floats(own, logs + sl_in_sums(first + (n & 2) * 4, sl_own_column(group, n)));
@@ -321,10 +439,15 @@ SL_WORD void sl_gradient_exact(
   sl_publish();
   sl_sync();
   sl_products_begin();
-  sl_by_state(sum, v, held);
+  sl_by_state(sum, v, adjoint_held);
   sl_products_commit();
-  if (SL_GATE) sl_row_sums<sl_exact_threads>(shared + sl_at_exact_whole, pieces, held);
+  if (SL_GATE) {
+    float pieces[sl_state / 16 / sl_exact_threads][4];
+    sl_take_state<sl_exact_threads>(pieces, held);
+    sl_row_sums<sl_exact_threads>(shared + sl_at_exact_whole, pieces, adjoint_held);
+  }
   sl_products_wait(0);
+  first = sl_fresh(first);
   float share[8];
 #pragma unroll
   for (int n = 0; n < 16; n += 2) {
@@ -340,8 +463,9 @@ SL_WORD void sl_gradient_exact(
       sums.dk[n + e] += adjoint;
     }
   }
+  const sl_chunk key = sl_chunk_left(shared + sl_at_chunk);
   sl_write_own_mapped<SL_KEY_BENDS>(
-      t.d_k + at, t.k + at, place.step, rows, sums.dk,
+      t.d_k + key.at, t.k + key.at, key.step, key.rows, sums.dk,
       [&](float z) __attribute__((always_inline)) { return maps.key_slope(z); });
   sl_products_begin();
 #pragma unroll
@@ -351,13 +475,14 @@ SL_WORD void sl_gradient_exact(
       sl_product<0, 1>(
           sum, sl_operand(x, h * sl_panel + 32 * s),
           sl_operand(
-              held + (uint32_t)(sl_group() / 2 * (sl_state / 2) + sl_group() % 2 * 64),
+              adjoint_held + (uint32_t)(sl_group() / 2 * (sl_state / 2) + sl_group() % 2 * 64),
               2048 * (4 * h + s)),
           h + s > 0);
   sl_by_tokens<1>(sum, p, d_o, 1);
   sl_by_tokens<1>(sum, p + sl_panel, d_o, 1);
   sl_products_end();
-  sl_write_own(t.d_v + at, place.step, rows, sum);
+  const sl_chunk own = sl_chunk_left(shared + sl_at_chunk);
+  sl_write_own(t.d_v + own.at, own.step, own.rows, sum);
   if (!SL_GATE) return;
   const uint32_t shares = shared + sl_at_exact_shares;
 #pragma unroll
@@ -390,7 +515,8 @@ SL_WORD void sl_gradient_exact(
     leaving[2 * j + 1] = whole[1];
   }
   sl_gate_adjoint(
-      sums.terms, shared, t.gate + gate_at, t.d_gate + gate_at, gate_step, rows, leaving, maps);
+      sums.terms, shared, t.gate + own.gate, t.d_gate + own.gate, own.gate_step, own.rows, leaving,
+      maps);
 }
 
 }  // namespace sl_gradients

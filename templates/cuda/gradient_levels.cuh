@@ -10,19 +10,23 @@ namespace sl_gradients {
 enum {
   sl_exact_threads = 512,
   sl_sum_row = 544,  // bytes from a token's sums to the next token's
-  // Places in shared memory: q, k, v, dO; x, or q~ and k~, and at the end k^ and P in two parts; the
-  // state, then its adjoint; A; dP + dP^T of three levels and what is left of dP; sums.
+  // Places in shared memory: q, k, v, dO; x, and at the end k^; P in two parts; the state; A; dP + dP^T of
+  // two levels and of blocks of 16, and at the end the state's adjoint; sums.
   sl_at_scaled = 4 * sl_tile,
   sl_at_other = sl_at_scaled + sl_tile,
   sl_at_exact_state = sl_at_other + sl_tile,
   sl_at_logs = sl_at_exact_state + sl_state,
   sl_at_levels = sl_at_logs + 64 * sl_sum_row,
-  sl_at_exact_sums = sl_at_levels + 4 * sl_panel,  // of log decays of eight tokens, then of terms
+  sl_at_exact_sums = sl_at_levels + sl_state,  // of log decays of eight tokens, then of terms
   sl_at_exact_shares = sl_at_exact_sums + 8 * 512,
   sl_at_exact_whole = sl_at_exact_shares + 4 * 512,
   sl_at_found = sl_at_exact_whole + 512,  // a bit for each thread
-  sl_exact_bytes = sl_at_found + sl_exact_threads / 8,
+  sl_at_chunk = sl_at_found + sl_exact_threads / 8,
+  sl_at_slots = sl_at_chunk + sl_chunk_bytes,  // how many chunks there are
+  sl_exact_bytes = sl_at_slots + 16,
 };
+
+// ---- Which chunk ----
 
 // What each thread found, for all to see.
 SL_WORD void sl_leave_found(uint32_t shared, int found) {
@@ -35,15 +39,17 @@ SL_WORD void sl_leave_found(uint32_t shared, int found) {
   if (SL_LANE == 0) sl_store_word(shared + sl_at_found + 4 * (uint32_t)SL_WARP, all);
   sl_sync();
 }
-SL_WORD uint32_t sl_found(uint32_t shared, int word) {
-  return sl_load_word(shared + sl_at_found + 4 * (uint32_t)word);
-}
-// Takes the first of the bits that are left.
-SL_WORD int sl_next(uint32_t &bits) {
-  int first;
-  asm("{\n.reg .b32 x;\nbrev.b32 x, %1;\nbfind.shiftamt.u32 %0, x;\n}" : "=r"(first) : "r"(bits));
-  bits &= bits - 1;
-  return first;
+// The first thread from `thread` on that found something; sl_exact_threads for none.
+SL_WORD int sl_first_found(uint32_t shared, int thread) {
+#pragma unroll 1
+  for (; thread < sl_exact_threads; thread = (thread | 31) + 1) {
+    const uint32_t bits =
+        sl_load_word(shared + sl_at_found + 4 * (uint32_t)(thread / 32)) >> (thread % 32);
+    int first;
+    asm("{\n.reg .b32 x;\nbrev.b32 x, %1;\nbfind.shiftamt.u32 %0, x;\n}" : "=r"(first) : "r"(bits));
+    if (bits) return thread + first;
+  }
+  return sl_exact_threads;
 }
 
 // ---- Products of a warpgroup with 32 or 16 columns ----
@@ -137,14 +143,14 @@ SL_WORD void sl_write_own_mapped(
   }
 }
 
-// A to shared memory, and how far one anchor does: for blocks of twice so many tokens, 0 for none. A
-// thread has eight tokens and two keys. Decays below 2^-128 are zero, and count no further.
+// A to shared memory, and whether one anchor does for each block of 16 tokens. A thread has eight tokens
+// and two keys. Decays below 2^-128 are zero, and count no further.
 template <class Maps>
 SL_WORD int sl_leave_logs(
     uint32_t shared, const float *gate, int step, int rows, const Maps maps) {
   const int part = sl_uniform(SL_WARP / 2), key = sl_key();
   const uint32_t own = shared + sl_at_exact_sums + 4 * (uint32_t)key;
-  float x[8][2], whole[2] = {0.0f, 0.0f}, before[2] = {0.0f, 0.0f};
+  float x[8][2], whole[2] = {0.0f, 0.0f};
   int64_t at = (int64_t)(8 * part) * step + (SL_GATE == 2 ? key : 0);
 #pragma unroll
   for (int n = 0; n < 8; ++n, at += step) {
@@ -154,65 +160,50 @@ SL_WORD int sl_leave_logs(
     else
       x[n][0] = x[n][1] = SL_GATE && there ? gate[at] : 0.0f;
   }
-  int fails[3] = {};
 #pragma unroll
   for (int n = 0; n < 8; ++n)
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const int there = 8 * part + n < rows;
       x[n][e] = there ? sl_max(0x1.715476p0f * maps.log_decay(x[n][e]), -128.0f) : 0.0f;
-      if (n == 4) before[e] = whole[e];
-      whole[e] += x[n][e];
-      if (n == 7) fails[0] |= !(before[e] >= -62.0f) | !(whole[e] - before[e] >= -62.0f);
-      x[n][e] = whole[e];
+      x[n][e] = whole[e] += x[n][e];
     }
   sl_store_floats(own + 512 * (uint32_t)part, whole[0], whole[1]);
-  sl_sync();
-  float sums[2] = {0.0f, 0.0f}, last[2] = {0.0f, 0.0f};
+  const int fails = !(whole[0] >= -62.0f) | !(whole[1] >= -62.0f);
+  const int is_anchored = !sl_meet_any(0, sl_exact_threads, fails);
+  float sums[2] = {0.0f, 0.0f};
 #pragma unroll
   for (int w = 0; w < 8; ++w) {
     float each[2];
     sl_load_floats(each, own + 512 * w);
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      if (w < part) sums[e] += each[e];
-      fails[1] |= !(each[e] >= -62.0f);
-      if (w % 2) fails[2] |= !(last[e] + each[e] >= -62.0f);
-      last[e] = each[e];
-    }
+    if (w < part) sums[0] += each[0], sums[1] += each[1];
   }
 #pragma unroll
   for (int n = 0; n < 8; ++n)
     sl_store_floats(
         shared + sl_at_logs + sl_in_sums(8 * part + n, key), sums[0] + x[n][0],
         sums[1] + x[n][1]);
-  int anchored = 0;
-#pragma unroll
-  for (int n = 0; n < 3; ++n)
-    if (!sl_meet_any(0, sl_exact_threads, fails[n])) anchored = 4 << n;
-  return anchored;
+  return is_anchored;
 }
 
-// dP to shared memory: of the levels above `anchored` (of the three first ones) with its transpose, the
-// rest as it is, or with its transpose too where there is no anchor.
-SL_WORD void sl_leave_levels(uint32_t levels, const float (&dp)[8], const int anchored) {
-  const int group = sl_group();
+// D = dP + dP^T to shared memory, its diagonal once: of pairs that part in two halves of 32 tokens, of 16,
+// and of those in one block of 16. Warps have 16 rows and warpgroups 16 columns, so all numbers of a
+// warp go to the same one.
+SL_WORD void sl_leave_levels(uint32_t levels, const float (&dp)[8]) {
+  const int group = sl_group(), warp = sl_uniform(SL_WARP % 4), apart = warp ^ group;
+  if (warp < group) return;
+  const uint32_t to = levels + (uint32_t)(apart >= 2 ? 0 : apart ? sl_panel : 2 * sl_panel);
+  const int first = sl_fresh(sl_row()), first_column = 16 * group + sl_fresh(sl_column());
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
-    const int row = sl_row() + (n & 2) * 4;
-    const int column = 16 * group + 8 * (n / 4) + sl_column() + (n & 1);
+    const int row = first + (n & 2) * 4;
+    const int column = first_column + 8 * (n / 4) + (n & 1);
     if (row < column) continue;
-    const int apart = row ^ column;
-    const int level = apart >= 32 ? 0 : apart >= 16 ? 1 : apart >= 8 ? 2 : 3;
-    const int is_left = apart < 2 * anchored || level == 3;
-    const uint32_t to = levels + (uint32_t)(is_left ? 3 : level) * sl_panel;
-    const uint32_t pair = sl_pack(dp[n], 0.0f);
+    const uint16_t own = (uint16_t)sl_pack(dp[n], 0.0f);
     const uint32_t at = to + sl_in_panel(row, column & ~1) + 2 * (column & 1);
-    asm volatile("st.shared.b16 [%0], %1;" ::"r"(at), "h"((uint16_t)pair) : "memory");
-    if (!is_left || anchored == 0) {
-      const uint32_t other = to + sl_in_panel(column, row & ~1) + 2 * (row & 1);
-      asm volatile("st.shared.b16 [%0], %1;" ::"r"(other), "h"((uint16_t)pair) : "memory");
-    }
+    const uint32_t other = to + sl_in_panel(column, row & ~1) + 2 * (row & 1);
+    asm volatile("st.shared.b16 [%0], %1;" ::"r"(at), "h"(own) : "memory");
+    asm volatile("st.shared.b16 [%0], %1;" ::"r"(other), "h"(own) : "memory");
   }
 }
 
@@ -240,6 +231,16 @@ SL_WORD void sl_gate_adjoint(
   const int group = sl_group();
   const int warp = sl_uniform(SL_WARP % 4);
   const uint32_t sums = shared + sl_at_exact_sums;
+  // The gate's numbers, asked for before they are wanted.
+  float own[8][2];
+#pragma unroll
+  for (int m = 0; m < 8; ++m) {
+    const int row = sl_row() + (m & 1) * 8, there = row < rows;
+    if (SL_GATE == 2)
+      sl_read_pair(own[m], gate + (int64_t)row * step + sl_own_column(group, 2 * m), there);
+    else
+      own[m][0] = own[m][1] = there ? gate[(int64_t)row * step] : 0.0f;
+  }
   sl_sum_from(terms);
   if (SL_LANE < 4)
 #pragma unroll
@@ -266,16 +267,12 @@ SL_WORD void sl_gate_adjoint(
   for (int n = 0; n < 16; n += 2) {
     const int row = sl_row() + (n & 2) * 4, there = row < rows;
     const int64_t at = (int64_t)row * step + (SL_GATE == 2 ? sl_own_column(group, n) : 0);
-    float x[2] = {terms[n], terms[n + 1]}, own[2];
-    if (SL_GATE == 2)
-      sl_read_pair(own, gate + at, there);
-    else
-      own[0] = own[1] = there ? gate[at] : 0.0f;
+    float x[2] = {terms[n], terms[n + 1]};
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       // A decay of zero passes nothing on.
-      if (0x1.715476p0f * maps.log_decay(own[e]) < -126.0f) x[e] = 0.0f;
-      if (SL_GATE_BENDS) x[e] *= maps.gate_slope(own[e]);
+      if (0x1.715476p0f * maps.log_decay(own[n / 2][e]) < -126.0f) x[e] = 0.0f;
+      if (SL_GATE_BENDS) x[e] *= maps.gate_slope(own[n / 2][e]);
       token[n / 2 & 1] += x[e];
     }
     if (SL_GATE == 2) sl_write_pair(d_gate + at, x, there);

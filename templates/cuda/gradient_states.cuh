@@ -113,6 +113,16 @@ SL_WORD void sl_gradient_states(
             decay[n / 2 & 1], state[n], sum[own + (n & 2) * 512 + 8 * (n / 4) + (n & 1)]);
     }
   }
+  // Gates of a number a token are asked for a chunk ahead.
+  float ahead[8];
+  const auto ask_numbers = [&](int n) __attribute__((always_inline)) {
+    if (SL_GATE != 1 || n >= chunks) return;
+    const int chunk = chunk_of(n), rows = rows_of(chunk);
+    const float *at = t.gate + place.gate + (64 * (int64_t)chunk + 8 * part) * gate_step;
+#pragma unroll
+    for (int m = 0; m < 8; ++m, at += gate_step) ahead[m] = 8 * part + m < rows ? *at : 0.0f;
+  };
+  ask_numbers(0);
   int column = 2 * SL_LANE, stage = 0;
 #pragma unroll 1
   for (int n = 0; n < chunks; ++n) {
@@ -136,13 +146,12 @@ SL_WORD void sl_gradient_states(
             x[m], shared + sl_at_walk_gates + (uint32_t)(n & 1) * sl_walk_gates
                       + (uint32_t)(512 * row + 4 * key));
       else
-        x[m][0] = x[m][1] =
-            SL_GATE && row < rows
-                ? t.gate[place.gate + (64 * (int64_t)chunk + row) * gate_step] : 0.0f;
+        x[m][0] = x[m][1] = SL_GATE ? ahead[m] : 0.0f;
 #pragma unroll
       for (int e = 0; e < 2; ++e)
         x[m][e] = row < rows ? 0x1.715476p0f * maps.log_decay(x[m][e]) : 0.0f;
     }
+    ask_numbers(n + 1);
     const uint32_t own_sums = sums + 4 * (uint32_t)key;
     if (part == 0) {
       sl_store_floats(own_sums + 4096, x[0][0], x[0][1]);

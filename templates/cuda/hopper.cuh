@@ -129,6 +129,13 @@ SL_WORD void sl_store_matrices(uint32_t at, uint32_t x, uint32_t y, uint32_t z, 
                "r"(x), "r"(y), "r"(z), "r"(w)
                : "memory");
 }
+// A matrix of 8 x 8 bf16, of which a thread has the pair of row l / 4 and columns 2 (l % 4) and 1 more:
+// the same pair of its transpose.
+SL_WORD uint32_t sl_turned(uint32_t x) {
+  uint32_t y;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
+}
 // The value of a lane.
 SL_WORD float sl_of_lane(float x, const int lane) {
   float y;
