@@ -59,12 +59,27 @@ public struct CostModel: Ranker {
       // The last worker may hold fewer heads; what the others do is a worker's time.
       let work = walk.work(of: phase)
       let threads = Double(max(1, workload.threads))
-      let rounds = (walk.workers(of: phase) / threads).rounded(.up)
+      let rounds = Self.rounds(walk.workers(of: phase), threads)
       total.add(worker, times: work / threads)
       total.seconds[.idle, default: 0] += (rounds - work / threads) * worker.sum
     }
     if workload.threads > 1 { total.seconds[.threads] = figures.forkJoin }
     return Prediction(terms: total.seconds.filter { $0.value > 0 })
+  }
+
+  /// How many workers one after the other it takes until all are done.
+  ///
+  /// Where other programs run, one core in time does a third less than the others, and all wait for it.
+  /// Workers are dealt as threads come free, so many small ones make up for that and few large ones
+  /// cannot: a fourth of what it then takes longer is charged. On two threads sixteen heads in tiles of
+  /// two took as long as in tiles of four on a quiet machine, and 15% less beside another program.
+  private static func rounds(_ workers: Double, _ threads: Double) -> Double {
+    let even = (workers / threads).rounded(.up)
+    guard threads > 1 else { return even }
+    let uneven = stride(from: 0, through: even, by: 1).map { slow in
+      max(1.5 * slow, ((workers - slow) / (threads - 1)).rounded(.up))
+    }.min()!
+    return even + 0.25 * max(0, uneven - even)
   }
 }
 
