@@ -17,8 +17,8 @@ struct PhaseEmitter {
   let fusesRows: Bool
   /// Whether the kernel is one in double.
   var isDouble: Bool { target.isDouble }
-  /// How often each tile is read.
-  let readings: [String: Int]
+  /// Tiles that some statement reads.
+  let read: Set<String>
   /// Tiles through which bodies of the phase hand numbers to each other.
   let inherited: Set<String>
   var out = CWriter(depth: 1)
@@ -33,7 +33,7 @@ struct PhaseEmitter {
     self.kernel = kernel
     self.inner = inner
     layout = ScratchLayout(phase, target)
-    readings = phase.readings
+    read = phase.read
     inherited = phase.inherited
     usesMatrixUnit = MatrixUnit.isUsed(by: phase, target, layout)
     self.fusesRows = fusesRows || usesMatrixUnit

@@ -85,11 +85,11 @@ struct RowRun {
   var hasTail: Bool { start != nil }
 
   /// The run without maps that nobody reads.
-  func live(_ readings: [String: Int]) -> RowRun {
+  func live(_ read: Set<String>) -> RowRun {
     var run = self
     run.operations.removeAll {
       guard case .map(let map) = $0 else { return false }
-      return readings[map.target.tile] == nil
+      return !read.contains(map.target.tile)
     }
     return run
   }
@@ -128,7 +128,7 @@ struct RowRun {
 extension PhaseEmitter {
   /// One loop over the rows that tokens fill, one over those past the sequence's end.
   mutating func write(_ run: RowRun) {
-    let run = run.live(readings)
+    let run = run.live(read)
     for operation in run.operations {
       switch operation {
       case .map(let map): out.comment("\(map.target.tile) = \(written(map))")

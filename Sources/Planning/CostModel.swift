@@ -79,7 +79,7 @@ public struct CostModel: Ranker {
     let uneven = stride(from: 0, through: even, by: 1).map { slow in
       max(1.5 * slow, ((workers - slow) / (threads - 1)).rounded(.up))
     }.min()!
-    return even + 0.25 * max(0, uneven - even)
+    return even + 0.25 * (uneven - even)
   }
 }
 

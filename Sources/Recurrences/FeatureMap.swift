@@ -22,7 +22,8 @@ public enum FeatureMap: String, Hashable, Codable, Sendable, CaseIterable {
     }
   }
 
-  private func apply(_ name: String) -> Expression {
+  /// What becomes of an input.
+  fileprivate func image(of name: String) -> Expression {
     let x = KeyVector(.input(name, .key))
     return switch self {
     case .elu: eluPlusOne(x).expression
@@ -35,48 +36,11 @@ public enum FeatureMap: String, Hashable, Codable, Sendable, CaseIterable {
 
   /// Where legal entries lie: exponentials, and their products, stay in f32's range. Scores of mapped
   /// queries and keys are never negative, so a normalizer asks for nothing more.
-  private var domain: Interval {
+  fileprivate var domain: Interval {
     switch self {
     case .exp, .softmax: Interval(-40, 40)
     case .elu, .relu, .taylor2: .all
     }
-  }
-
-  /// - Throws: `RecurrenceError` when the recurrence has no query or no key of its own.
-  func map(_ recurrence: Recurrence) throws(RecurrenceError) -> Recurrence {
-    var mapped = recurrence
-    mapped.name += "-" + rawValue
-    mapped.summary += "; q and k are mapped, \(formula)"
-    let places = recurrence.inputs.indices.filter { place in
-      let input = recurrence.inputs[place]
-      return input.axes == .key && (input.role == .query || input.role == .operand)
-    }
-    for role in [Recurrence.Input.Role.query, .operand]
-    where !places.contains(where: { recurrence.inputs[$0].role == role }) {
-      throw RecurrenceError(
-        recurrence: recurrence.name,
-        reasons: [
-          "It has no \(role == .query ? "query" : "key") of its own along the key axis, and the map "
-            + "'\(rawValue)' is one of queries and keys alike."
-        ])
-    }
-    for place in places {
-      let name = recurrence.inputs[place].name
-      let map = apply(name)
-      if self == .taylor2 { mapped.inputs[place].axes = .feature }
-      mapped.inputs[place].domain = domain
-      let isQuery = mapped.inputs[place].role == .query
-      mapped.inputs[place].summary =
-        (isQuery ? "what a token asks for" : "where a token writes") + ", before its map"
-      for state in mapped.states.indices {
-        mapped.states[state].update = mapped.states[state].update.substituting(name, by: map)
-      }
-      mapped.output = mapped.output.substituting(name, by: map)
-    }
-    // Its scale is part of the expansion.
-    if self == .taylor2 { mapped.defaultScale = .one }
-    mapped.problems = Recurrence.check(mapped)
-    return mapped
   }
 }
 
@@ -85,6 +49,38 @@ extension Recurrence {
   ///
   /// - Throws: `RecurrenceError` when it has no query or no key of its own.
   public func mapping(_ map: FeatureMap) throws(RecurrenceError) -> Recurrence {
-    try map.map(self)
+    var mapped = self
+    mapped.name += "-" + map.rawValue
+    mapped.summary += "; q and k are mapped, \(map.formula)"
+    let places = inputs.indices.filter { place in
+      let input = inputs[place]
+      return input.axes == .key && (input.role == .query || input.role == .operand)
+    }
+    for role in [Recurrence.Input.Role.query, .operand]
+    where !places.contains(where: { inputs[$0].role == role }) {
+      throw RecurrenceError(
+        recurrence: name,
+        reasons: [
+          "It has no \(role == .query ? "query" : "key") of its own along the key axis, and the map "
+            + "'\(map.rawValue)' is one of queries and keys alike."
+        ])
+    }
+    for place in places {
+      let input = inputs[place].name
+      let image = map.image(of: input)
+      if map == .taylor2 { mapped.inputs[place].axes = .feature }
+      mapped.inputs[place].domain = map.domain
+      let isQuery = mapped.inputs[place].role == .query
+      mapped.inputs[place].summary =
+        (isQuery ? "what a token asks for" : "where a token writes") + ", before its map"
+      for state in mapped.states.indices {
+        mapped.states[state].update = mapped.states[state].update.substituting(input, by: image)
+      }
+      mapped.output = mapped.output.substituting(input, by: image)
+    }
+    // Its scale is part of the expansion.
+    if map == .taylor2 { mapped.defaultScale = .one }
+    mapped.problems = Self.check(mapped)
+    return mapped
   }
 }

@@ -103,8 +103,6 @@ extension TileProgram.Phase {
     return all(body)
   }
 
-  /// How many reads of each tile its statements hold, those of conditions included.
-  public var readings: [String: Int] {
-    body.flatMap(\.reads).reduce(into: [:]) { $0[$1.tile, default: 0] += 1 }
-  }
+  /// The tiles that some statement reads, those of conditions included.
+  public var read: Set<String> { Set(body.flatMap(\.reads).map(\.tile)) }
 }
