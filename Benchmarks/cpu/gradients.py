@@ -21,22 +21,13 @@ from typing import Any, Dict, List
 import numpy as np
 
 from main import QUIET, TUNED
+from package import build
 from problem import Problem, draw, relative_error
 from timing import in_turns
 
 NAME = "gla_gradient"
 # RMS error over RMS of the answer: of o, dq, dk, dv, and of the gate's gradient.
 BOUNDS = [1e-5, 1e-5, 1e-5, 1e-5, 1e-4]
-
-
-def build(options: argparse.Namespace, problem: Problem) -> None:
-    command = [str(options.sluice), "build", "gla", "--backward", "--key-dim", str(problem.key)]
-    command += ["--value-dim", str(problem.value), "--heads", str(problem.heads), "--target", "native"]
-    command += ["--threads", str(options.threads), "-o", str(options.build / "packages" / NAME)]
-    (options.build / "packages").mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"`{' '.join(command)}` failed:\n{done.stderr}")
 
 
 def ours(torch, options: argparse.Namespace):
@@ -154,7 +145,8 @@ def main() -> int:
     if options.child:
         return child(options)
     problem = Problem("gradient", 1, options.heads, options.length, 128, 128)
-    build(options, problem)
+    words = ["gla", "--backward", "--key-dim", str(problem.key), "--value-dim", str(problem.value)]
+    build(options, NAME, *words, "--heads", str(problem.heads))
     print(f"{problem}, {options.threads} threads, forward and backward\n")
     print(f"{'WHO':12} {'MEDIAN ms':>10} {'SPREAD':>7} {'x OURS':>7} {'PEAK MiB':>9}  ERRORS o dq dk dv dg")
     for peer in options.peers:

@@ -20,21 +20,11 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 
 from main import QUIET, TUNED
+from package import build
 from problem import relative_error
 from timing import in_turns
 
 NAME = "taylor_attention"
-
-
-def build(options: argparse.Namespace) -> None:
-    command = [str(options.sluice), "build", "linear-attention-normalized", "--key-map", "taylor2"]
-    command += ["--backward", "--feature-dim", str(options.features), "--value-dim", str(options.value)]
-    command += ["--heads", str(options.heads), "--length", str(options.length), "--target", "native"]
-    command += ["--threads", str(options.threads), "-o", str(options.build / "packages" / NAME)]
-    (options.build / "packages").mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"`{' '.join(command)}` failed:\n{done.stderr}")
 
 
 def monomials(torch, x, form: str):
@@ -175,7 +165,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.child:
         return measure(options)
-    build(options)
+    words = ["linear-attention-normalized", "--key-map", "taylor2", "--backward", "--feature-dim"]
+    words += [str(options.features), "--value-dim", str(options.value), "--heads", str(options.heads)]
+    build(options, NAME, *words, "--length", str(options.length))
     sizes = f"T{options.length} d{options.features} V{options.value}"
     print(f"taylor2, normalized, B1 H{options.heads} {sizes}, f32, {options.threads} threads", flush=True)
     cache = {"TORCHINDUCTOR_CACHE_DIR": str(options.build / "inductor")}
