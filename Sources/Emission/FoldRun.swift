@@ -52,6 +52,10 @@ extension PhaseEmitter {
     let columns = run.fold.key.columns
     let whole = columns / target.lanes * target.lanes
     out.line("int whole = 1;")
+    if let carried = run.fold.carried {
+      out.longLine("const sl_carried past = \(initializer(carried));")
+      out.line("sl_f32 due = sl_zero();")
+    }
     if whole > 0 {
       let lines = column(of: run, "column", nil)
       out.block("for (int64_t column = 0; whole && column < \(whole); column += SL_LANES)") {
@@ -61,6 +65,10 @@ extension PhaseEmitter {
     if whole < columns {
       let lines = column(of: run, String(whole), String(columns - whole))
       out.block("if (whole)") { $0.lines(lines) }
+    }
+    if run.fold.carried != nil {
+      let places = run.fold.total.views.map(address).joined(separator: ", ")
+      out.line("if (whole) sl_fold_carry(\(columns), past, \(places), due);")
     }
     let fast = out.lines
     out = CWriter(depth: 0)
@@ -83,20 +91,24 @@ extension PhaseEmitter {
   private mutating func column(of run: FoldRun, _ column: String, _ count: String?) -> [String] {
     let fold = run.fold
     let token = tokenLines(of: run, column, count)
-    let past = pastLines(of: run, column)
+    let tail = pastLines(of: run, column)
     let outside = out
     out = CWriter(depth: 0)
-    out.line("sl_folding fold = sl_fold_begin();")
+    let lanes = count ?? "SL_LANES"
+    let past = fold.carried.map { "past, \(column)" }
+    let start = past.map { "sl_fold_start(\($0), \(lanes))" } ?? "sl_set(1.0f)"
+    out.line("sl_folding fold = sl_fold_begin(\(start));")
     boundedRows(from: run.keys.tail!.start, fold.key.rows) { emitter, bound in
       emitter.out.block("for (int64_t row = 0; row < \(bound); ++row)") { $0.lines(token) }
       emitter.out.block("for (int64_t row = \(bound); row < \(fold.key.rows); ++row)") {
-        $0.lines(past)
+        $0.lines(tail)
       }
     }
-    let ends = (fold.total.views + [fold.exact]).map { "\(address($0)) + \(column)" }
-    let places = ends.joined(separator: ", ")
-    out.longLine(
-      "const sl_f32 failures = sl_fold_end(fold, \(places), \(count ?? "SL_LANES"));")
+    let ends = (fold.total.views + [fold.exact]).map(address)
+    let arguments =
+      past.map { ends + [$0, "&due", lanes] } ?? ends.map { "\($0) + \(column)" } + [lanes]
+    let word = past == nil ? "sl_fold_end" : "sl_fold_end_carried"
+    out.longLine("const sl_f32 failures = \(word)(fold, \(arguments.joined(separator: ", ")));")
     out.line("whole = sl_sum(failures) == 0.0f;")
     let lines = out.lines
     out = outside

@@ -114,12 +114,20 @@ extension PhaseEmitter {
 
   private mutating func write(_ fold: Fold) {
     let isColumn = layoutOf(fold.decay) == .column
+    let carried =
+      isColumn
+      ? [] : ["(sl_carried)" + (fold.carried.map(initializer) ?? "{NULL, NULL, NULL, NULL}")]
     let results = ([fold.reading, fold.step] + fold.total.views + [fold.exact]).map(address)
     out.call(
       isColumn ? "sl_fold_column" : "sl_fold",
       size(fold.key) + [flag(fold.readsPrevious), address(fold.folded)] + results
         + [address(fold.key), address(fold.decay), address(fold.taken)]
-        + [String(strideOf(fold.key))])
+        + [String(strideOf(fold.key))] + carried)
+  }
+
+  /// Where decays are carried from block to block, as C.
+  func initializer(_ carried: Fold.Carried) -> String {
+    "{\((carried.past.views + carried.begin.views).map(address).joined(separator: ", "))}"
   }
 
   private mutating func write(_ product: Multiply) {
@@ -211,6 +219,7 @@ extension PhaseEmitter {
       fields.append(
         ".end = \(self.factor(scale)), .end_step = \(scale.slope.columns == 1 ? 0 : 1),")
     }
+    if let begin = recur.beginScale { fields.append(".begin = \(self.factor(begin)),") }
     for field in fields { out.line("  " + field) }
     out.line("};")
     if !recur.ahead.isEmpty {

@@ -160,6 +160,15 @@ extension PlantedFault {
       recur.endScale = nil
       return [.recur(recur)]
     },
+    operations("a state that is not scaled before keys stay exact", plan: .faultyRegister) {
+      guard case .recur(var recur) = $0 else { return nil }
+      recur.beginScale = nil
+      return [.recur(recur)]
+    },
+    operations("a state that is stored without the decays carried", plan: .faultyRegister) {
+      guard case .map(let map) = $0, map.operands["past_slope"] != nil else { return nil }
+      return []
+    },
     operations("queries that do not know what was folded", plan: .faultyRegister) {
       guard case .map(var map) = $0, map.target.tile == "q" else { return nil }
       map.expression = map.expression.substituting("E", by: .constant(1))

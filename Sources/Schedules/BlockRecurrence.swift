@@ -14,9 +14,16 @@ struct BlockRecurrence {
     var lines = ["S = the state before the sequence", "for each block of \(walk.chunk) tokens:"]
     if walk.form.keyGate != nil {
       lines += [
-        "  E_t = d_1 ... d_t, the decays since the block's start; then, for each key,",
-        "  if E stays far from zero:  Q = q E,  K = k / E, and S is scaled by E at the end",
-        "  otherwise:                 Q = q,    K = k, and S is scaled by d_t at every token",
+        walk.carries
+          ? "  E_t = the decays since S was last scaled; then, if E stays far from zero,"
+          : "  E_t = d_1 ... d_t, the decays since the block's start; then, if E stays far from zero,",
+        walk.carries
+          ? "  Q = q E,  K = k / E, and S is scaled by E at the end, once E is small;"
+          : "  Q = q E,  K = k / E, and S is scaled by E at the end;",
+        walk.carries
+          ? "  otherwise S is scaled first, and keys whose E comes near zero in this block take"
+          : "  otherwise",
+        "  Q = q,    K = k, and S is scaled by d_t at every token",
       ]
     }
     lines += [
@@ -24,6 +31,50 @@ struct BlockRecurrence {
         + "o_t = S^T Q_t\(walk.form.readsPrevious ? ", read before the write" : "")"
     ]
     return lines
+  }
+
+  /// Before the first block: the state is as it should be.
+  func begin(_ b: inout ProgramBuilder) {
+    guard let carried = carried(&b) else { return }
+    walk.fill(carried.past.slope, 0, &b)
+    walk.fill(carried.past.base!, 1, &b)
+  }
+
+  /// After the last block: the state becomes the true one.
+  func end(_ b: inout ProgramBuilder) {
+    guard let carried = carried(&b) else { return }
+    let (slope, base) = (carried.past.slope, carried.past.base!)
+    let own = Expression.input(state.tile, .scalar)
+    b.add(
+      .map(
+        Map(
+          state, .input(slope.tile, .scalar) * own + .input(base.tile, .scalar) * own,
+          [
+            state.tile: .tile(state, .none), slope.tile: .tile(slope, .overColumns),
+            base.tile: .tile(base, .overColumns),
+          ])))
+  }
+
+  /// What decays are carried in from block to block, of the present head.
+  private func carried(_ b: inout ProgramBuilder) -> Fold.Carried? {
+    guard walk.carries else { return nil }
+    let heads = walk.plan.headTile
+    let own: Index = heads == 1 ? 0 : Index(ChunkWalk.ownHead, times: specification.key)
+    func column(_ name: String, _ meaning: String) -> TileView {
+      b.tile(name, specification.key * heads, 1, layout: .column, meaning).rows(
+        own, specification.key)
+    }
+    func row(_ name: String, _ meaning: String) -> TileView {
+      b.tile(name, 1, specification.key, meaning).all
+    }
+    return Fold.Carried(
+      past: Factor(
+        column(
+          "past_slope", "E before the block, or E - 1 where base is 1: S is the state over it"),
+        base: column("past_base", "1 where that E is 1/2 or more, else 0")),
+      begin: Factor(
+        row("S_slope", "what S is scaled by before the block, mostly one; less 1 where base is 1"),
+        base: row("S_base", "1 where that is 1/2 or more, else 0")))
   }
 
   func write(_ b: inout ProgramBuilder) {
@@ -69,6 +120,7 @@ struct BlockRecurrence {
         tile("T_slope", 1, "T, the product of the block's decays, or T - 1 where base is 1"),
         base: tile("T_base", 1, "1 where T is 1/2 or more or not folded, else 0")),
       exact: tile("exact", 1, "one where decays are not folded"),
+      carried: carried(&b),
       readsPrevious: form.readsPrevious)
     b.note("decays as factors in [0, 1], folded where their product stays far from zero")
     b.map(fold.decay, gate, complement: fold.taken, tokens: walk.start, fill: 1)
@@ -93,7 +145,7 @@ struct BlockRecurrence {
         Recur(
           output: output.all, state: state, query: query.all, key: fold?.folded ?? key.all,
           value: value.all, decay: fold?.step, decays: fold?.exact, valueDecay: valueDecay,
-          endScale: fold?.total,
+          endScale: fold?.total, beginScale: fold?.carried?.begin,
           readsPrevious: form.readsPrevious, ahead: ahead(output: rows))))
     if let present = form.present { addPresent(present, output, value, &b) }
     walk.writeOut(output, from: walk.start, streams: false, &b)

@@ -32,6 +32,9 @@ struct ChunkWalk {
   var hasKeyVectorGate: Bool { form.keyGate?.axes == .key }
   var hasScalarGate: Bool { form.keyGate?.axes == .scalar }
   var hasValueGate: Bool { form.valueGate != nil }
+  /// Whether a register recurrence carries decays from block to block (`Fold.Carried`): a decay a key,
+  /// and no call that wants the state between blocks.
+  var carries: Bool { hasKeyVectorGate && specification.snapshotEvery == nil }
   /// Whether q S multiplies in bf16: the queries in two parts, the state rounded, so that outputs
   /// carry one rounding beside their own. The state's update stays in f32, as its errors would reach
   /// every later output, and so do scores, of which one alone may decide an output.

@@ -5,9 +5,10 @@ import TileIR
 ///
 /// Two multiplications an entry of the state and token, and nothing else that grows with K x V: no
 /// score matrix. A decay along the key would be a third; it is folded into the operands relative
-/// to the block's start, q * E and k / E with E the running product of the decays, and the state
-/// is scaled once at the block's end. That is right while E stays far from zero and k / E far from
-/// overflow, which a test of each key decides at run time; a key that fails it takes the exact
+/// to where the state was last scaled, q * E and k / E with E the running product of the decays; the
+/// state is scaled at the end of a block after which some E is small. That is right while E stays far
+/// from zero and k / E far from overflow, which a test of each key decides at run time; before a block
+/// with a key that fails it the state is scaled, and a key that fails it from there on takes the exact
 /// form, with the third multiplication (`Fold`).
 public struct RegisterRecurrent: Schedule {
   public let name = "register-recurrent"
@@ -78,8 +79,10 @@ public struct RegisterRecurrent: Schedule {
 
   public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
     let walk = ChunkWalk(specification, plan)
-    return walk.wholeSequence(pseudoCode: BlockRecurrence.pseudoCode(walk)) { state, b in
-      BlockRecurrence(walk: walk, state: state.matrix).write(&b)
-    }
+    return walk.wholeSequence(
+      pseudoCode: BlockRecurrence.pseudoCode(walk),
+      loaded: { BlockRecurrence(walk: walk, state: $0.matrix).begin(&$1) },
+      ended: { BlockRecurrence(walk: walk, state: $0.matrix).end(&$1) },
+      body: { BlockRecurrence(walk: walk, state: $0.matrix).write(&$1) })
   }
 }

@@ -14,10 +14,12 @@ extension ChunkWalk {
   /// - Parameters:
   ///   - loaded: what comes once a head, when its state is there.
   ///   - begin: what comes once, before the first chunk.
+  ///   - ended: what comes once a head, before its state is stored.
   ///   - body: one chunk of one head.
   func wholeSequence(
     pseudoCode: [String], loaded: (State, inout ProgramBuilder) -> Void = { _, _ in },
     begin: (State, inout ProgramBuilder) -> Void = { _, _ in },
+    ended: (State, inout ProgramBuilder) -> Void = { _, _ in },
     body: (State, inout ProgramBuilder) -> Void
   ) -> TileProgram {
     var b = ProgramBuilder(specification, valueTile: plan.valueTile)
@@ -34,7 +36,10 @@ extension ChunkWalk {
         snapshot(state, &b)
       }
     }
-    forHeads(&b) { store(state, to: TensorName.finalState, &$0) }
+    forHeads(&b) { b in
+      ended(state, &b)
+      store(state, to: TensorName.finalState, &b)
+    }
     return program(
       segmentation: .none, extraTensors: [],
       phases: [

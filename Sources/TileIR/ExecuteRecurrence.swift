@@ -49,41 +49,95 @@ extension Worker {
 
   mutating func execute(_ fold: Fold) {
     let perKey = fold.decay.columns > 1
-    for column in 0..<fold.decay.columns {
-      execute(fold, column, keys: perKey ? column..<column + 1 : 0..<fold.key.columns)
+    func keys(_ column: Int) -> Range<Int> {
+      perKey ? column..<column + 1 : 0..<fold.key.columns
     }
+    let columns = 0..<fold.decay.columns
+    if let carried = fold.carried, carry(fold, carried, columns) { return }
+    for column in columns { execute(fold, column, keys: keys(column)) }
   }
 
-  /// One column of the decays, with the keys that it decays.
-  private mutating func execute(_ fold: Fold, _ column: Int, keys: Range<Int>) {
-    let (key, decay, taken) = (window(fold.key), window(fold.decay), window(fold.taken))
-    let (folded, reading, step) = (window(fold.folded), window(fold.reading), window(fold.step))
-    let (total, exact) = (windows(fold.total), window(fold.exact))
-    let tokens = fold.key.rows
-    var running: [Double] = []
-    var product = 1.0
-    var gone = 0.0
-    for token in 0..<tokens {
+  /// A block's decays of one column, after what came before: the products, and what they took away.
+  private func products(_ fold: Fold, _ column: Int, from start: Double) -> (
+    running: [Double], gone: Double
+  ) {
+    let (decay, taken) = (window(fold.decay), window(fold.taken))
+    var (running, product, gone): ([Double], Double, Double) = ([], start, 0)
+    for token in 0..<fold.key.rows {
       gone += get(taken, token, column) * product
       product *= get(decay, token, column)
       running.append(product)
     }
-    let folds =
-      product > Fold.smallestDecay
+    return (running, gone)
+  }
+
+  private func folds(_ fold: Fold, _ running: [Double], keys: Range<Int>) -> Bool {
+    let key = window(fold.key)
+    return running.last! > Fold.smallestDecay
       && keys.allSatisfy { place in
-        (0..<tokens).allSatisfy { abs(get(key, $0, place) / running[$0]) < Fold.largestKey }
+        running.indices.allSatisfy { abs(get(key, $0, place) / running[$0]) < Fold.largestKey }
       }
-    for token in 0..<tokens {
-      let read = fold.readsPrevious ? (token == 0 ? 1 : running[token - 1]) : running[token]
-      set(reading, token, column, folds ? read : 1)
-      set(step, token, column, folds ? 1 : get(decay, token, column))
+  }
+
+  /// Folds the block on from the carried products and returns true, if all of its keys fold so;
+  /// else has the state scaled by them first.
+  private mutating func carry(_ fold: Fold, _ carried: Fold.Carried, _ columns: Range<Int>) -> Bool
+  {
+    let (past, begin, total) = (
+      windows(carried.past), windows(carried.begin), windows(fold.total)
+    )
+    let starts = columns.map { factor(carried.past, ($0, 0)) }
+    let blocks = columns.map { products(fold, $0, from: starts[$0]) }
+    let goesOn = columns.allSatisfy { folds(fold, blocks[$0].running, keys: $0..<$0 + 1) }
+    let scales = columns.contains { blocks[$0].running.last! < Fold.Carried.scaledBelow }
+    for column in columns {
+      let (start, end) = (starts[column], blocks[column].running.last!)
+      // In doubles what is gone needs no sum of its own.
+      set(begin, 0, column, product: goesOn ? 1 : start, taken: goesOn ? 0 : 1 - start)
+      if goesOn {
+        write(fold, column, keys: column..<column + 1, blocks[column].running, start)
+        set(total, 0, column, product: scales ? end : 1, taken: scales ? 1 - end : 0)
+      }
+      let isCarried = goesOn && !scales
+      set(past, column, 0, product: isCarried ? end : 1, taken: isCarried ? 1 - end : 0)
+    }
+    return goesOn
+  }
+
+  /// Keys, readings and steps of a column that folds.
+  private mutating func write(
+    _ fold: Fold, _ column: Int, keys: Range<Int>, _ running: [Double], _ start: Double
+  ) {
+    let (key, folded) = (window(fold.key), window(fold.folded))
+    let (reading, step) = (window(fold.reading), window(fold.step))
+    for token in running.indices {
+      let before = token == 0 ? start : running[token - 1]
+      set(reading, token, column, fold.readsPrevious ? before : running[token])
+      set(step, token, column, 1)
       for place in keys {
-        let value = get(key, token, place)
-        set(folded, token, place, folds ? value / running[token] : value)
+        set(folded, token, place, get(key, token, place) / running[token])
       }
     }
-    set(total, 0, column, product: folds ? product : 1, taken: folds ? gone : 0)
-    set(exact, 0, column, folds ? 0 : 1)
+    set(window(fold.exact), 0, column, 0)
+  }
+
+  /// One column of the decays, with the keys that it decays.
+  private mutating func execute(_ fold: Fold, _ column: Int, keys: Range<Int>) {
+    let total = windows(fold.total)
+    let (running, gone) = products(fold, column, from: 1)
+    if folds(fold, running, keys: keys) {
+      write(fold, column, keys: keys, running, 1)
+      return set(total, 0, column, product: running.last!, taken: gone)
+    }
+    let (key, folded, decay) = (window(fold.key), window(fold.folded), window(fold.decay))
+    let (reading, step) = (window(fold.reading), window(fold.step))
+    for token in running.indices {
+      set(reading, token, column, 1)
+      set(step, token, column, get(decay, token, column))
+      for place in keys { set(folded, token, place, get(key, token, place)) }
+    }
+    set(total, 0, column, product: 1, taken: 0)
+    set(window(fold.exact), 0, column, 1)
   }
 
   mutating func execute(_ recur: Recur) {
@@ -91,7 +145,11 @@ extension Worker {
     let (value, matrix) = (window(recur.value), window(recur.state))
     let decay = recur.decay.map(window)
     let (keys, columns) = (recur.state.rows, recur.state.columns)
-    var state = (0..<keys * columns).map { get(matrix, $0 / columns, $0 % columns) }
+    let begin = recur.beginScale.map(window)
+    var state = (0..<keys * columns).map { place in
+      (begin.map { get($0, 0, place / columns) } ?? 1)
+        * get(matrix, place / columns, place % columns)
+    }
     for token in 0..<recur.output.rows {
       var sums = Array(repeating: 0.0, count: columns)
       let columnFactors = recur.valueDecay.map { scale in

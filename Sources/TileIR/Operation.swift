@@ -180,11 +180,30 @@ public struct Fold: Hashable, Codable, Sendable {
   public var step: TileView
   public var total: Factor
   public var exact: TileView
+  public var carried: Carried?
   public var readsPrevious: Bool
+
+  /// The product of each key's decays since the state was last scaled, from block to block: the true
+  /// state is the one in its tile times that. A block in which all keys fold leaves the state as it
+  /// is, until a product falls below `scaledBelow`; before a block that has other keys the state is
+  /// scaled.
+  public struct Carried: Hashable, Codable, Sendable {
+    public static let scaledBelow = 0x1p-16
+
+    /// Columns along the key axis, read and written.
+    public var past: Factor
+    /// Written: rows along the key axis, by which the state is multiplied before the block.
+    public var begin: Factor
+
+    public init(past: Factor, begin: Factor) {
+      self.past = past
+      self.begin = begin
+    }
+  }
 
   public init(
     key: TileView, decay: TileView, taken: TileView, folded: TileView, reading: TileView,
-    step: TileView, total: Factor, exact: TileView, readsPrevious: Bool
+    step: TileView, total: Factor, exact: TileView, carried: Carried?, readsPrevious: Bool
   ) {
     self.key = key
     self.decay = decay
@@ -194,6 +213,7 @@ public struct Fold: Hashable, Codable, Sendable {
     self.step = step
     self.total = total
     self.exact = exact
+    self.carried = carried
     self.readsPrevious = readsPrevious
   }
 }
@@ -335,7 +355,8 @@ public struct DecayedValues: Hashable, Codable, Sendable {
 /// `state`, for each token t in turn:
 /// `S = diag(decay[t]) S diag(valueDecay[t]) + key[t] value[t]^T;  output[t] = S^T query[t]`
 /// (the two in the other order when the read-out excludes the present token). At the end, on the
-/// last query head of a group, `state = diag(endScale) S`.
+/// last query head of a group, `state = diag(endScale) S`. Before the first token, on every query head,
+/// `S = diag(beginScale) state`.
 public struct Recur: Hashable, Codable, Sendable {
   public var output: TileView
   public var state: TileView
@@ -350,6 +371,8 @@ public struct Recur: Hashable, Codable, Sendable {
   public var valueDecay: Factor?
   /// One row along the key axis, or one number.
   public var endScale: Factor?
+  /// One row along the key axis.
+  public var beginScale: Factor?
   public var readsPrevious: Bool
   /// Rows that are asked for while this runs, as something will soon read them: no meaning.
   public var ahead: [TokenSlice]
@@ -357,7 +380,7 @@ public struct Recur: Hashable, Codable, Sendable {
   public init(
     output: TileView, state: TileView, query: TileView, key: TileView, value: TileView,
     decay: TileView?, decays: TileView?, valueDecay: Factor?, endScale: Factor?,
-    readsPrevious: Bool, ahead: [TokenSlice]
+    beginScale: Factor? = nil, readsPrevious: Bool, ahead: [TokenSlice]
   ) {
     self.output = output
     self.state = state
@@ -368,6 +391,7 @@ public struct Recur: Hashable, Codable, Sendable {
     self.decays = decays
     self.valueDecay = valueDecay
     self.endScale = endScale
+    self.beginScale = beginScale
     self.readsPrevious = readsPrevious
     self.ahead = ahead
   }

@@ -105,8 +105,11 @@ extension Operation: CustomStringConvertible {
     case .decayFactor(let factor):
       return "\(factor.factor.text) = \(factor.decay) that take \(factor.taken)"
     case .fold(let fold):
+      let carried = fold.carried
       return "\(fold.folded), \(fold.reading), \(fold.step), \(fold.total.text), "
-        + "\(fold.exact) = fold \(fold.decay) that take \(fold.taken) into \(fold.key)"
+        + "\(fold.exact)\(carried.map { ", \($0.begin.text)" } ?? "")"
+        + " = fold \(fold.decay) that take \(fold.taken) into \(fold.key)"
+        + "\(carried.map { " on from \($0.past.text)" } ?? "")"
         + "\(fold.readsPrevious ? " before" : "")"
     case .transpose(let transpose): return "\(transpose.target) = transpose \(transpose.source)"
     case .multiply(let product):
@@ -138,6 +141,7 @@ extension Operation: CustomStringConvertible {
       return "\(adjoint.target) = adjoint of \(adjoint.source) from its monomials' \(adjoint.given)"
     case .recur(let recur):
       let decays = [
+        recur.beginScale.map { " at first \($0.text)" },
         recur.decay.map { " under \($0)" }, recur.decays.map { " where \($0)" },
         recur.valueDecay.map { " and \($0.text)" }, recur.endScale.map { " at last \($0.text)" },
       ].compactMap { $0 }.joined()

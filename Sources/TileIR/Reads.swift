@@ -20,11 +20,13 @@ extension Operation {
     case .decayedPaths(let paths): paths.reads
     case .decayTotal(let total): [total.decay] + (total.taken.map { [$0] } ?? [])
     case .decayFactor(let factor): [factor.decay, factor.taken]
-    case .fold(let fold): [fold.key, fold.decay, fold.taken]
+    case .fold(let fold):
+      [fold.key, fold.decay, fold.taken]
+        + (fold.carried?.past.views ?? [])
     case .recur(let recur):
       [recur.state, recur.query, recur.key, recur.value]
         + [recur.decay, recur.decays].compactMap { $0 } + (recur.valueDecay?.views ?? [])
-        + (recur.endScale?.views ?? [])
+        + (recur.endScale?.views ?? []) + (recur.beginScale?.views ?? [])
     case .moveState(let move):
       [move.query, move.key, move.value] + (move.rowScale?.views ?? [])
         + (move.columnScale?.views ?? [])

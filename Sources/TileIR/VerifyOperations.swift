@@ -127,9 +127,18 @@ extension Verifier {
     for view in fold.total.views + [fold.exact] {
       require(view, is: (1, columns), "each part of the total, and the mark,")
     }
+    if let carried = fold.carried {
+      require(columns == keys, "\(fold.decay) is one decay for all keys, which none carries on.")
+      for view in carried.past.views {
+        require(view, is: (keys, 1), "each part of what is carried")
+      }
+      for view in carried.begin.views {
+        require(view, is: (1, keys), "each part of the scale before the block")
+      }
+    }
     for view in [
       fold.key, fold.folded, fold.decay, fold.taken, fold.reading, fold.step, fold.exact,
-    ] + fold.total.views {
+    ] + fold.total.views + (fold.carried?.past.views ?? []) + (fold.carried?.begin.views ?? []) {
       requirePlain(view)
       requireWholeRows(view)
     }
@@ -227,9 +236,13 @@ extension Verifier {
     for view in recur.endScale?.views ?? [] {
       require(view, is: (1, view.columns == 1 ? 1 : keys), "the scale at the end")
     }
+    for view in recur.beginScale?.views ?? [] {
+      require(view, is: (1, keys), "the scale at the beginning")
+    }
     let views =
       [recur.output, recur.state, recur.query, recur.key, recur.value]
       + [recur.decay, recur.decays].compactMap { $0 } + (recur.valueDecay?.views ?? [])
+      + (recur.beginScale?.views ?? [])
       + (recur.endScale?.views ?? [])
     for view in views {
       requirePlain(view)

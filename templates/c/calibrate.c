@@ -137,7 +137,8 @@ static void scan(void) {
 }
 static void fold(void) {
   sl_fold(
-      tokens, columns, 0, c, t, t, row, row + columns, row + 2 * columns, a, d, b, columns);
+      tokens, columns, 0, c, t, t, row, row + columns, row + 2 * columns, a, d, b, columns,
+      (sl_carried){NULL, NULL, NULL, NULL});
 }
 static void transpose(void) {
   sl_transpose_tile(keys, columns, c, keys, a, columns);
