@@ -58,6 +58,8 @@ class _Plan(NamedTuple):
 def _plan_of(device: torch.device, sequences: int, *shapes: torch.Size) -> _Plan:
     """The plan of inputs of these shapes, of so many packed sequences (0: none are packed)."""
     query = shapes[_QUERY]
+    if device.type != _DEVICE:
+        raise ValueError(f"{_NAMES[_QUERY]} must be a torch.Tensor on a card; it is on {device}.")
     if len(query) != 4:
         raise ValueError(
             f"{_NAMES[_QUERY]} must have four axes, [B, T, heads, size], not {len(query)}."
@@ -202,9 +204,10 @@ class _Call:
         self, inputs: Sequence[Any], scale: Any, initial_state: Any, cu_seqlens: Any
     ) -> None:
         query = inputs[_QUERY]
-        if not isinstance(query, torch.Tensor) or query.device.type != _DEVICE:
-            where = getattr(query, "device", type(query).__name__)
-            raise ValueError(f"{_NAMES[_QUERY]} must be a torch.Tensor on a card; it is on {where}.")
+        if not isinstance(query, torch.Tensor):
+            raise TypeError(
+                f"{_NAMES[_QUERY]} must be a torch.Tensor on a card, not {type(query).__name__}."
+            )
         device = self.device = query.device
         tensors, pointers, shapes = [], [], []
         for tensor, dtype, name in zip(inputs, _TYPES_OF_INPUTS, _NAMES):
@@ -315,7 +318,8 @@ def forward(
     wants_gradient = False
     if torch.is_grad_enabled():
         for tensor in (*inputs, initial_state):
-            wants_gradient |= isinstance(tensor, torch.Tensor) and tensor.requires_grad
+            if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
+                wants_gradient = True
     if wants_gradient and not _kernel.has_gradient:
         raise ValueError(
             "An input requires a gradient, and this kernel has none: build the package with "
