@@ -42,13 +42,14 @@ class Request(NamedTuple):
     backward: bool = False
     snapshots: int = 0
     states: str = ""
+    target: str = TARGET
 
     @property
     def folder(self) -> str:
         name = f"{self.variant}_k{self.key}_v{self.value}_{self.dtype}_g{self.gate_dtype}"
         name += f"_backward{self.states}" if self.backward else ""
         name += f"_w{self.snapshots}" if self.snapshots else ""
-        return name.replace("-", "_") + ("" if TARGET == "native" else f"_{TARGET}")
+        return name.replace("-", "_") + ("" if self.target == "native" else f"_{self.target}")
 
 
 @functools.lru_cache(maxsize=None)
@@ -84,7 +85,7 @@ def build(request: Request) -> Path:
     arguments += ["--key-dim", str(request.key), "--value-dim", str(request.value)]
     arguments += ["--dtype", request.dtype, "--gate-dtype", request.gate_dtype]
     # Double is for one target.
-    target = "generic" if request.dtype == "f64" else TARGET
+    target = "generic" if request.dtype == "f64" else request.target
     arguments += ["--target", target, "-o", str(folder)]
     arguments += ["--backward"] if request.backward else []
     arguments += ["--gradient-states", request.states] if request.states else []

@@ -16,7 +16,9 @@ outside, which loads the kernels). Under ``torch.compile`` it goes through the o
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+import functools
+import struct
+from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 import torch
 
@@ -26,74 +28,159 @@ from ._tensors import TYPES as _TYPES
 
 __all__ = ["backward", "forward", "step"]
 
+_DEVICE = "cuda"
 _NAMES = [entry.name for entry in _kernel.inputs]
-_QUERY = next(entry.name for entry in _kernel.inputs if entry.role == "query")
+_TYPES_OF_INPUTS = [_TYPES[entry.element] for entry in _kernel.inputs]
+_QUERY = next(i for i, entry in enumerate(_kernel.inputs) if entry.role == "query")
 _message = _kernel.library[f"{_kernel.name}_message"]
 _NO_CONTEXT = 19  # the header has the codes
 _message.argtypes, _message.restype = [ctypes.c_int32], ctypes.c_char_p
+
+# What compiled PyTorch calls too; what torch.cuda has makes objects, for ten times the time.
+_current_device = getattr(torch._C, "_cuda_getDevice", torch.cuda.current_device)
+_stream = getattr(
+    torch._C, "_cuda_getCurrentRawStream", lambda index: torch.cuda.current_stream(index).cuda_stream
+)
+
+
+class _Plan(NamedTuple):
+    """What the shapes of a call imply, found once for all calls of these shapes on a card."""
+
+    # batch, length, query heads, heads, sequences: as the argument struct has them.
+    sizes: Tuple[int, ...]
+    o_shape: Tuple[int, ...]
+    state_shape: Tuple[int, ...]
+    # Bytes by entry, found at its first call.
+    workspaces: Dict[str, int]
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan_of(device: torch.device, sequences: int, *shapes: torch.Size) -> _Plan:
+    """The plan of inputs of these shapes, of so many packed sequences (0: none are packed)."""
+    query = shapes[_QUERY]
+    if device.type != _DEVICE:
+        raise ValueError(f"{_NAMES[_QUERY]} must be a torch.Tensor on a card; it is on {device}.")
+    if len(query) != 4:
+        raise ValueError(
+            f"{_NAMES[_QUERY]} must have four axes, [B, T, heads, size], not {len(query)}."
+        )
+    batch, length, query_heads = query[:3]
+    heads = query_heads
+    for entry, shape in zip(_kernel.inputs, shapes):
+        if entry.role not in ("query", "parameter") and len(shape) > 2:
+            heads = shape[2]
+            break
+    if heads == 0 or query_heads % heads:
+        raise ValueError(
+            f"{_NAMES[_QUERY]}'s heads must be a multiple of the others', and they are {query_heads} "
+            f"and {heads}."
+        )
+    for entry, shape in zip(_kernel.inputs, shapes):
+        own = query_heads if entry.role == "query" else heads
+        leading = (own,) if entry.role == "parameter" else (batch, length, own)
+        _check_shape(entry.name, shape, (*leading, *entry.row))
+    if sequences and batch != 1:
+        raise ValueError(f"cu_seqlens goes with B = 1, not {batch}.")
+    return _Plan(
+        (batch, length, query_heads, heads, sequences),
+        (batch, length, query_heads, _kernel.value),
+        (sequences or batch, heads, _kernel.key, _kernel.state_columns),
+        {},
+    )
 
 
 class _Entry:
     """An entry of the library on a stream, with a workspace of PyTorch's."""
 
-    def __init__(self, name: str, workspace: str) -> None:
+    def __init__(self, name: str, workspace: str, arguments: Any) -> None:
+        self._name = name
         self._enter = _kernel.library[f"{_kernel.name}_{name}_on"]
-        self._enter.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        self._enter.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
         self._enter.restype = ctypes.c_int32
         self._workspace_size = _kernel.library[f"{_kernel.name}_{workspace}"]
-        self._workspace_size.argtypes = [ctypes.c_void_p]
+        self._workspace_size.argtypes = [ctypes.c_char_p]
         self._workspace_size.restype = ctypes.c_int64
+        # The argument struct as one string of bytes: a struct of ctypes takes as long as the rest of
+        # a call to make and to fill.
+        letters = {
+            ctypes.c_uint32: "I", ctypes.c_int32: "i", ctypes.c_float: "f", ctypes.c_int64: "q",
+            ctypes.c_uint64: "Q", ctypes.c_void_p: "Q",
+        }
+        fields = arguments._fields_
+        self._pack = struct.Struct("@" + "".join(letters[kind] for _, kind in fields)).pack
+        self._size = ctypes.sizeof(arguments)
 
-    def __call__(self, arguments: Any, device: torch.device) -> None:
-        address = ctypes.addressof(arguments)
-        size = self._workspace_size(address)
-        workspace = None
-        if size > 0:
-            workspace = torch.empty(size, dtype=torch.uint8, device=device)
-            arguments.workspace, arguments.workspace_size = workspace.data_ptr(), size
-        code = -size if size < 0 else self._run(address, device)
+    def __call__(
+        self, device: torch.device, plan: _Plan, scale: float, offsets: Any, pointers: Sequence[int]
+    ) -> None:
+        cu_seqlens = 0 if offsets is None else offsets.data_ptr()
+        size = plan.workspaces.get(self._name)
+        if size is None:
+            given = self._packed(plan, scale, cu_seqlens, 0, 0, pointers)
+            size = self._workspace_size(given)
+            if size < 0:
+                self._fail(-size)
+            plan.workspaces[self._name] = size
+        memory = torch.empty(size, dtype=torch.uint8, device=device) if size else None
+        given = self._packed(
+            plan, scale, cu_seqlens, memory.data_ptr() if size else 0, size, pointers
+        )
+        code = self._run(given, device)
         if code == _NO_CONTEXT:
             # A thread of PyTorch's own, as those of autograd, has none before its first kernel.
             torch.zeros(1, device=device)
-            code = self._run(address, device)
+            code = self._run(given, device)
         if code:
-            raise RuntimeError(f"{_kernel.name}: {_message(code).decode()}")
+            self._fail(code)
 
-    def _run(self, address: int, device: torch.device) -> int:
+    def _packed(
+        self, plan: _Plan, scale: float, cu_seqlens: int, workspace: int, size: int,
+        pointers: Sequence[int],
+    ) -> bytes:
+        return self._pack(
+            1, self._size, *plan.sizes, cu_seqlens, 0, 0, scale, 0, workspace, size, *pointers
+        )
+
+    def _run(self, given: bytes, device: torch.device) -> int:
         # The driver's calls are for the current card, which may be another one.
-        if torch.cuda.current_device() == device.index:
-            return self._enter(address, torch.cuda.current_stream(device).cuda_stream)
+        if _current_device() == device.index:
+            return self._enter(given, _stream(device.index))
         with torch.cuda.device(device):
-            return self._enter(address, torch.cuda.current_stream().cuda_stream)
+            return self._enter(given, _stream(device.index))
+
+    def _fail(self, code: int) -> NoReturn:
+        raise RuntimeError(f"{_kernel.name}: {_message(code).decode()}")
 
 
-_enter_forward = _Entry("forward", "workspace_size")
+_enter_forward = _Entry("forward", "workspace_size", _kernel.Arguments)
 _enter_backward = _enter_step = None
 if _kernel.has_gradient:
-    _enter_backward = _Entry("backward", "backward_workspace_size")
+    _enter_backward = _Entry("backward", "backward_workspace_size", _kernel.GradientArguments)
 if _kernel.has_step:
-    _enter_step = _Entry("step", "step_workspace_size")
+    _enter_step = _Entry("step", "step_workspace_size", _kernel.Arguments)
 
 
-def _checked(name: str, tensor: Any, element: str, device: torch.device) -> torch.Tensor:
+def _checked(name: str, tensor: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """The tensor, dense and where copies of sixteen bytes may begin."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor on a card, not {type(tensor).__name__}.")
     if tensor.device != device:
-        raise ValueError(f"{name} is on {tensor.device}, and {_QUERY} on {device}.")
-    if tensor.dtype != _TYPES[element]:
-        raise TypeError(f"{name} must be of type {_TYPES[element]}, not {tensor.dtype}.")
+        raise ValueError(f"{name} is on {tensor.device}, and {_NAMES[_QUERY]} on {device}.")
+    if tensor.dtype != dtype:
+        raise TypeError(f"{name} must be of type {dtype}, not {tensor.dtype}.")
     tensor = tensor.contiguous()
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
-def _check_shape(name: str, tensor: torch.Tensor, wanted: Tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != wanted:
-        raise ValueError(f"{name} must have shape {wanted}, not {tuple(tensor.shape)}.")
+def _check_shape(name: str, shape: torch.Size, wanted: Tuple[int, ...]) -> None:
+    if tuple(shape) != wanted:
+        raise ValueError(f"{name} must have shape {wanted}, not {tuple(shape)}.")
 
 
-def _bound(entry: str, args: Tuple[Any, ...], named: Dict[str, Any]) -> List[Any]:
+def _bound(entry: str, args: Tuple[Any, ...], named: Dict[str, Any]) -> Sequence[Any]:
     """The inputs in their order."""
+    if len(args) == len(_NAMES) and not named:
+        return args
     given = dict(zip(_NAMES, args))
     missing = [name for name in _NAMES if name not in given and name not in named]
     surplus = [name for name in named if name in given or name not in _NAMES]
@@ -109,86 +196,60 @@ def _bound(entry: str, args: Tuple[Any, ...], named: Dict[str, Any]) -> List[Any
 
 
 class _Call:
-    """The checked tensors of a call, and what its argument struct begins with."""
+    """The checked tensors of a call, and what follows from their shapes."""
+
+    __slots__ = ("device", "tensors", "pointers", "plan", "scale", "offsets", "initial")
 
     def __init__(
         self, inputs: Sequence[Any], scale: Any, initial_state: Any, cu_seqlens: Any
     ) -> None:
-        query = inputs[_NAMES.index(_QUERY)]
-        if not isinstance(query, torch.Tensor) or query.device.type != "cuda":
-            where = getattr(query, "device", type(query).__name__)
-            raise ValueError(f"{_QUERY} must be a torch.Tensor on a card; it is on {where}.")
+        query = inputs[_QUERY]
+        if not isinstance(query, torch.Tensor):
+            raise TypeError(
+                f"{_NAMES[_QUERY]} must be a torch.Tensor on a card, not {type(query).__name__}."
+            )
         device = self.device = query.device
-        tensors = self.tensors = {
-            entry.name: _checked(entry.name, tensor, entry.element, device)
-            for entry, tensor in zip(_kernel.inputs, inputs)
-        }
-        query = tensors[_QUERY]
-        if query.dim() != 4:
-            raise ValueError(
-                f"{_QUERY} must have four axes, [B, T, heads, size], not {query.dim()}."
-            )
-        batch, length, query_heads = query.shape[:3]
-        heads = query_heads
-        for entry in _kernel.inputs:
-            tensor = tensors[entry.name]
-            if entry.role not in ("query", "parameter") and tensor.dim() > 2:
-                heads = tensor.shape[2]
-                break
-        if heads == 0 or query_heads % heads:
-            raise ValueError(
-                f"{_QUERY}'s heads must be a multiple of the others', and they are {query_heads} "
-                f"and {heads}."
-            )
-        for entry in _kernel.inputs:
-            own = query_heads if entry.role == "query" else heads
-            leading = (own,) if entry.role == "parameter" else (batch, length, own)
-            _check_shape(entry.name, tensors[entry.name], (*leading, *entry.row))
-        rows = batch
-        self.offsets = None
+        tensors, pointers, shapes = [], [], []
+        for tensor, dtype, name in zip(inputs, _TYPES_OF_INPUTS, _NAMES):
+            if not (
+                isinstance(tensor, torch.Tensor) and tensor.dtype is dtype and tensor.device == device
+                and tensor.is_contiguous() and tensor.data_ptr() % 16 == 0
+            ):
+                tensor = _checked(name, tensor, dtype, device)
+            tensors.append(tensor)
+            pointers.append(tensor.data_ptr())
+            shapes.append(tensor.shape)
+        self.tensors, self.pointers = tensors, pointers
+        sequences, self.offsets = 0, None
         if cu_seqlens is not None:
-            if batch != 1 or cu_seqlens.dim() != 1 or cu_seqlens.numel() < 2:
+            if cu_seqlens.dim() != 1 or cu_seqlens.numel() < 2:
                 raise ValueError("cu_seqlens must have shape (N + 1,), and goes with B = 1.")
             self.offsets = cu_seqlens.to(device=device, dtype=torch.int64).contiguous()
-            rows = self.offsets.numel() - 1
-        self.state_shape = (rows, heads, _kernel.key, _kernel.state_columns)
-        self.o_shape = (batch, length, query_heads, _kernel.value)
-        self.query, self.scale = query, check_scale(scale, _kernel.default_scale)
+            sequences = self.offsets.numel() - 1
+        self.plan = _plan_of(device, sequences, *shapes)
+        self.scale = check_scale(scale, _kernel.default_scale)
         self.initial = self.state("initial_state", initial_state)
 
     def state(self, name: str, tensor: Any) -> Optional[torch.Tensor]:
         if tensor is None:
             return None
-        tensor = _checked(name, tensor, "f32", self.device)
-        _check_shape(name, tensor, self.state_shape)
+        tensor = _checked(name, tensor, torch.float32, self.device)
+        _check_shape(name, tensor.shape, self.plan.state_shape)
         return tensor
 
-    def arguments(self, kind: Any, **pointers: Optional[torch.Tensor]) -> Any:
-        batch, length, query_heads = self.o_shape[:3]
-        offsets = self.offsets
-        arguments = kind(
-            abi=1,
-            size=ctypes.sizeof(kind),
-            batch=batch,
-            length=length,
-            query_heads=query_heads,
-            heads=self.state_shape[1],
-            sequences=0 if offsets is None else self.state_shape[0],
-            cu_seqlens=None if offsets is None else offsets.data_ptr(),
-            scale=self.scale,
-            initial_state=None if self.initial is None else self.initial.data_ptr(),
-        )
-        for name, tensor in self.tensors.items():
-            setattr(arguments, f"input_{name}", tensor.data_ptr())
-        for name, tensor in pointers.items():
-            setattr(arguments, name, None if tensor is None else tensor.data_ptr())
-        return arguments
+    def run(self, entry: _Entry, *ends: Optional[torch.Tensor], adjoints: Sequence[Any] = ()) -> None:
+        """Puts the entry's kernels on the stream: `ends` are the struct's tensors before the inputs."""
+        given = [0 if tensor is None else tensor.data_ptr() for tensor in ends]
+        given += self.pointers
+        given += [tensor.data_ptr() for tensor in adjoints]
+        entry(self.device, self.plan, self.scale, self.offsets, given)
 
     def empty_state(self) -> torch.Tensor:
-        return torch.empty(self.state_shape, dtype=torch.float32, device=self.device)
+        return torch.empty(self.plan.state_shape, dtype=torch.float32, device=self.device)
 
     def empty_output(self) -> torch.Tensor:
-        return torch.empty(self.o_shape, dtype=self.query.dtype, device=self.device)
+        return torch.empty(
+            self.plan.o_shape, dtype=_TYPES_OF_INPUTS[_QUERY], device=self.device)
 
 
 def run_forward(
@@ -198,7 +259,7 @@ def run_forward(
     call = _Call(inputs, scale, initial_state, cu_seqlens)
     o = call.empty_output()
     final = call.empty_state() if wants_state else None
-    _enter_forward(call.arguments(_kernel.Arguments, o=o, final_state=final), call.device)
+    call.run(_enter_forward, call.initial, final, o)
     return o, final
 
 
@@ -213,19 +274,11 @@ def run_backward(
             "or call it under torch.no_grad()."
         )
     call = _Call(inputs, scale, initial_state, cu_seqlens)
-    d_o = _checked("d_o", d_o, _kernel.element, call.device)
-    _check_shape("d_o", d_o, call.o_shape)
-    d_initial = call.empty_state()
-    adjoints = [torch.empty_like(tensor) for tensor in call.tensors.values()]
-    named = {f"adjoint_{name}": tensor for name, tensor in zip(_NAMES, adjoints)}
-    arguments = call.arguments(
-        _kernel.GradientArguments,
-        d_o=d_o,
-        d_final_state=call.state("d_final_state", d_final_state),
-        d_initial_state=d_initial,
-        **named,
-    )
-    _enter_backward(arguments, call.device)
+    d_o = _checked("d_o", d_o, _TYPES_OF_INPUTS[_QUERY], call.device)
+    _check_shape("d_o", d_o.shape, call.plan.o_shape)
+    d_final, d_initial = call.state("d_final_state", d_final_state), call.empty_state()
+    adjoints = [torch.empty_like(tensor) for tensor in call.tensors]
+    call.run(_enter_backward, call.initial, d_final, d_initial, d_o, adjoints=adjoints)
     return [*adjoints, d_initial]
 
 
@@ -262,10 +315,11 @@ def forward(
     **named: torch.Tensor,
 ) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
     inputs = _bound("forward", args, named)
-    given = [*inputs, initial_state]
-    wants_gradient = torch.is_grad_enabled() and any(
-        isinstance(tensor, torch.Tensor) and tensor.requires_grad for tensor in given
-    )
+    wants_gradient = False
+    if torch.is_grad_enabled():
+        for tensor in (*inputs, initial_state):
+            if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
+                wants_gradient = True
     if wants_gradient and not _kernel.has_gradient:
         raise ValueError(
             "An input requires a gradient, and this kernel has none: build the package with "
@@ -326,7 +380,7 @@ def step(*args: torch.Tensor, scale: Optional[float] = None) -> torch.Tensor:
     if call.state("state", state) is not state:
         raise ValueError("The state must be dense and begin at sixteen bytes: it is moved in place.")
     o = call.empty_output()
-    _enter_step(call.arguments(_kernel.Arguments, o=o, final_state=state), call.device)
+    call.run(_enter_step, None, state, o)
     return o
 
 
