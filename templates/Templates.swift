@@ -57,6 +57,9 @@ public enum Templates {
     case "block.cuh": PackageResources.block_cuh
     case "backward.cuh": PackageResources.backward_cuh
     case "step.cuh": PackageResources.step_cuh
+    case "prepared.cuh": PackageResources.prepared_cuh
+    case "prepared_alike.cuh": PackageResources.prepared_alike_cuh
+    case "prepared_walk.cuh": PackageResources.prepared_walk_cuh
     case "hopper.cuh": PackageResources.hopper_cuh
     case "anchored.cuh": PackageResources.anchored_cuh
     case "anchored_exact.cuh": PackageResources.anchored_exact_cuh

@@ -18,7 +18,7 @@ struct DeviceEmitter {
 
   init(
     _ target: Target, _ device: Device, _ manifest: KernelManifest, program: TileProgram,
-    backward: BackwardEmitter?, step: TileProgram?
+    prepared: PreparedEmitter? = nil, backward: BackwardEmitter?, step: TileProgram?
   ) {
     self.target = target
     self.device = device
@@ -26,8 +26,8 @@ struct DeviceEmitter {
     self.backward = backward
     forward = DevicePart(
       program: program, manifest: manifest, target: target, entry: "forward",
-      pointers: EntryPointers(manifest), firstKernel: 0)
-    var count = program.phases.count
+      pointers: EntryPointers(manifest), firstKernel: 0, prepared: prepared)
+    var count = forward.kernelNames.count
     let entries = [
       ("backward", backward?.program, backward?.entryPointers),
       ("step", step, EntryPointers(manifest)),
@@ -56,7 +56,12 @@ struct DeviceEmitter {
       texts.append("typedef struct \(kernel)_backward_args backward_arguments;\n")
     }
     texts += ["#ifndef SLUICE_HOST", "// ==== The card's part: CUDA ====\n"]
-    if let warpgroup = forward.warpgroup {
+    if let prepared = forward.prepared {
+      texts.append(prepared.settings)
+      for name in prepared.vocabularies { texts.append(try template(name)) }
+      texts += ["#define SL_ANYWHERE SL_WORD\n", forward.sizes, prepared.maps, prepared.functions]
+      if !further.isEmpty { texts += [settings, try template("block.cuh")] }
+    } else if let warpgroup = forward.warpgroup {
       texts.append(warpgroup.settings)
       for name in WarpgroupEmitter.vocabularies { texts.append(try template(name)) }
       texts += ["#define SL_ANYWHERE SL_WORD\n", forward.sizes, warpgroup.maps]
@@ -71,7 +76,7 @@ struct DeviceEmitter {
     for part in further {
       texts += [try template("\(part.entry).cuh"), part.functions]
       guard let gradient = part.gradient else { continue }
-      if forward.warpgroup == nil { texts.append(try template("hopper.cuh")) }
+      if !forward.usesWarpgroups { texts.append(try template("hopper.cuh")) }
       texts.append(gradient.settings)
       for name in WarpgroupGradientEmitter.vocabularies { texts.append(try template(name)) }
       texts.append(gradient.functions)
@@ -79,7 +84,7 @@ struct DeviceEmitter {
     texts += [
       "#else", "// ==== The processor's part: C ====\n", hostIncludes,
       "#define SL_ANYWHERE static inline\n", forward.counts, constants, try template("driver.c"),
-      forward.warpgroup == nil ? "" : try template("tensors.c"), forward.entries, message,
+      forward.usesWarpgroups ? try template("tensors.c") : "", forward.entries, message,
     ]
     for part in further { texts += [part.counts, part.entries, part.aliases] }
     texts += [tail(manifestJSON), "#endif"]

@@ -18,12 +18,16 @@ struct DevicePart {
   let firstKernel: Int
   /// The gradient by products of warpgroups, if it is one.
   var gradient: WarpgroupGradientEmitter?
+  /// The kernels of chunks that are made ready and walked, if the forward entry has those.
+  var prepared: PreparedEmitter?
 
   private var kernel: String { manifest.name }
   /// The walk by products of warpgroups, if the program is one.
   var warpgroup: WarpgroupEmitter? {
     entry == "forward" ? WarpgroupEmitter(program, kernel: kernel) : nil
   }
+  /// Whether the entry's kernels go by the words of warpgroups, and copy tensors that are described.
+  var usesWarpgroups: Bool { warpgroup != nil || prepared != nil }
   private var layouts: [ScratchLayout] { program.phases.map { ScratchLayout($0, target) } }
 
   /// The names that other parts have too become this part's own.
@@ -57,7 +61,7 @@ struct DevicePart {
   /// most of them.
   private var overflow: (bytes: Int, blocks: String)? {
     let most = zip(program.phases, layouts).max { $0.1.bytesInMemory < $1.1.bytesInMemory }
-    guard warpgroup == nil, let (phase, layout) = most, layout.bytesInMemory > 0 else { return nil }
+    guard !usesWarpgroups, let (phase, layout) = most, layout.bytesInMemory > 0 else { return nil }
     return (layout.bytesInMemory, blocks(phase))
   }
 
@@ -67,6 +71,7 @@ struct DevicePart {
     out.block("SL_ANYWHERE int64_t sequences_of(const arguments *args)") {
       $0.line("return args->cu_seqlens ? args->sequences : args->batch;")
     }
+    if prepared != nil { out.lines(["", PreparedEmitter.counts]) }
     guard !segmentTensors.isEmpty else { return own(out.text) }
     if program.segmentation == .perChunk,
       program.phases.contains(where: { $0.grid.contains(.segment) })
@@ -131,6 +136,7 @@ struct DevicePart {
   }
 
   private var workspaceBytes: String? {
+    if let prepared { return prepared.workspaceBytes }
     let bytes = overflow.map {
       "\(bytesBeforeTiles) + \($0.blocks) * (int64_t)\($0.bytes)"
     }
@@ -148,17 +154,20 @@ struct DevicePart {
     return counts + "\n" + places + "\n" + own(texts.joined(separator: "\n"))
   }
 
-  /// What a walk of warpgroups needs before its maps.
+  /// What kernels of warpgroups need before their maps.
   var sizes: String { counts + "\n" + places }
 
   var kernelNames: [String] {
-    program.phases.map { "\(kernel)_\($0.name)" } + (gradient?.kernelNames ?? [])
+    (prepared?.kernelNames ?? program.phases.map { "\(kernel)_\($0.name)" })
+      + (gradient?.kernelNames ?? [])
   }
   var kernelMemory: [Int] {
-    (warpgroup?.sharedBytes ?? layouts.map(\.bytes)) + (gradient?.kernelMemory ?? [])
+    (prepared?.kernelMemory ?? warpgroup?.sharedBytes ?? layouts.map(\.bytes))
+      + (gradient?.kernelMemory ?? [])
   }
   var kernelThreads: [Int] {
-    (warpgroup?.phaseThreads ?? program.phases.map { _ in target.device!.threads })
+    (prepared?.kernelThreads ?? warpgroup?.phaseThreads
+      ?? program.phases.map { _ in target.device!.threads })
       + (gradient?.kernelThreads ?? [])
   }
 
@@ -197,8 +206,8 @@ struct DevicePart {
         "if (!problem) problem = check_pointers(args);",
         "if (!problem) problem = prepare();",
       ])
-      if let warpgroup {
-        out.lines(warpgroup.launch + ["return problem;"])
+      if let launch = prepared?.launch ?? warpgroup?.launch {
+        out.lines(launch + ["return problem;"])
         return
       }
       if entry == "step" {

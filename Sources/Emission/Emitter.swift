@@ -79,8 +79,9 @@ public enum Emitter {
             + "--snapshots.")
       }
       let emitter = DeviceEmitter(
-        specification.target, device, manifest, program: program, backward: backwardEmitter,
-        step: single)
+        specification.target, device, manifest, program: program,
+        prepared: PreparedEmitter(specification, plan, kernel: name.description),
+        backward: backwardEmitter, step: single)
       let text = try emitter.source(
         preamble: preamble(specification, plan, name: name, command: command),
         interface: interface, manifestJSON: try json(manifest))

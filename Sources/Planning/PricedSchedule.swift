@@ -35,3 +35,29 @@ extension WarpgroupGradient: PricedSchedule {
     return sums + walks + 2 * WarpgroupCost.launch + found
   }
 }
+
+/// Figures of an H200: the first kernel is bound by its bytes or by 4.5 us of a processor's time for 64
+/// tokens and 128 keys; then walks side by side, a chunk of which takes its bytes' time, out of the
+/// second-level cache where walks share a head, or that of its products.
+extension WarpgroupPrepared: PricedSchedule {
+  func seconds(of plan: Plan, _ program: TileProgram, _ workload: Workload) -> Double {
+    let panels = Double((program.key + 63) / 64)
+    let heads = Double(workload.batch * workload.queryHeads)
+    let chunks = (Double(workload.length) / 64).rounded(.up)
+    let operands = panels * 16384 + 16384
+    // q and k in two bytes, the gate in four; operands once more.
+    let prepared =
+      heads * chunks
+      * max(
+        (panels * 64 * 64 * 8 + operands) / WarpgroupCost.bandwidth,
+        panels / 2 * 4.5e-6 / WarpgroupCost.processors)
+    let groups = Double((plan.valueTile + 63) / 64)
+    let walks = heads * Double(program.valueTiles)
+    let rounds = (walks / WarpgroupCost.processors).rounded(.up)
+    let bytes = operands / Double(program.valueTiles) + groups * 16384
+    let chunk = max(
+      0.5e-6 + panels * (0.15e-6 + 0.13e-6 * groups),
+      bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth)
+    return prepared + rounds * chunks * chunk + 2 * WarpgroupCost.launch
+  }
+}

@@ -20,7 +20,7 @@ public protocol Schedule: Sendable {
 public enum Schedules {
   public static let all: [any Schedule] = [
     RegisterRecurrent(), ChunkFused(), MatrixFused(), Segmented(), WarpgroupFused(),
-    TokenRecurrent(),
+    WarpgroupPrepared(), TokenRecurrent(),
   ]
 
   public static func named(_ name: String) -> (any Schedule)? {

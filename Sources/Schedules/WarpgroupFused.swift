@@ -53,8 +53,9 @@ public struct WarpgroupFused: Schedule {
         }
     }
     guard isElementwise(form.query, along: .key), isElementwise(form.key, along: .key),
-      tensors(form.query)[0].role == .query
-    else { return "q and k must each be a map of one tensor along the key." }
+      tensors(form.query).contains(where: { $0.role == .query }),
+      tensors(form.key).contains(where: { $0.role == .operand })
+    else { return "q and k must each be a map of one tensor along the key, of their own." }
     guard case .input = form.value else { return "v must be a tensor as it is." }
     guard let gate = form.keyGate else { return nil }
     if gate.axes == .key {

@@ -27,10 +27,63 @@ import Testing
     }
   }
 
+  @Test(
+    "Chunks that are made ready mean what the recurrence says",
+    arguments: ["gla-decay", "rwkv6", "mamba2", "hgrn2"])
+  func preparedDerivation(_ name: String) throws {
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.named(name).normalForm(), key: 20, value: 72, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    for plan in WarpgroupPrepared().candidates(for: specification) {
+      #expect(WarpgroupPrepared().objections(to: plan, for: specification) == [])
+      let program = try Emitter.lower(specification, plan)
+      #expect(program.violations == [])
+      for finding in try program.checkDerivation(specification, plan, seed: 7) {
+        #expect(finding.passed, "\(finding)")
+      }
+    }
+  }
+
+  @Test func whatCannotBeMadeReadyIsSaid() throws {
+    func obstacle(
+      _ name: String, key: Int = 128, value: Int = 128, type: ElementType = .bf16
+    ) throws -> String? {
+      WarpgroupPrepared().obstacle(
+        to: try KernelSpecification(
+          normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: type,
+          gateType: .f32, target: .sm90a))
+    }
+    #expect(try obstacle("gla", key: 256, value: 512) == nil)
+    #expect(try obstacle("rwkv6", key: 60, value: 104) == nil)
+    #expect(
+      try obstacle("gla", key: 320, value: 100)
+        == "It takes K up to 256 and V a multiple of 8, not K = 320 and V = 100.")
+    #expect(try obstacle("gla", type: .f16) == "Its products are of bf16, and the tensors are f16.")
+    #expect(try obstacle("gated-outer") == "It takes no gate along the value axis.")
+    #expect(
+      try obstacle("linear-attention-normalized")
+        == "It takes no normalizer and no map of the output.")
+  }
+
+  @Test func whatStandsBesideAValueIsFound() {
+    let (v, d): (Expression, Expression) = (.input("v", .value), .input("D", .scalar))
+    #expect((d * v).coefficient(of: v) == d)
+    #expect(((.constant(2) * v) * d).coefficient(of: v) == .constant(2) * d)
+    #expect((d + v).coefficient(of: v) == nil)
+    #expect((v * v).coefficient(of: v)?.axes == .value)
+  }
+
   @Test func whatItCannotWalkIsSaid() throws {
     let specification = try KernelSpecification(
       normalForm: Recurrence.named("rwkv6").normalForm(), key: 128, value: 128, type: .bf16,
       gateType: .f32, target: .sm90a)
     #expect(WarpgroupFused().obstacle(to: specification) == "It reads out after the write.")
+    // Its keys are made of the gate.
+    let gated = try KernelSpecification(
+      normalForm: Recurrence.named("hgrn2").normalForm(), key: 128, value: 128, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    #expect(
+      WarpgroupFused().obstacle(to: gated)
+        == "q and k must each be a map of one tensor along the key, of their own.")
   }
 }

@@ -83,6 +83,33 @@ import Testing
     #expect(package.manifest.assembler == builder.assembler?.version)
   }
 
+  @Test(
+    "Chunks that are made ready, and their walks, become machine code that keeps next to no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [
+      ("rwkv6", 128, 128), ("mamba2", 128, 128), ("gla", 256, 512), ("hgrn2", 100, 200),
+      ("retnet", 60, 64),
+    ])
+  func preparedMachineCode(_ name: String, _ key: Int, _ value: Int) async throws {
+    let bench = try await Workbench()
+    var builder = bench.builder
+    builder.assembler = try await CardAssembler.find()
+    let kernel = try emit(try .named(name), .sm90a, key: key, value: value)
+    #expect(kernel.name.plan.schedule == "warpgroup-prepared")
+    let package = try await KernelPackage.build(
+      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
+      cache: KernelCache(folder: "\(bench.folder)/cache")
+    ).package
+    let kernels = try #require(package.manifest.cardKernels)
+    #expect(kernels.map(\.name).sorted() == ["prepare", "walk"].map { "\(kernel.name)_\($0)" })
+    for kernel in kernels {
+      #expect(kernel.sharedMemory <= Target.sm90a.device!.sharedMemory)
+      // Three blocks at once with that much are faster than two with none.
+      let most = kernel.name.hasSuffix("_walk") ? 0 : 64
+      #expect(kernel.spilled <= most, "\(kernel.name) spills \(kernel.spilled) bytes")
+    }
+  }
+
   @Test("Long sequences with few heads are walked in segments, others in one piece")
   func segments() async throws {
     let specification = try KernelSpecification(

@@ -1,0 +1,400 @@
+import Recurrences
+import Schedules
+import TileIR
+
+/// Prints the two kernels of `warpgroup-prepared`: what the words of `templates/cuda/prepared*.cuh` are
+/// told of the recurrence and of where its tensors lie.
+struct PreparedEmitter {
+  let specification: KernelSpecification
+  let form: DiagonalForm
+  let kernel: String
+  /// Columns of the state that a walk has.
+  let valueTile: Int
+
+  /// The templates, in their order.
+  var vocabularies: [String] {
+    ["words.cuh", "hopper.cuh", "prepared.cuh"] + (decaysAlike ? ["prepared_alike.cuh"] : [])
+      + ["prepared_walk.cuh"]
+  }
+  /// Whether decays stand outside of the sums over keys.
+  private var decaysAlike: Bool { form.keyGate?.axes != .key && !form.readsPrevious }
+  /// Warps of a block that makes a chunk ready share the keys so: each has a quarter of the tokens and one
+  /// such part.
+  private static let parts = 2
+  private static let preparing = 128 * parts
+  /// Shared memory of a block of a card with products of warpgroups.
+  private static let sharedMemory = 227 << 10
+  private static let panel = 8192
+
+  /// Nil for a kernel of another schedule.
+  init?(_ specification: KernelSpecification, _ plan: Plan, kernel: String) {
+    guard plan.schedule == WarpgroupPrepared().name,
+      let form = specification.normalForm.diagonal
+    else { return nil }
+    self.specification = specification
+    self.form = form
+    self.kernel = kernel
+    valueTile = plan.valueTile
+  }
+
+  // MARK: Sizes
+
+  /// Panels of 64 keys, with zeros past the last key; warpgroups of a walk.
+  private var panels: Int { (specification.key + 63) / 64 }
+  /// Blocks that make chunks ready and run at once on a processor, by registers and shared memory.
+  private var preparingBlocks: Int { panels > 2 ? 2 : 3 }
+  private var groups: Int { (valueTile + 63) / 64 }
+  private var tiles: Int { (specification.value + valueTile - 1) / valueTile }
+  /// What prepared.cuh calls the same.
+  private var queryBytes: Int { (panels + 2) * Self.panel }
+  private var keyBytes: Int { panels * (Self.panel + 256) }
+  private var stageBytes: Int {
+    (queryBytes + groups * Self.panel + keyBytes + 1023) / 1024 * 1024
+  }
+  private var stages: Int { min(4, (Self.sharedMemory - groups * Self.panel - 64) / stageBytes) }
+
+  var kernelNames: [String] { ["\(kernel)_prepare", "\(kernel)_walk"] }
+  var kernelThreads: [Int] { [Self.preparing, 128 * (groups + 1)] }
+  var kernelMemory: [Int] {
+    [panels * 64 * 296 + Self.parts * 3072, stages * (stageBytes + 16) + groups * Self.panel]
+  }
+  var workspaceBytes: String {
+    "chunk_slots(args) * (args->query_heads * \(queryBytes) + args->heads * (int64_t)\(keyBytes))"
+  }
+
+  var settings: String {
+    """
+    #define SL_KEYS \(64 * panels)
+    #define SL_VALUES \(64 * groups)
+    #define SL_OWN_KEYS \(specification.key)
+    #define SL_OWN_VALUES \(specification.value)
+    #define SL_GATED \(form.keyGate == nil ? 0 : 1)
+    #define SL_READS_PREVIOUS \(form.readsPrevious ? 1 : 0)
+    #define SL_PARTS \(Self.parts)
+    #define SL_STAGES \(stages)
+
+    """
+  }
+
+  /// What both sides know of the workspace.
+  static let counts = """
+    // Places for chunks' operands, one more a sequence than its whole chunks.
+    SL_ANYWHERE int64_t chunk_slots(const arguments *args) {
+      return args->batch * args->length / 64 + sequences_of(args);
+    }
+
+    """
+
+  // MARK: Maps
+
+  private var logDecay: Expression? {
+    form.keyGate.map { gate in
+      if case .unary(.exp, let logarithm) = gate.decay { return logarithm }
+      return .unary(.log, gate.decay)
+    }
+  }
+
+  /// The inputs that expressions read, each once, in the recurrence's order.
+  private func inputs(_ expressions: [Expression?]) -> [Recurrence.Input] {
+    let names = Set(expressions.compactMap { $0 }.flatMap(\.inputNames))
+    return specification.recurrence.inputs.filter { names.contains($0.name) }
+  }
+
+  private var skip: Expression? { form.skip.flatMap { $0.coefficient(of: form.value) } }
+  private var gateInputs: [Recurrence.Input] { inputs([logDecay]) }
+  private var keyInputs: [Recurrence.Input] { inputs([form.query, form.key, form.present]) }
+  private var allInputs: [Recurrence.Input] {
+    inputs([form.query, form.key, form.present, logDecay, skip])
+  }
+
+  private func isAlongKeys(_ input: Recurrence.Input) -> Bool { input.axes == .key }
+  private func isToken(_ input: Recurrence.Input) -> Bool { input.role != .parameter }
+  private func type(_ input: Recurrence.Input) -> ElementType {
+    switch input.role {
+    case .query, .operand: specification.type
+    case .gate: specification.gateType
+    case .parameter: .f32
+    }
+  }
+
+  /// A map of a token's numbers, of one key where `key` and `e` say which.
+  private func text(_ expression: Expression) -> String {
+    CExpression(isVector: true) { name in
+      guard let input = specification.recurrence.input(name) else { return "scale" }
+      guard isAlongKeys(input) else { return isToken(input) ? "token.\(name)" : "own_\(name)" }
+      guard isToken(input) else { return "at_\(name)[key + e]" }
+      switch type(input) {
+      case .bf16: return "sl_bf16_of(of.\(name), e)"
+      case .f16: return "sl_f16_of(of.\(name), e)"
+      default: return "of.\(name)[e]"
+      }
+    }.text(expression)
+  }
+
+  /// A struct of four keys' numbers, and the member that reads them of a token.
+  private func fourKeys(_ name: String, _ inputs: [Recurrence.Input], _ out: inout CWriter) {
+    let read = inputs.filter { isAlongKeys($0) && isToken($0) }
+    let members = read.map {
+      type($0).isSums ? "float \($0.name)[4]; " : "uint32_t \($0.name)[2]; "
+    }
+    out.line("struct \(name) {\(members.isEmpty ? "" : " ")\(members.joined())};")
+    out.block("SL_MEMBER \(name) \(name)_at(int row, int key) const") { out in
+      out.line("\(name) of;")
+      if read.isEmpty { out.line("(void)row, (void)key;") }
+      for input in read {
+        out.line(
+          "sl_read_keys(of.\(input.name), at_\(input.name) + row * step_\(input.name), key);")
+      }
+      out.line("return of;")
+    }
+  }
+
+  /// The struct `maps_of`.
+  var maps: String {
+    var out = CWriter()
+    out.line(
+      "// What the recurrence says of q, k and the decay, for the tokens of a chunk and a head.")
+    out.block("struct maps_of") { out in
+      out.line("float scale;")
+      for input in allInputs {
+        let element = PhaseEmitter.element(type(input))
+        if isToken(input) {
+          out.line("const \(element) *at_\(input.name);")
+          out.line("int64_t step_\(input.name);")
+        } else if isAlongKeys(input) {
+          out.line("const float *at_\(input.name);")
+        } else {
+          out.line("float own_\(input.name);")
+        }
+      }
+      let scalars = allInputs.filter { isToken($0) && !isAlongKeys($0) }
+      out.line("// Numbers of a token, and of four keys of it.")
+      let members = scalars.map { "float \($0.name); " }.joined()
+      out.line("struct token_numbers {\(members.isEmpty ? "" : " ")\(members)};")
+      out.block("SL_MEMBER token_numbers token_at(int row) const") { out in
+        out.line("token_numbers token;")
+        if scalars.isEmpty { out.line("(void)row;") }
+        for input in scalars {
+          let word = type(input).isSums ? "sl_load" : "sl_load_\(type(input).rawValue)"
+          out.line(
+            "token.\(input.name) = \(word)(at_\(input.name) + row * step_\(input.name));")
+        }
+        out.line("return token;")
+      }
+      fourKeys("gates", gateInputs, &out)
+      fourKeys("keys", keyInputs, &out)
+      function("log_decay", of: "gates", logDecay ?? .constant(0), &out)
+      function("query", of: "keys", form.query, &out)
+      function("key", of: "keys", form.key, &out)
+      out.line("// A key's share of the weight of the present token's own value.")
+      out.block(
+        "SL_MEMBER float present(\n      const keys &of, const token_numbers &token, int key, "
+          + "const int e, float query, float own) const"
+      ) {
+        $0.line("(void)of, (void)token, (void)key, (void)e, (void)query, (void)own;")
+        $0.longLine("return \(form.present.map(text) ?? "query * own");")
+      }
+      out.line("// What that value is weighted with besides.")
+      out.block("SL_MEMBER float beside(const token_numbers &token) const") {
+        $0.line("(void)token;")
+        $0.longLine("return \(skip.map(text) ?? "0.0f");")
+      }
+    }
+    return out.lines.dropLast().joined(separator: "\n") + "\n};\n"
+  }
+
+  private func function(
+    _ name: String, of numbers: String, _ map: Expression, _ out: inout CWriter
+  ) {
+    out.block(
+      "SL_MEMBER float \(name)(\n      const \(numbers) &of, const token_numbers &token, int key, "
+        + "const int e) const"
+    ) {
+      $0.line("(void)of, (void)token, (void)key, (void)e;")
+      $0.longLine("return \(text(map));")
+    }
+  }
+
+  // MARK: The kernels
+
+  var functions: String {
+    var out = CWriter()
+    places(&out)
+    prepare(&out)
+    walks(&out)
+    return out.text
+  }
+
+  private func places(_ out: inout CWriter) {
+    out.lines([
+      "// The first place of a sequence's chunks.",
+      "SL_WORD int64_t slot_of(const arguments *args, int64_t sequence) {",
+      "  const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : sequence * args->length;",
+      "  return begin / 64 + sequence;",
+      "}",
+      "",
+      "// The sequence that a place belongs to.",
+      "SL_WORD int64_t sequence_of(const arguments *args, int64_t slot) {",
+      "  int64_t first = 0, last = sequences_of(args) - 1;",
+      "  while (first < last) {",
+      "    const int64_t middle = (first + last + 1) / 2;",
+      "    if (slot_of(args, middle) <= slot) first = middle;",
+      "    else last = middle - 1;",
+      "  }",
+      "  return first;",
+      "}",
+      "",
+      "// The row of a token and head among all.",
+      "SL_WORD int64_t row_of(",
+      "    const arguments *args, int64_t batch, int64_t token, int64_t head, int64_t heads) {",
+      "  return args->layout ? (batch * heads + head) * args->length + token",
+      "                      : (batch * args->length + token) * heads + head;",
+      "}",
+      "",
+      "// A chunk's operands of a query head, and of a head.",
+      "SL_WORD char *queries_of(const arguments *args, int64_t slot, int64_t head) {",
+      "  return (char *)args->workspace + (slot * args->query_heads + head) * \(queryBytes);",
+      "}",
+      "SL_WORD char *keys_of(const arguments *args, int64_t slot, int64_t head) {",
+      "  return queries_of(args, chunk_slots(args), 0) + (slot * args->heads + head) * \(keyBytes);",
+      "}",
+      "",
+    ])
+  }
+
+  private func prepare(_ out: inout CWriter) {
+    out.line("// prepare: a chunk of a query head, of all of them side by side.")
+    out.block(
+      "SL_KERNEL SL_BOUNDS_OF(\(Self.preparing), \(preparingBlocks)) void \(kernel)_prepare(\n"
+        + "    SL_CONSTANT_ARGUMENT arguments given)"
+    ) { out in
+      out.lines([
+        "SL_SHARED scratch[];",
+        "const arguments *const args = &given;",
+        "const int64_t slot = SL_BLOCK / args->query_heads, query_head = SL_BLOCK % args->query_heads;",
+        "const int64_t group = args->query_heads / args->heads, head = query_head / group;",
+        "const int64_t sequence = sequence_of(args, slot);",
+        "const int64_t first_token = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
+        "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
+        "const int64_t batch = args->cu_seqlens ? 0 : sequence;",
+        "const int64_t begin = first_token + 64 * (slot - slot_of(args, sequence));",
+        "if (begin >= end) return;",
+        "const int64_t row = row_of(args, batch, begin, head, args->heads);",
+      ])
+      if allInputs.contains(where: { $0.role == .query }) {
+        out.line(
+          "const int64_t query_row = row_of(args, batch, begin, query_head, args->query_heads);")
+      }
+      out.line("maps_of maps;")
+      out.line("maps.scale = args->scale;")
+      for input in allInputs {
+        let (name, columns) = (input.name, specification.size(input.axes))
+        if isToken(input) {
+          let (row, heads) =
+            input.role == .query ? ("query_row", "query_heads") : ("row", "heads")
+          out.line("maps.at_\(name) = args->\(name) + \(row) * \(columns);")
+          out.line("maps.step_\(name) = args->layout ? \(columns) : args->\(heads) * \(columns);")
+        } else if isAlongKeys(input) {
+          out.line("maps.at_\(name) = args->\(name) + head * \(columns);")
+        } else {
+          out.line("maps.own_\(name) = args->\(name)[head];")
+        }
+      }
+      out.lines([
+        "const sl_chunk_place place = {",
+        "    (int)sl_least(64, end - begin),",
+        "    queries_of(args, slot, query_head),",
+        "    query_head % group ? NULL : keys_of(args, slot, head),",
+        "};",
+        "\(decaysAlike ? "sl_prepare_alike" : "sl_prepare")(sl_address(scratch), maps, place);",
+      ])
+    }
+    out.line()
+  }
+
+  private func walks(_ out: inout CWriter) {
+    let state = specification.key * specification.value
+    out.line("// The walks, one a sequence, query head and value tile.")
+    out.line("struct walks_of_walk {")
+    out.lines(
+      [
+        "const arguments *args;",
+        "int64_t query_step, key_step;  // bytes from a chunk's operands to the next one's",
+        "int o_token;",
+        "SL_MEMBER int count() const {",
+        "  return (int)(sequences_of(args) * args->query_heads) * \(tiles);",
+        "}",
+        "SL_MEMBER sl_place at(int walk) const {",
+        "  const int heads = (int)args->query_heads, rest = walk / \(tiles), own_head = rest % heads;",
+        "  const int sequence = rest / heads, group = heads / (int)args->heads;",
+        "  const int first_token = args->cu_seqlens ? (int)args->cu_seqlens[sequence] : 0;",
+        "  const int end = (int)(args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length);",
+        "  sl_place place;",
+        "  place.batch = args->cu_seqlens ? 0 : sequence;",
+        "  place.head = own_head / group;",
+        "  place.query_head = own_head;",
+        "  place.value = \(valueTile) * (walk % \(tiles));",
+        "  place.begin = first_token;",
+        "  place.length = end - first_token;",
+        "  const int64_t slot = slot_of(args, sequence);",
+        "  place.queries = queries_of(args, slot, own_head);",
+        "  place.keys = keys_of(args, slot, place.head);",
+        "  const int64_t state = ((int64_t)sequence * args->heads + place.head) * \(state);",
+        "  place.initial = args->initial_state ? args->initial_state + state : NULL;",
+        "  // Every query head of a group walks the state; the first one keeps it.",
+        "  place.final = args->final_state && own_head % group == 0 ? args->final_state + state : NULL;",
+        "  place.o = args->o",
+        "      + row_of(args, place.batch, first_token, own_head, heads) * \(specification.value)",
+        "      + place.value;",
+        "  return place;",
+        "}",
+      ].map { "  " + $0 })
+    out.lines(["};", ""])
+    out.line("// walk: every block takes its share of the walks.")
+    out.block(
+      "SL_KERNEL SL_BOUNDS_OF(\(128 * (groups + 1)), 1) void \(kernel)_walk(\n"
+        + "    SL_CONSTANT_ARGUMENT sl_tensor values, SL_CONSTANT_ARGUMENT sl_tensor outputs,\n"
+        + "    SL_CONSTANT_ARGUMENT arguments given)"
+    ) {
+      $0.lines([
+        "const walks_of_walk walks = {",
+        "    &given, given.query_heads * \(queryBytes), given.heads * (int64_t)\(keyBytes),",
+        "    (given.layout ? 1 : (int)given.query_heads) * \(specification.value),",
+        "};",
+        "sl_prepared_walks(walks, &values, &outputs);",
+      ])
+    }
+  }
+
+  // MARK: The processor's side
+
+  /// Describes the tensors that are copied and launches, inside `forward_on`.
+  var launch: [String] {
+    guard case .input(let value, _) = form.value else { return [] }
+    // 9 is bf16 in the driver's numbering.
+    func describe(_ tensor: String, _ data: String, _ heads: String) -> [String] {
+      [
+        "tensor \(tensor);",
+        "if (!problem)",
+        "  problem = describe_tensor(",
+        "      &\(tensor), args->\(data), 9, 2, \(specification.value), (uint64_t)args->\(heads), 64, args);",
+      ]
+    }
+    let read = allInputs.filter(isAlongKeys).filter(isToken)
+    return [
+      "// Rows are read sixteen bytes at a time.",
+      "uintptr_t places = 0;",
+    ] + read.map { "places |= (uintptr_t)args->\($0.name);" } + [
+      "if (!problem && places % 16) problem = 6;",
+      "// Tokens and walks are counted in 32 bits.",
+      "const int64_t walks = sequences_of(args) * args->query_heads * \(tiles);",
+      "if (!problem && (args->length > 0x7fffffc0 || walks > 0x7fffffff)) problem = 3;",
+    ] + describe("values", value, "heads") + describe("outputs", TensorName.output, "query_heads")
+      + [
+        "void *given[] = {&values, &outputs, (void *)args};",
+        "if (!problem)",
+        "  problem = launch(0, chunk_slots(args) * args->query_heads, given + 2, stream);",
+        "if (!problem) problem = launch(1, resident(walks), given, stream);",
+      ]
+  }
+}

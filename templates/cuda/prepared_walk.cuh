@@ -1,0 +1,269 @@
+// Walks over chunks that prepared.cuh has left in the workspace, which know nothing of the recurrence:
+//
+//     o = q^ S + P v    S = diag(D) S + k^^T v
+//
+// A warpgroup has 64 values, and the state turned, S^T, in registers: its sums are what products take as
+// their left operand, so the state goes to o in bf16 without leaving them. One more warp asks for copies,
+// some chunks ahead; a block goes from walk to walk without a pause.
+#ifndef SL_PREPARED_WALK_CUH
+#define SL_PREPARED_WALK_CUH
+
+enum {
+  sl_groups = SL_VALUES / 64,  // warpgroups that multiply
+  // A stage: panels of q^, the two of P, panels of v, panels of k^, and D.
+  sl_to_values = sl_query_bytes,
+  sl_to_keys = sl_to_values + sl_groups * sl_panel,
+  sl_to_decays = sl_to_keys + sl_key_panels * sl_panel,
+  sl_stage = (sl_to_keys + sl_key_bytes + 1023) / 1024 * 1024,
+  sl_at_staged = SL_STAGES * sl_stage,                   // outputs on their way, of each warpgroup
+  sl_at_barriers = sl_at_staged + sl_groups * sl_panel,  // a stage has landed; it is free
+  sl_copied_bytes = sl_query_bytes + sl_groups * sl_panel + sl_key_bytes,
+};
+
+// Where a walk's head lies. Tokens are counted in a batch row.
+typedef struct {
+  int head, query_head, value, batch, begin, length;
+  const char *queries, *keys;  // of the first chunk
+  const float *initial;        // state, or NULL for zero
+  float *final;                // or NULL
+  uint16_t *o;
+} sl_place;
+
+// Copies bytes that lie side by side, sixteen or a multiple of it.
+SL_WORD void sl_copy_bytes(uint32_t to, const char *from, const int bytes, uint32_t barrier) {
+  asm volatile("{\n.reg .u64 at;\ncvta.to.global.u64 at, %1;\n"
+               "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+               "[%0], [at], %2, [%3];\n}" ::"r"(to),
+               "l"(from), "r"(bytes), "r"(barrier)
+               : "memory");
+}
+
+// sum (+)= a b over 16: `a` in registers, as pairs of sums lie in them, `b` in panels whose rows are the
+// sums' columns.
+SL_WORD void sl_product_of_held(
+    float (&sum)[32], const uint32_t (&a)[4], uint64_t b, const int adds) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n" SL_PRODUCT
+               ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"
+               : SL_SUMS(sum)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
+}
+// sum += a^T b with `a` across, and `b` in panels whose rows are the sums' columns.
+SL_WORD void sl_product_turned(float (&sum)[32], uint64_t a, uint64_t b) {
+  asm volatile(SL_PRODUCT ", %32, %33, 1, 1, 1, 1, 0;" : SL_SUMS(sum) : "l"(a), "l"(b));
+}
+// Four matrices as sl_store_matrices stores them, each turned.
+SL_WORD void sl_store_turned(uint32_t at, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
+               "r"(x), "r"(y), "r"(z), "r"(w)
+               : "memory");
+}
+
+SL_WORD uint32_t sl_landed(uint32_t shared, int stage) { return shared + sl_at_barriers + 8 * stage; }
+SL_WORD uint32_t sl_free(uint32_t shared, int stage) { return sl_landed(shared, SL_STAGES + stage); }
+SL_WORD uint32_t sl_turn_of(int n) { return (uint32_t)(n / SL_STAGES) & 1; }
+
+// ---- Copies, by one thread ----
+
+template <class Walks>
+SL_WORD void sl_walk_copies(
+    uint32_t shared, const Walks walks, const sl_tensor *const values) {
+  int n = 0;
+#pragma unroll 1
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
+    const sl_place place = walks.at(walk);
+    const char *queries = place.queries, *keys = place.keys;
+#pragma unroll 1
+    for (int done = 0; done < place.length; done += 64, ++n) {
+      const int stage = n % SL_STAGES;
+      const uint32_t to = shared + stage * sl_stage, landed = sl_landed(shared, stage);
+      if (n >= SL_STAGES) sl_barrier_wait(sl_free(shared, stage), sl_turn_of(n - SL_STAGES));
+      sl_barrier_expect(landed, sl_copied_bytes);
+      sl_copy_bytes(to, queries, sl_query_bytes, landed);
+      sl_copy_bytes(to + sl_to_keys, keys, sl_key_bytes, landed);
+#pragma unroll
+      for (int group = 0; group < sl_groups; ++group)
+        sl_copy_in(
+            to + sl_to_values + group * sl_panel, values, landed, place.value + 64 * group,
+            place.head, place.begin + done, place.batch);
+      queries += walks.query_step, keys += walks.key_step;
+    }
+  }
+}
+
+// ---- Products, by a warpgroup ----
+
+// u[p] holds S^T for keys 64 p and on: thread 32 w + l values 16 w + l / 4 and 8 more, keys 8 j +
+// 2 (l % 4) and 1 more.
+typedef float sl_state[sl_key_panels][32];
+
+// A number of the state of a thread: its key, and its value among the warpgroup's.
+SL_WORD int sl_key_of(const int p, const int n) {
+  return 64 * p + n / 4 * 8 + SL_LANE % 4 * 2 + n % 2;
+}
+SL_WORD int sl_value_of(const int n) {
+  return SL_THREAD % 128 / 32 * 16 + SL_LANE / 4 + n / 2 % 2 * 8;
+}
+
+// The state before a walk, or zero: values from `initial` on, of which there are so many.
+SL_WORD void sl_state_take(sl_state &u, const float *const initial, const int values) {
+#pragma unroll
+  for (int p = 0; p < sl_key_panels; ++p)
+#pragma unroll
+    for (int n = 0; n < 32; ++n) {
+      const int key = sl_key_of(p, n), value = sl_value_of(n);
+      u[p][n] = initial && key < SL_OWN_KEYS && value < values
+                    ? initial[(int64_t)key * SL_OWN_VALUES + value]
+                    : 0.0f;
+    }
+}
+SL_WORD void sl_state_keep(const sl_state &u, float *const final, const int values) {
+#pragma unroll
+  for (int p = 0; p < sl_key_panels; ++p)
+#pragma unroll
+    for (int n = 0; n < 32; ++n) {
+      const int key = sl_key_of(p, n), value = sl_value_of(n);
+      if (key < SL_OWN_KEYS && value < values)
+        final[(int64_t)key * SL_OWN_VALUES + value] = u[p][n];
+    }
+}
+
+// S = diag(D) S
+SL_WORD void sl_state_decay(sl_state &u, uint32_t decays) {
+#pragma unroll
+  for (int p = 0; p < sl_key_panels; ++p)
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      float decay[2];
+      sl_load_floats(decay, decays + 4 * (uint32_t)sl_key_of(p, 4 * j));
+#pragma unroll
+      for (int n = 0; n < 4; ++n) u[p][4 * j + n] *= decay[n % 2];
+    }
+}
+
+// A chunk's output, turned, to where copies find it in bf16.
+SL_WORD void sl_output_stage(const float (&sum)[32], uint32_t staged) {
+  const int lane = SL_LANE, value = SL_THREAD % 128 / 32 * 16 + lane / 8 % 2 * 8;
+#pragma unroll
+  for (int j = 0; j < 8; j += 2)
+    sl_store_turned(
+        staged + sl_in_panel(8 * (j + lane / 16) + lane % 8, value),
+        sl_pack(sum[4 * j], sum[4 * j + 1]), sl_pack(sum[4 * j + 2], sum[4 * j + 3]),
+        sl_pack(sum[4 * j + 4], sum[4 * j + 5]), sl_pack(sum[4 * j + 6], sum[4 * j + 7]));
+}
+
+template <class Walks>
+SL_WORD void sl_walk_products(
+    uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int own) {
+  const int thread = SL_THREAD % 128;
+  const uint32_t staged = shared + sl_at_staged + (uint32_t)(own * sl_panel);
+  int n = 0;
+#pragma unroll 1
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
+    const sl_place place = walks.at(walk);
+    // The warpgroup's values may lie past the last one.
+    const int value = place.value + 64 * own, values = SL_OWN_VALUES - value;
+    sl_state u;
+    sl_state_take(u, place.initial ? place.initial + value : NULL, values);
+#pragma unroll 1
+    for (int done = 0; done < place.length; done += 64, ++n) {
+      const int stage = n % SL_STAGES, rows = sl_uniform(place.length - done);
+      const uint32_t at = shared + stage * sl_stage, scores = at + sl_key_panels * sl_panel;
+      const uint32_t v = at + sl_to_values + (uint32_t)(own * sl_panel), keys = at + sl_to_keys;
+      sl_barrier_wait(sl_landed(shared, stage), sl_turn_of(n));
+      // Past the walk's end lies another sequence: no value of it may be multiplied by 0.
+      if (rows < 64) {
+        for (int word = 32 * rows + thread; word < 32 * 64; word += 128)
+          sl_store_word(v + 4 * (uint32_t)word, 0u);
+        sl_publish();
+        sl_meet(8 + own, 128);
+      }
+      // o^T = S^T q^^T + v^T P^T, by 128 keys: registers have room for no more of S^T in bf16.
+      float sum[32];
+#pragma unroll
+      for (int half = 0; half < sl_key_panels; half += 2) {
+        uint32_t held[8][4];
+#pragma unroll
+        for (int k = 0; k < 8; ++k)
+#pragma unroll
+          for (int m = 0; m < 4; ++m) {
+            const int panel = half + k / 4;
+            if (panel < sl_key_panels)
+              held[k][m] = sl_pack(u[panel][k % 4 * 8 + 2 * m], u[panel][k % 4 * 8 + 2 * m + 1]);
+          }
+        if (SL_GATED && half + 2 >= sl_key_panels) sl_state_decay(u, at + sl_to_decays);
+        sl_products_begin();
+#pragma unroll
+        for (int k = 0; k < 8; ++k)
+          if (half + k / 4 < sl_key_panels)
+            sl_product_of_held(
+                sum, held[k], sl_operand(at, (half + k / 4) * sl_panel + k % 4 * 32),
+                half + k > 0);
+        if (half + 2 < sl_key_panels) sl_products_end();
+      }
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+#pragma unroll
+        for (int part = 0; part < 2; ++part)
+          sl_product_turned(
+              sum, sl_operand(v, 2048 * k), sl_operand(scores, part * sl_panel + 32 * k));
+      // S^T += v^T k^
+#pragma unroll
+      for (int p = 0; p < sl_key_panels; ++p)
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+          sl_product_outer(
+              u[p], sl_operand(v, 2048 * k), sl_operand(keys, p * sl_panel + 2048 * k));
+      sl_products_end();
+      // One lane speaks for the reads of all.
+      sl_meet_warp();
+      if (SL_LANE == 0) sl_barrier_arrive(sl_free(shared, stage));
+      // What was staged for the last chunk has been copied out before it is overwritten.
+      if (thread == 0) sl_copied_out();
+      sl_meet(8 + own, 128);
+      sl_output_stage(sum, staged);
+      sl_publish();
+      sl_meet(8 + own, 128);
+      if (rows >= 64) {
+        if (thread == 0)
+          sl_copy_out(
+              outputs, staged, value, place.query_head, place.begin + done, place.batch);
+        continue;
+      }
+      // The walk's last tokens one by one.
+      for (int word = thread; word < 32 * rows; word += 128) {
+        const int token = word / 32, column = word % 32 * 2;
+        if (column < values)
+          *(uint32_t *)(place.o + (int64_t)(done + token) * walks.o_token + 64 * own + column) =
+              sl_load_word(staged + sl_in_panel(token, column));
+      }
+    }
+    if (place.final) sl_state_keep(u, place.final + value, values);
+  }
+  if (thread == 0) sl_copied_out();
+}
+
+// ---- All walks ----
+
+template <class Walks>
+SL_WORD void sl_prepared_walks(
+    const Walks walks, const sl_tensor *const values, const sl_tensor *const outputs) {
+  SL_SHARED scratch[];
+  const uint32_t shared = sl_address(scratch);
+  if (SL_THREAD == 0) {
+    for (int stage = 0; stage < SL_STAGES; ++stage) {
+      sl_barrier_init(sl_landed(shared, stage), 1);
+      sl_barrier_init(sl_free(shared, stage), 4 * sl_groups);
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  sl_sync();
+  if (SL_WARP < 4 * sl_groups) {
+    if (sl_groups > 1) sl_take_registers(232);
+    sl_walk_products(shared, walks, outputs, sl_uniform(SL_WARP / 4));
+  } else {
+    if (sl_groups > 1) sl_give_registers(40);
+    if (SL_THREAD == 128 * sl_groups) sl_walk_copies(shared, walks, values);
+  }
+}
+
+#endif
