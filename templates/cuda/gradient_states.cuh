@@ -1,14 +1,16 @@
-// The first kernel: a block walks over a head's chunks with a tile of its state, forward to leave the
-// state before each chunk, or back to leave the adjoint of the state after it. With A_i the sum of log decays up to token i (its
-// own too), A_C that of the chunk, all factors in [0, 1]:
+// The first kernel: a block walks over a head's chunks with a tile of its state, forward to leave
+// the state before each chunk, or back to leave the adjoint of the state after it. With A_i the sum
+// of log decays up to token i (its own too), A_C that of the chunk, all factors in [0, 1]:
 //
 //     S = diag(2^{A_C}) S + sum over j of (k_j 2^{A_C - A_j}) v_j^T
 //     dS = diag(2^{A_C}) dS + sum over i of (q_i 2^{A_i}) dO_i^T
 //
-// Scaled rows are multiplied as two bf16 numbers: what is left is rounded once, where it is written.
+// Scaled rows are multiplied as two bf16 numbers: what is left is rounded once, where it is
+// written.
 //
-// Where walks are cut into segments, a kernel before this one walks each segment from zero and leaves
-// what it adds and its decay; a segment's walk then begins with what those on its way there add up to.
+// Where walks are cut into segments, a kernel before this one walks each segment from zero and
+// leaves what it adds and its decay; a segment's walk then begins with what those on its way there
+// add up to.
 #ifndef SL_GRADIENT_STATES_CUH
 #define SL_GRADIENT_STATES_CUH
 

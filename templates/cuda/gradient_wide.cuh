@@ -1,6 +1,7 @@
-// The second kernel where a head's state has several tiles, or several query heads: a block has one chunk
-// of one head, and goes over its key tiles and query heads one by one, and for each over the values, 64
-// at a time, which copies bring two steps ahead. What gradient.cuh says, with four warpgroups: two have 64 keys each,
+// The second kernel where a head's state has several tiles, or several query heads: a block has one
+// chunk of one head, and goes over its key tiles and query heads one by one, and for each over the
+// values, 64 at a time, which copies bring two steps ahead. What gradient.cuh says, with four
+// warpgroups: two have 64 keys each,
 //
 //     dq~ += dO S~^T    dk~ += v dS~^T    and at the end dP k~ and dP^T q~
 //
@@ -8,9 +9,9 @@
 //
 //     dv = P^T dO + k~ dS~    dP += dO v^T
 //
-// The row sums of S dS are added up by all on the way. dS is of all query heads together: the first one
-// has it, and it is zero for the others. dv is a sum over key tiles and query heads, and dk and the gate's
-// adjoint over query heads: the block's own threads keep them in f32 in between.
+// The row sums of S dS are added up by all on the way. dS is of all query heads together: the first
+// one has it, and it is zero for the others. dv is a sum over key tiles and query heads, and dk and
+// the gate's adjoint over query heads: the block's own threads keep them in f32 in between.
 #ifndef SL_GRADIENT_WIDE_CUH
 #define SL_GRADIENT_WIDE_CUH
 
@@ -21,8 +22,8 @@ enum {
   sl_wide_steps = 2 * sl_value_tiles,
   // A step's v, dO, S~ and dS~.
   sl_wide_step = 2 * sl_panel + sl_state,
-  // Places in shared memory: q~ and k~; three steps, and at the end tables of dq~ and dk~ in the first two's
-  // place; dP in two parts; sums.
+  // Places in shared memory: q~ and k~; three steps, and at the end tables of dq~ and dk~ in the
+  // first two's place; dP in two parts; sums.
   sl_at_steps = 2 * sl_tile,
   sl_at_pairs = sl_at_steps + 3 * sl_wide_step,
   sl_at_wide_sums = sl_at_pairs + 2 * sl_panel,  // of log decays of eight tokens and the first one
@@ -132,8 +133,8 @@ SL_WORD void sl_write_values(
   }
 }
 
-// What 64 values add to the row sums of the products of two states: eight lanes have a key, and 64 keys on
-// another one.
+// What 64 values add to the row sums of the products of two states: eight lanes have a key, and 64
+// keys on another one.
 SL_WORD void sl_add_row_sums(float (&sum)[2], uint32_t state, uint32_t adjoint) {
   const uint32_t own = (uint32_t)(16 * sl_fresh(SL_THREAD));
 #pragma unroll

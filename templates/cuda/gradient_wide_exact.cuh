@@ -1,7 +1,8 @@
-// The third kernel where a head's state has several tiles, or several query heads: what gradient_exact.cuh says for each key tile
-// of a chunk, with dP added up over all values before, and their states and rows of dv after it. A key
-// tile that keeps in the range of one anchor while another one does not has its states as they are at
-// the chunk's middle: decays are counted from there and up to there then.
+// The third kernel where a head's state has several tiles, or several query heads: what
+// gradient_exact.cuh says for each key tile of a chunk, with dP added up over all values before,
+// and their states and rows of dv after it. A key tile that keeps in the range of one anchor while
+// another one does not has its states as they are at the chunk's middle: decays are counted from
+// there and up to there then.
 #ifndef SL_GRADIENT_WIDE_EXACT_CUH
 #define SL_GRADIENT_WIDE_EXACT_CUH
 
@@ -41,8 +42,8 @@ SL_WORD void sl_meet_copied() {
   sl_sync();
 }
 
-// A key tile and a query head of the chunk that was left at sl_at_chunk, whose keys and sums of log decays
-// are there. dk and the gate's terms are added to those of query heads before.
+// A key tile and a query head of the chunk that was left at sl_at_chunk, whose keys and sums of log
+// decays are there. dk and the gate's terms are added to those of query heads before.
 template <class Maps>
 SL_WORD void sl_wide_exact_turn(
     uint32_t scratch, const sl_turn turn, sl_exact_sums &sums, const int is_anchored,
