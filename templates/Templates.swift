@@ -71,6 +71,8 @@ public enum Templates {
     case "gradient_adjoints.cuh": PackageResources.gradient_adjoints_cuh
     case "gradient_levels.cuh": PackageResources.gradient_levels_cuh
     case "gradient_exact.cuh": PackageResources.gradient_exact_cuh
+    case "gradient_wide.cuh": PackageResources.gradient_wide_cuh
+    case "gradient_wide_exact.cuh": PackageResources.gradient_wide_exact_cuh
     case "tensors.c": PackageResources.tensors_c
     case "driver.c": PackageResources.driver_c
     case "device.h": PackageResources.device_h

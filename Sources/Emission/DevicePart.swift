@@ -147,6 +147,7 @@ struct DevicePart {
 
   /// The kernels of the phases, for a block of threads each.
   var functions: String {
+    guard gradient == nil else { return sizes }
     let texts = program.phases.map { phase in
       var emitter = PhaseEmitter(program: program, phase: phase, target: target, kernel: kernel)
       return emitter.deviceFunction()
@@ -158,17 +159,16 @@ struct DevicePart {
   var sizes: String { counts + "\n" + places }
 
   var kernelNames: [String] {
-    (prepared?.kernelNames ?? program.phases.map { "\(kernel)_\($0.name)" })
-      + (gradient?.kernelNames ?? [])
+    gradient?.kernelNames ?? prepared?.kernelNames
+      ?? program.phases.map { "\(kernel)_\($0.name)" }
   }
   var kernelMemory: [Int] {
-    (prepared?.kernelMemory ?? warpgroup?.sharedBytes ?? layouts.map(\.bytes))
-      + (gradient?.kernelMemory ?? [])
+    gradient?.kernelMemory ?? prepared?.kernelMemory ?? warpgroup?.sharedBytes
+      ?? layouts.map(\.bytes)
   }
   var kernelThreads: [Int] {
-    (prepared?.kernelThreads ?? warpgroup?.phaseThreads
-      ?? program.phases.map { _ in target.device!.threads })
-      + (gradient?.kernelThreads ?? [])
+    gradient?.kernelThreads ?? prepared?.kernelThreads ?? warpgroup?.phaseThreads
+      ?? program.phases.map { _ in target.device!.threads }
   }
 
   // MARK: The processor's side
@@ -188,11 +188,7 @@ struct DevicePart {
     out.block("SL_EXPORT int64_t \(kernel)_\(size)(const arguments *args)") { out in
       out.line("const int32_t problem = check_sizes(args);")
       out.line("if (problem) return -problem;")
-      if let gradient {
-        out.line("if (\(WarpgroupGradientEmitter.condition))")
-        out.line("  return \(gradient.workspaceBytes);")
-      }
-      out.longLine("return \(workspaceBytes ?? "0");")
+      out.longLine("return \(gradient?.workspaceBytes ?? workspaceBytes ?? "0");")
     }
     out.line()
     printer.pointerCheck(&out, needsWorkspace: workspaceBytes != nil)
@@ -221,9 +217,8 @@ struct DevicePart {
       }
       out.line("void *given[] = {(void *)args};")
       if let gradient {
-        out.block("if (\(WarpgroupGradientEmitter.condition))") {
-          $0.lines(gradient.launch(firstKernel + program.phases.count))
-        }
+        out.lines(gradient.launch(firstKernel))
+        return
       }
       for (index, phase) in program.phases.enumerated() {
         out.line(

@@ -14,11 +14,15 @@ struct WarpgroupGradientEmitter {
   /// The templates, in their order.
   static let vocabularies = [
     "gradient.cuh", "gradient_states.cuh", "gradient_adjoints.cuh", "gradient_levels.cuh",
-    "gradient_exact.cuh",
+    "gradient_exact.cuh", "gradient_wide.cuh", "gradient_wide_exact.cuh",
   ]
-  /// Bytes of a state in bf16, as it is kept for each chunk and head: the state, and its adjoint.
+  private var keyTiles: Int { specification.key / WarpgroupGradient.tile }
+  private var valueTiles: Int { specification.value / WarpgroupGradient.tile }
+  /// Tiles of a head's state.
+  private var tiles: Int { keyTiles * valueTiles }
+  /// Bytes of a state's tile in bf16, as it is kept for each chunk and head: the state, and its adjoint.
   static let stateBytes = 128 * 128 * 2
-  /// Floats of what a segment adds to a state, with its decay for every key.
+  /// Floats of what a segment adds to a state's tile, with its decay for every key.
   static let segmentFloats = 128 * 128 + 128
 
   /// Nil for a gradient of another schedule.
@@ -60,9 +64,11 @@ struct WarpgroupGradientEmitter {
   var settings: String {
     """
     #define SL_GATE \(gate)
+    #define SL_KEY_TILES \(keyTiles)
+    #define SL_VALUE_TILES \(valueTiles)
     #define SL_QUERY_BENDS \(bends(form.query))
     #define SL_KEY_BENDS \(bends(form.key))
-    #define SL_GATE_BENDS \(logDecay.map(bends) ?? 0)
+    #define SL_GATE_BENDS \(logDecay.map { slope($0) == .constant(1) ? 0 : 1 } ?? 0)
 
     """
   }
@@ -98,10 +104,10 @@ struct WarpgroupGradientEmitter {
     func input(_ map: Expression) -> String { "args->\(tensor(map))" }
     func adjoint(_ name: String) -> String { "args->\(TensorName.adjoint(of: name))" }
     var out = CWriter()
-    out.line("// Where a head of a sequence lies.")
+    out.line("// Where a head of a sequence lies, which so many query heads share.")
     out.block(
       "SL_WORD sl_gradients::sl_place place_of("
-        + "const backward_arguments *args, int64_t sequence, int64_t head)"
+        + "const backward_arguments *args, int64_t sequence, int64_t head, const int64_t queries)"
     ) { out in
       out.lines([
         "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
@@ -112,16 +118,30 @@ struct WarpgroupGradientEmitter {
         "const int64_t first = args->layout ? (row * args->heads + head) * args->length + begin",
         "                                   : (row * args->length + begin) * args->heads + head;",
         "sl_gradients::sl_place place;",
-        "place.at = first * 128;",
+        "const int64_t heads = args->heads * queries, query = head * queries;",
+        "const int64_t first_query = args->layout ? (row * heads + query) * args->length + begin",
+        "                                         : (row * args->length + begin) * heads + query;",
+        "const int64_t next = args->layout ? args->length : 1;",
+        "place.at = first * \(specification.key);",
+        "place.value_at = first * \(specification.value);",
         "place.gate = first;",
         "place.gate_step = args->layout ? 1 : (int)args->heads;",
-        "place.step = 128 * place.gate_step;",
-        "place.slot = ((row * args->length + begin) / 64 + sequence) * args->heads + head;",
-        "place.slot_step = (int)args->heads;",
+        "place.step = \(specification.key) * place.gate_step;",
+        "place.value_step = \(specification.value) * place.gate_step;",
+        "place.queries = (int)queries;",
+        "place.query_at = first_query * \(specification.key);",
+        "place.output_at = first_query * \(specification.value);",
+        "place.query_step = \(specification.key) * (args->layout ? 1 : (int)heads);",
+        "place.output_step = \(specification.value) * (args->layout ? 1 : (int)heads);",
+        "place.query_next = next * \(specification.key);",
+        "place.output_next = next * \(specification.value);",
+        "place.slot = (((row * args->length + begin) / 64 + sequence) * args->heads + head) * \(tiles);",
+        "place.slot_step = \(tiles) * (int)args->heads;",
         "place.length = end - begin;",
-        "place.state = (sequence * args->heads + head) * (128 * 128);",
-        "place.sums =",
-        "    (sequence * args->heads + head) * (int64_t)\(2 * segments * Self.segmentFloats);",
+        "place.state = (sequence * args->heads + head) * "
+          + "(int64_t)\(specification.key * specification.value);",
+        "place.tile_sums = \(2 * segments * Self.segmentFloats);",
+        "place.sums = (sequence * args->heads + head) * (\(tiles) * (int64_t)place.tile_sums);",
         "return place;",
       ])
     }
@@ -132,7 +152,7 @@ struct WarpgroupGradientEmitter {
     out.block("SL_WORD sl_gradients::sl_tensors tensors_of(const backward_arguments *args)") {
       out in
       out.lines([
-        "const int64_t slots = backward_slots_of(args) * args->heads;",
+        "const int64_t chunks = backward_slots_of(args) * args->heads, slots = chunks * \(tiles);",
         "sl_gradients::sl_tensors t;",
         "t.q = \(input(form.query));",
         "t.k = \(input(form.key));",
@@ -149,7 +169,8 @@ struct WarpgroupGradientEmitter {
         "t.states = (char *)args->workspace;",
         "t.adjoints = t.states + slots * \(Self.stateBytes);",
         "t.segments = (float *)(t.adjoints + slots * \(Self.stateBytes));",
-        "t.exact = (int32_t *)(t.segments + \(sumFloats("backward_sequences_of(args)")));",
+        "t.partial = t.segments + \(sumFloats("backward_sequences_of(args)"));",
+        "t.exact = (int32_t *)(t.partial + chunks * \(partialFloats));",
         "return t;",
       ])
     }
@@ -179,31 +200,64 @@ struct WarpgroupGradientEmitter {
     return out.text
   }
 
+  /// Whether a chunk goes by factors in [0, 1] alone.
+  private func isExact(_ chunk: String, _ set: KernelSet) -> String {
+    !set.isWide
+      ? "tensors.exact[\(chunk)]"
+      : "sl_gradients::sl_any_exact(tensors.exact + \(tiles) * (int64_t)(\(chunk)))"
+  }
+
+  /// Kernels of calls whose query heads are as many as heads, where tiles are one: the others take any.
+  private struct KernelSet {
+    var isWide: Bool
+    var prefix = ""
+    /// Query heads of a head, as C.
+    var queries = "given.query_heads / given.heads"
+  }
+  private var sets: [KernelSet] {
+    tiles > 1
+      ? [KernelSet(isWide: true)]
+      : [KernelSet(isWide: false, queries: "1"), KernelSet(isWide: true, prefix: "grouped_")]
+  }
+
   private static let arguments = "SL_CONSTANT_ARGUMENT backward_arguments given"
 
   /// One thread finds which chunk of which head a number among all of them is, and leaves it for all in
   /// a place of shared memory.
-  private static func leaveChunk(_ number: String, at place: String, _ out: inout CWriter) {
+  private func leaveChunk(
+    _ number: String, at place: String, rows: String, _ set: KernelSet, _ out: inout CWriter
+  ) {
     out.block("if (SL_THREAD == 0)") { out in
       out.lines([
         "const int64_t slot = \(number) / given.heads, sequence = sequence_of(&given, slot);",
         "const int64_t chunk = slot - slot_of(&given, sequence);",
-        "const sl_gradients::sl_place place = place_of(&given, sequence, \(number) % given.heads);",
+        "const sl_gradients::sl_place place =",
+        "    place_of(&given, sequence, \(number) % given.heads, \(set.queries));",
         "sl_gradients::sl_leave_chunk(shared + sl_gradients::\(place), place, (int)chunk);",
       ])
+      if set.isWide {
+        out.line("sl_gradients::sl_leave_rows(shared + sl_gradients::\(rows), place, (int)chunk);")
+      }
     }
   }
 
   /// The kernel that walks over heads, or sums up segments of their walks.
-  private func walks(_ name: String, sumsUp: Bool, _ comment: String, _ out: inout CWriter) {
+  private func walks(
+    _ name: String, sumsUp: Bool, _ comment: String, _ set: KernelSet, _ out: inout CWriter
+  ) {
     out.line("// \(comment)")
-    out.block("SL_KERNEL SL_BOUNDS_OF(512, 1) void \(kernel)_\(name)(\(Self.arguments))") { out in
+    out.block(
+      "SL_KERNEL SL_BOUNDS_OF(512, 1) void \(kernel)_\(set.prefix)\(name)(\(Self.arguments))"
+    ) { out in
       out.lines([
         "SL_SHARED scratch[];",
         "const uint32_t shared = sl_address(scratch);",
-        "const int64_t item = SL_BLOCK / \(2 * segments);",
-        "const int segment = (int)(SL_BLOCK / 2 % \(segments));",
-        "const sl_gradients::sl_place place = place_of(&given, item / given.heads, item % given.heads);",
+        "const int tile = (int)(SL_BLOCK / 2 % \(tiles));",
+        "const int segment = (int)(SL_BLOCK / \(2 * tiles) % \(segments));",
+        "const int64_t item = SL_BLOCK / \(2 * tiles * segments);",
+        "const sl_gradients::sl_place place = sl_gradients::sl_in_tile_of(",
+        "    place_of(&given, item / given.heads, item % given.heads, \(set.queries)),",
+        "    tile / \(valueTiles), tile % \(valueTiles));",
         "const gradient_maps maps = {given.scale};",
       ])
       for (condition, adjoint) in [("if (SL_BLOCK % 2)", true), ("else", false)] {
@@ -215,36 +269,42 @@ struct WarpgroupGradientEmitter {
     }
   }
 
-  private var kernels: String {
+  private var kernels: String { sets.map(kernels).joined(separator: "\n") }
+
+  private func kernels(_ set: KernelSet) -> String {
     var out = CWriter()
     if segments > 1 {
       walks(
         "segments", sumsUp: true, "What each segment of a head's walks adds to a state, both ways.",
-        &out)
+        set, &out)
       out.line()
     }
     walks(
-      "states", sumsUp: false, "A head's chunks, forward and back: one block for each way.", &out)
+      "states", sumsUp: false, "A head's chunks, forward and back: one block for each way.", set,
+      &out)
     out.line()
     out.line("// A chunk of a head, where it stays in the range of one anchor.")
-    out.block("SL_KERNEL SL_BOUNDS_OF(256, 2) void \(kernel)_adjoints(\(Self.arguments))") { out in
+    let bounds = set.isWide ? "512, 1" : "256, 2", own = set.isWide ? "sl_at_wide_own" : "sl_at_own"
+    let adjoints = "SL_KERNEL SL_BOUNDS_OF(\(bounds)) void \(kernel)_\(set.prefix)adjoints"
+    out.block("\(adjoints)(\(Self.arguments))") { out in
       out.lines([
         "SL_SHARED scratch[];",
         "const uint32_t shared = sl_address(scratch);",
         "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
-        "if (tensors.exact[SL_BLOCK]) return;",
+        "if (\(isExact("SL_BLOCK", set))) return;",
       ])
-      Self.leaveChunk("SL_BLOCK", at: "sl_at_own", &out)
+      leaveChunk("SL_BLOCK", at: own, rows: "sl_at_wide_rows", set, &out)
       out.lines([
         "sl_sync();",
-        "if (!sl_gradients::sl_rows_left(shared + sl_gradients::sl_at_own)) return;",
+        "if (!sl_gradients::sl_rows_left(shared + sl_gradients::\(own))) return;",
         "const gradient_maps maps = {given.scale};",
-        "sl_gradients::sl_gradient_adjoints(shared, maps, tensors);",
+        "sl_gradients::sl_gradient_\(set.isWide ? "wide" : "adjoints")(shared, maps, tensors);",
       ])
     }
     out.line()
     out.line("// Chunks of heads where they do not: every block looks through its share of all.")
-    let exact = "SL_KERNEL SL_BOUNDS_OF(\(Self.exactThreads), 1) void \(kernel)_exact"
+    let exact =
+      "SL_KERNEL SL_BOUNDS_OF(\(Self.exactThreads), 1) void \(kernel)_\(set.prefix)exact"
     out.block("\(exact)(\(Self.arguments))") { out in
       out.lines([
         "SL_SHARED scratch[];",
@@ -264,7 +324,8 @@ struct WarpgroupGradientEmitter {
           "const int slots = (int)sl_load_word(shared + sl_gradients::sl_at_slots);",
           "if (from >= slots) break;",
           "const int own = from + (int)SL_BLOCKS * SL_THREAD;",
-          "sl_gradients::sl_leave_found(shared, own < slots ? tensors_of(&given).exact[own] : 0);",
+          "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
+          "sl_gradients::sl_leave_found(shared, own < slots ? \(isExact("own", set)) : 0);",
           "#pragma unroll 1",
         ])
         out.block("for (int thread = 0;; ++thread)") { out in
@@ -272,10 +333,13 @@ struct WarpgroupGradientEmitter {
             "thread = sl_gradients::sl_first_found(shared, thread);",
             "if (thread == sl_gradients::sl_exact_threads) break;",
           ])
-          Self.leaveChunk("(from + (int)SL_BLOCKS * thread)", at: "sl_at_chunk", &out)
+          leaveChunk(
+            "(from + (int)SL_BLOCKS * thread)", at: "sl_at_chunk", rows: "sl_at_exact_rows", set,
+            &out)
           out.lines([
             "sl_sync();",
-            "sl_gradients::sl_gradient_exact(shared, maps, tensors_of(&given));",
+            "sl_gradients::sl_gradient_\(set.isWide ? "wide_" : "")exact(",
+            "    shared, maps, tensors_of(&given));",
             "// Its places in shared memory are the next one's.",
             "sl_sync();",
           ])
@@ -289,12 +353,23 @@ struct WarpgroupGradientEmitter {
 
   /// The kernels in the order of their launches: name, threads, what the templates' places add up to,
   /// and blocks.
+  private func launches(
+    _ set: KernelSet
+  ) -> [(name: String, threads: Int, memory: Int, blocks: String)] {
+    let walks = "\(2 * segments * tiles) * walks"
+    let all =
+      (segments > 1 ? [("segments", 512, 217600, walks)] : []) + [
+        ("states", 512, 217600, walks),
+        set.isWide ? ("adjoints", 512, 204416, "chunks") : ("adjoints", 256, 114752, "chunks"),
+        (
+          "exact", Self.exactThreads, set.isWide ? 205520 : 205456,
+          "chunks < processors ? chunks : processors"
+        ),
+      ]
+    return all.map { (set.prefix + $0.0, $0.1, $0.2, $0.3) }
+  }
   private var launches: [(name: String, threads: Int, memory: Int, blocks: String)] {
-    let walks = "\(2 * segments) * walks"
-    return (segments > 1 ? [("segments", 512, 217600, walks)] : []) + [
-      ("states", 512, 217600, walks), ("adjoints", 256, 114752, "chunks"),
-      ("exact", Self.exactThreads, 205456, "chunks < processors ? chunks : processors"),
-    ]
+    sets.flatMap(launches)
   }
   private static let exactThreads = 512
 
@@ -302,25 +377,38 @@ struct WarpgroupGradientEmitter {
   var kernelThreads: [Int] { launches.map(\.threads) }
   var kernelMemory: [Int] { launches.map(\.memory) }
 
-  /// Where the call's heads are not grouped: the bytes that its workspace takes.
-  static let condition = "args->query_heads == args->heads"
+  /// Whether a call's query heads are as many as heads, as C.
+  private static let isPlain = "args->query_heads == args->heads"
+  /// The bytes that a call's workspace takes.
   var workspaceBytes: String {
     let sums = segments > 1 ? " + 4 * \(sumFloats("sequences_of(args)"))" : ""
-    return "slots_of(args) * args->heads * (int64_t)\(2 * Self.stateBytes + 4)\(sums)"
+    let chunk = "(\(tiles * (2 * Self.stateBytes + 4)) + 4 * \(partialFloats))"
+    return "slots_of(args) * args->heads * \(chunk)\(sums)"
+  }
+  /// Floats of a chunk's rows of dv and dk, as C, where they are sums over key tiles or query heads.
+  private var partialFloats: String {
+    let floats = "(int64_t)\(64 * (specification.key + specification.value))"
+    return keyTiles > 1 ? floats : "(\(Self.isPlain) ? 0 : \(floats))"
   }
   /// Floats of all sums of segments, as C.
   private func sumFloats(_ sequences: String) -> String {
     segments == 1
-      ? "0" : "\(sequences) * args->heads * (int64_t)\(segments * 2 * Self.segmentFloats)"
+      ? "0" : "\(sequences) * args->heads * (int64_t)\(tiles * segments * 2 * Self.segmentFloats)"
   }
 
-  /// The launches, from the kernel at `first` on, of a call without grouped heads.
+  /// The launches, from the kernel at `first` on.
   func launch(_ first: Int) -> [String] {
     let pointers =
       specification.recurrence.inputs.flatMap { [$0.name, TensorName.adjoint(of: $0.name)] }
       + [
         TensorName.adjoint(of: TensorName.output), TensorName.adjoint(of: TensorName.initialState),
       ]
+    func calls(_ set: KernelSet, _ first: Int) -> [String] {
+      launches(set).enumerated().map { index, launch in
+        "if (!problem) problem = launch(\(first + index), \(launch.blocks), given, stream);"
+      }
+    }
+    let plain = calls(sets[0], first)
     return [
       "// Rows are moved sixteen bytes at a time.",
       "uintptr_t places = 0;",
@@ -328,8 +416,10 @@ struct WarpgroupGradientEmitter {
       "if (!problem && places % 16) problem = 6;",
       "const int64_t walks = sequences_of(args) * args->heads, chunks = slots_of(args) * args->heads;",
     ]
-      + launches.enumerated().map { index, launch in
-        "if (!problem) problem = launch(\(first + index), \(launch.blocks), given, stream);"
-      } + ["return problem;"]
+      + (sets.count == 1
+        ? plain
+        : ["if (\(Self.isPlain)) {"] + plain.map { "  \($0)" } + ["} else {"]
+          + calls(sets[1], first + plain.count).map { "  \($0)" } + ["}"])
+      + ["return problem;"]
   }
 }

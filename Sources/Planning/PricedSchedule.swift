@@ -24,14 +24,15 @@ extension WarpgroupGradient: PricedSchedule {
     let chunks = (Double(workload.length) / Double(plan.chunk)).rounded(.up)
     let turns = (chunks / segments).rounded(.up)
     func rounds(_ blocks: Double) -> Double { (blocks / WarpgroupCost.processors).rounded(.up) }
+    let tiles = Double(program.key / Self.tile * (program.value / Self.tile))
     let sums =
       segments == 1
-      ? 0 : WarpgroupCost.launch + rounds(2 * heads * (segments - 1)) * turns * 2.5e-6
-    let walks = WarpgroupCost.launch + rounds(2 * heads * segments) * turns * 3.4e-6
-    let rows = heads * chunks * Double(plan.chunk * program.key)
-    let states = heads * chunks * Double(program.key * program.value) * 2 * 2
+      ? 0 : WarpgroupCost.launch + rounds(2 * heads * tiles * (segments - 1)) * turns * 2.5e-6
+    let walks = WarpgroupCost.launch + rounds(2 * heads * tiles * segments) * turns * 3.4e-6
     // Tensors have two bytes an element, gates and their adjoints four.
-    let found = 1.4 * (rows * 22 + states) / WarpgroupCost.bandwidth
+    let rows = heads * chunks * Double(plan.chunk) * Double(16 * program.key + 6 * program.value)
+    let states = heads * chunks * Double(program.key * program.value) * 2 * 2
+    let found = 1.4 * (rows + states) / WarpgroupCost.bandwidth
     return sums + walks + 2 * WarpgroupCost.launch + found
   }
 }

@@ -20,6 +20,17 @@ public struct WarpgroupFused: Schedule {
   public init() {}
 
   public func obstacle(to specification: KernelSpecification) -> String? {
+    obstacle(to: specification) {
+      $0.key == Self.key && $0.value % 64 == 0
+        ? nil
+        : "It takes K = 128 and V a multiple of 64, not K = \($0.key) and V = \($0.value)."
+    }
+  }
+
+  /// The same with the sizes of another schedule.
+  func obstacle(
+    to specification: KernelSpecification, sizes: (KernelSpecification) -> String?
+  ) -> String? {
     if let obstacle = ChunkWalk.obstacle(to: specification) { return obstacle }
     guard specification.target.device?.hasWarpgroups == true else {
       return "The target \(specification.target.name) has no products of warpgroups."
@@ -28,10 +39,7 @@ public struct WarpgroupFused: Schedule {
     if specification.type != .bf16 {
       return "Its products are of bf16, and the tensors are \(specification.type.rawValue)."
     }
-    if specification.key != Self.key || specification.value % 64 != 0 {
-      return "It takes K = 128 and V a multiple of 64, not K = \(specification.key) and V = "
-        + "\(specification.value)."
-    }
+    if let obstacle = sizes(specification) { return obstacle }
     if form.valueGate != nil { return "It takes no gate along the value axis." }
     if form.readsPrevious { return "It reads out after the write." }
     if form.normalizer != nil || form.skip != nil || form.epilogue != nil {

@@ -4,7 +4,7 @@ import TileIR
 
 /// The gradient on a card that has products of warpgroups: one kernel walks each head forward and back
 /// and leaves the state before each chunk and the adjoint of the state after it; from these another one
-/// finds a chunk's adjoints, all chunks side by side.
+/// finds a chunk's adjoints, all chunks side by side. Walks go over tiles of a state, 128 keys by 128 values.
 ///
 /// The tile program says what is computed, and is `ChunkGradient`'s at chunks of 64. How blocks do it
 /// (operands scaled about a chunk's middle, and by factors in [0, 1] alone where that range is not
@@ -15,16 +15,19 @@ public struct WarpgroupGradient: Schedule {
   public let name = "warpgroup-gradient"
   public let summary = "gradient by products of warpgroups, chunks side by side (H100, H200)"
   static let chunk = 64
-  static let tile = 128
+  /// Keys, and values, of the tiles that a head's state is walked in, each by a block of its own.
+  public static let tile = 128
 
   public init() {}
 
   public func obstacle(to specification: KernelSpecification) -> String? {
-    if let obstacle = WarpgroupFused().obstacle(to: specification) { return obstacle }
-    guard let form = specification.normalForm.diagonal else { return nil }
-    if specification.value != Self.tile {
-      return "It takes V = 128, not \(specification.value)."
+    let obstacle = WarpgroupFused().obstacle(to: specification) {
+      $0.key % Self.tile == 0 && $0.value % Self.tile == 0
+        ? nil
+        : "It takes K and V of multiples of 128, not K = \($0.key) and V = \($0.value)."
     }
+    if let obstacle { return obstacle }
+    guard let form = specification.normalForm.diagonal else { return nil }
     if specification.recurrence.inputs.contains(where: { $0.role == .parameter }) {
       return "It takes no parameters of a head."
     }
@@ -46,8 +49,8 @@ public struct WarpgroupGradient: Schedule {
     let ways: [Materialization] = [.chunks, .segments(2), .segments(4), .segments(8)]
     return ways.map {
       Plan(
-        schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: Self.tile, valueTile: Self.tile,
-        materialization: $0, products: .bf16)
+        schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: specification.key,
+        valueTile: specification.value, materialization: $0, products: .bf16)
     }
   }
 

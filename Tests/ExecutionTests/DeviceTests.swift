@@ -166,7 +166,7 @@ import Testing
       cache: KernelCache(folder: "\(bench.folder)/cache")
     ).package
     let kernels = try #require(package.manifest.cardKernels)
-    for name in ["states", "adjoints", "exact"] {
+    for name in ["states", "adjoints", "exact", "grouped_states"] {
       let kernel = try #require(kernels.first { $0.name.hasSuffix("_\(name)") })
       #expect(kernel.spilled == 0, "\(kernel.name) spills \(kernel.spilled) bytes")
     }
@@ -186,19 +186,35 @@ import Testing
       #expect(dlsym(loaded, "sluice_\(entry)") != nil)
     }
     let code = String(decoding: try Files.read(library), as: UTF8.self)
-    let warpgroups = ["segments", "states", "adjoints", "exact"]
-    let own = ["gradient", "move"] + (size == 128 ? warpgroups : ["gather"])
+    let warpgroups = ["states", "adjoints", "exact"].flatMap { [$0, "grouped_\($0)"] }
+    let own = ["move"] + (size == 128 ? warpgroups : ["gradient", "gather"])
     for name in own { #expect(code.contains(".entry \(kernel.name)_\(name)(")) }
+  }
+
+  @Test("States of several tiles have their gradient by products of warpgroups too")
+  func wideGradient() async throws {
+    let bench = try await Workbench()
+    let kernel = try emitGradient(.simpleGLA, .sm90a, type: .bf16, key: 256, value: 512)
+    let library = "\(bench.folder)/kernel.so"
+    try await bench.builder.build(bench.builder.job(kernel.source, for: .sm90a), to: library)
+    let code = String(decoding: try Files.read(library), as: UTF8.self)
+    for name in ["states", "adjoints", "exact"] {
+      #expect(code.contains(".entry \(kernel.name)_\(name)("))
+    }
+    // One set of kernels takes grouped heads too, and the tile program's own is not among them.
+    for name in ["grouped_states", "gradient"] {
+      #expect(!code.contains(".entry \(kernel.name)_\(name)("))
+    }
   }
 
   @Test("What a gradient by products of warpgroups cannot take goes to the block's kernels")
   func gradientPlans() throws {
-    func schedule(_ recurrence: Recurrence, value: Int = 128, type: ElementType = .bf16) throws
-      -> String
-    {
+    func schedule(
+      _ recurrence: Recurrence, key: Int = 128, value: Int = 128, type: ElementType = .bf16
+    ) throws -> String {
       try Planner().gradientPlan(
         try KernelSpecification(
-          normalForm: recurrence.normalForm(), key: 128, value: value, type: type, gateType: .f32,
+          normalForm: recurrence.normalForm(), key: key, value: value, type: type, gateType: .f32,
           target: .sm90a)
       ).schedule
     }
@@ -209,7 +225,10 @@ import Testing
     for name in ["gla-decay", "retnet", "hgrn2", "rwkv6"] {
       #expect(try schedule(try .named(name)) == "chunk-gradient")
     }
-    #expect(try schedule(.gla, value: 256) == "chunk-gradient")
+    #expect(try schedule(.gla, value: 256) == "warpgroup-gradient")
+    #expect(try schedule(.gla, key: 256, value: 512) == "warpgroup-gradient")
+    #expect(try schedule(.gla, value: 192) == "chunk-gradient")
+    #expect(try schedule(.gla, key: 64) == "chunk-gradient")
     #expect(try schedule(.gla, type: .f32) == "chunk-gradient")
   }
 

@@ -1,6 +1,7 @@
-// Gradients over chunks of 64 tokens on Hopper, K = V = 128: what the three kernels share. A block of
-// the second one has two warpgroups, and a warpgroup half of the keys (of the values, where rows of
-// values are made).
+// Gradients over chunks of 64 tokens on Hopper, K and V multiples of 128: what the kernels share. States
+// and their adjoints lie in tiles of 128 keys by 128 values. Where there is one, a block of the second
+// kernel has two warpgroups, and a warpgroup half of the keys (of the values, where rows of values are
+// made); gradient_wide.cuh has what goes over more.
 // Numbers of 64 tokens and 64 columns lie in a warpgroup's registers as sums of products do: thread
 // 32 w + l has rows 16 w + l / 4 and 8 more, columns 8 j + 2 (l % 4) and 1 more, at
 // [4 j + 2 (the later row) + (the later column)].
@@ -28,20 +29,47 @@ enum {
   sl_panel = 8192,         // bytes of 64 rows of a panel
   sl_tile = 2 * sl_panel,  // 64 x 128 bf16
   sl_state = 2 * sl_tile,  // 128 x 128 bf16: two panels of 128 rows
+  // Tiles of a head's state, and values of a token.
+  sl_key_tiles = SL_KEY_TILES,
+  sl_value_tiles = SL_VALUE_TILES,
+  sl_state_tiles = sl_key_tiles * sl_value_tiles,
+  sl_values = 128 * sl_value_tiles,
 };
 
-// One head of one sequence. All token tensors have rows of 128 numbers, and lie alike.
+// One head of one sequence, or one tile of its state: keys and values from a tile's first one on.
 typedef struct {
-  int64_t at;          // elements from a tensor's start to the first token's row
+  int64_t at;          // elements from a tensor's start to the first token's keys
   int step;            // elements from a token to the next
+  int64_t value_at;    // the same two of values
+  int value_step;
+  // Query heads, which share the keys and values; of the first one the same two, of its q and of the
+  // output's adjoint, and elements to the next one's.
+  int queries;
+  int64_t query_at, output_at;
+  int query_step, output_step;
+  int64_t query_next, output_next;
   int64_t gate;        // the same two of gates of one number a token
   int gate_step;
-  int64_t slot;        // where the first chunk's states lie, in states
+  int64_t slot;        // where the first chunk's states lie, in tiles of states
   int slot_step;       // states from a chunk to the next
   int64_t length;      // tokens
   int64_t state;       // floats to the head's matrix
   int64_t sums;        // floats to the first segment's sum on the way forward; that back is next
+  int tile_sums;       // floats of all its segments' sums
 } sl_place;
+
+// The tile of so many keys and values of a head whose state has several.
+SL_WORD sl_place sl_in_tile_of(sl_place place, const int keys, const int values) {
+  const int tile = keys * sl_value_tiles + values;
+  place.at += 128 * keys;
+  place.query_at += 128 * keys;
+  place.value_at += 128 * values;
+  place.output_at += 128 * values;
+  place.slot += tile;
+  place.state += (int64_t)(128 * keys) * sl_values + 128 * values;
+  place.sums += tile * place.tile_sums;
+  return place;
+}
 
 // The tensors.
 typedef struct {
@@ -51,10 +79,12 @@ typedef struct {
   uint16_t *d_q, *d_k, *d_v;
   float *d_gate;
   float *d_initial;
-  // Of each chunk and head: S~ and dS~ as they lie in shared memory, and whether it is exact.
+  // Of each chunk, head and tile: S~ and dS~ as they lie in shared memory, and whether it is exact.
   char *states, *adjoints;
   int32_t *exact;
   float *segments;  // what segments of walks add up to
+  // Rows of dv and dk of each chunk and head, as far as key tiles and query heads are added up.
+  float *partial;
 } sl_tensors;
 
 // The same value, of which the compiler knows nothing: addresses that are made of it are made anew. Kept

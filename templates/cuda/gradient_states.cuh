@@ -1,14 +1,16 @@
-// The first kernel: a block walks over a head's chunks, forward to leave the state before each chunk, or
-// back to leave the adjoint of the state after it. With A_i the sum of log decays up to token i (its
-// own too), A_C that of the chunk, all factors in [0, 1]:
+// The first kernel: a block walks over a head's chunks with a tile of its state, forward to leave
+// the state before each chunk, or back to leave the adjoint of the state after it. With A_i the sum
+// of log decays up to token i (its own too), A_C that of the chunk, all factors in [0, 1]:
 //
 //     S = diag(2^{A_C}) S + sum over j of (k_j 2^{A_C - A_j}) v_j^T
 //     dS = diag(2^{A_C}) dS + sum over i of (q_i 2^{A_i}) dO_i^T
 //
-// Scaled rows are multiplied as two bf16 numbers: what is left is rounded once, where it is written.
+// Scaled rows are multiplied as two bf16 numbers: what is left is rounded once, where it is
+// written.
 //
-// Where walks are cut into segments, a kernel before this one walks each segment from zero and leaves
-// what it adds and its decay; a segment's walk then begins with what those on its way there add up to.
+// Where walks are cut into segments, a kernel before this one walks each segment from zero and
+// leaves what it adds and its decay; a segment's walk then begins with what those on its way there
+// add up to.
 #ifndef SL_GRADIENT_STATES_CUH
 #define SL_GRADIENT_STATES_CUH
 
@@ -55,24 +57,37 @@ SL_WORD void sl_gradient_states(
   if (sums_up && (chunks <= 0 || segment == last)) return;
   const uint32_t sums = shared + sl_at_walk_sums;
   const int gate_step = SL_GATE == 2 ? place.step : place.gate_step;
+  // The way back has each chunk once for every query head.
+  const int queries = adjoint ? place.queries : 1, turns = chunks * queries;
+  const auto own_turn = [&](int n) __attribute__((always_inline)) {
+    // A division takes long, and most calls have one query head.
+    return queries == 1 ? n : n / queries;
+  };
   const auto chunk_of = [&](int n) __attribute__((always_inline)) {
-    return first + (adjoint ? chunks - 1 - n : n);
+    return first + (adjoint ? chunks - 1 - own_turn(n) : n);
   };
   const auto rows_of = [&](int chunk) __attribute__((always_inline)) {
     return chunk + 1 < all ? 64 : (int)(place.length - 64 * (int64_t)chunk);
   };
   const auto ask_rows = [&](int n, int stage) __attribute__((always_inline)) {
-    if (n < chunks) {
+    if (n < turns) {
       const int chunk = chunk_of(n), rows = rows_of(chunk);
-      const int64_t from = place.at + 64 * (int64_t)chunk * place.step;
+      const int64_t query = n - own_turn(n) * queries, tokens = 64 * (int64_t)chunk;
+      const int step = adjoint ? place.query_step : place.step;
+      const int value_step = adjoint ? place.output_step : place.value_step;
+      const int64_t keys =
+          tokens * step + (adjoint ? place.query_at + query * place.query_next : place.at);
+      const int64_t values =
+          tokens * value_step
+          + (adjoint ? place.output_at + query * place.output_next : place.value_at);
       const uint32_t to = shared + (uint32_t)stage * sl_walk_stage;
-      sl_copy_rows<sl_walk_threads>(to, (adjoint ? t.q : t.k) + from, place.step, rows);
+      sl_copy_rows<sl_walk_threads>(to, (adjoint ? t.q : t.k) + keys, step, rows);
       sl_copy_rows<sl_walk_threads>(
-          to + sl_tile, (adjoint ? t.d_o : t.v) + from, place.step, rows);
+          to + sl_tile, (adjoint ? t.d_o : t.v) + values, value_step, rows);
     }
   };
   const auto ask_gates = [&](int n) __attribute__((always_inline)) {
-    if (SL_GATE == 2 && n < chunks) {
+    if (SL_GATE == 2 && n < turns) {
       const int chunk = chunk_of(n), rows = rows_of(chunk);
       const uint32_t to = shared + sl_at_walk_gates + (uint32_t)(n & 1) * sl_walk_gates;
       const float *at = t.gate + place.at + 64 * (int64_t)chunk * place.step
@@ -94,11 +109,14 @@ SL_WORD void sl_gradient_states(
   ask_gates(1);
   // The state, and the decay since the segment's begin, of the thread's keys.
   float state[32], total[2] = {1.0f, 1.0f};
-  const int own = (64 * group + sl_row()) * 128 + 64 * panel + sl_column();
+  const int own_row = 64 * group + sl_row(), own_column = 64 * panel + sl_column();
+  const int own = own_row * 128 + own_column, in_state = own_row * sl_values + own_column;
   const float *const begin = sums_up ? (const float *)0 : adjoint ? t.d_final : t.initial;
 #pragma unroll
   for (int n = 0; n < 32; ++n)
-    state[n] = begin ? begin[place.state + own + (n & 2) * 512 + 8 * (n / 4) + (n & 1)] : 0.0f;
+    state[n] =
+        begin ? begin[place.state + in_state + (n & 2) * 4 * sl_values + 8 * (n / 4) + (n & 1)]
+              : 0.0f;
   if (!sums_up) {
     const int passed = adjoint ? count - 1 - segment : segment;
 #pragma unroll 1
@@ -116,7 +134,7 @@ SL_WORD void sl_gradient_states(
   // Gates of a number a token are asked for a chunk ahead.
   float ahead[8];
   const auto ask_numbers = [&](int n) __attribute__((always_inline)) {
-    if (SL_GATE != 1 || n >= chunks) return;
+    if (SL_GATE != 1 || n >= turns) return;
     const int chunk = chunk_of(n), rows = rows_of(chunk);
     const float *at = t.gate + place.gate + (64 * (int64_t)chunk + 8 * part) * gate_step;
 #pragma unroll
@@ -125,8 +143,8 @@ SL_WORD void sl_gradient_states(
   ask_numbers(0);
   int column = 2 * SL_LANE, stage = 0;
 #pragma unroll 1
-  for (int n = 0; n < chunks; ++n) {
-    const int chunk = chunk_of(n), rows = rows_of(chunk);
+  for (int n = 0; n < turns; ++n) {
+    const int chunk = chunk_of(n), rows = rows_of(chunk), is_first = n == own_turn(n) * queries;
     const uint32_t tile = shared + (uint32_t)stage * sl_walk_stage;
     // Addresses are made anew for each chunk: kept, they would crowd registers.
     asm volatile("" : "+r"(column));
@@ -214,10 +232,10 @@ SL_WORD void sl_gradient_states(
       for (int w = 0; w < 8; ++w) half[w / 4] += sl_load_float(from + 512 * w);
       half[0] += sl_load_float(from + 4096);
       framed[h] = is_exact ? 1.0f : sl_power(half[adjoint]);
-      whole[h] = sl_power(half[0] + half[1]);
+      whole[h] = is_first ? sl_power(half[0] + half[1]) : 1.0f;
       total[h] *= whole[h];
     }
-    if (!sums_up) {
+    if (!sums_up && is_first) {
       uint32_t out[16];
 #pragma unroll
       for (int m = 0; m < 16; ++m)
@@ -237,7 +255,7 @@ SL_WORD void sl_gradient_states(
       sl_product_outer(state, sl_operand(shared + sl_at_rest + keys, 2048 * s), value);
     }
     sl_products_commit();
-    if (!sums_up) {
+    if (!sums_up && is_first) {
       sl_sync();
       if (SL_THREAD == 0) {
         if (!adjoint) t.exact[slot] = is_exact;
@@ -263,7 +281,7 @@ SL_WORD void sl_gradient_states(
   if (!end) return;
 #pragma unroll
   for (int n = 0; n < 32; ++n)
-    end[place.state + own + (n & 2) * 512 + 8 * (n / 4) + (n & 1)] = state[n];
+    end[place.state + in_state + (n & 2) * 4 * sl_values + 8 * (n / 4) + (n & 1)] = state[n];
 }
 
 }  // namespace sl_gradients
