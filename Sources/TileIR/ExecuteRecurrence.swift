@@ -145,9 +145,8 @@ extension Worker {
     let (value, matrix) = (window(recur.value), window(recur.state))
     let decay = recur.decay.map(window)
     let (keys, columns) = (recur.state.rows, recur.state.columns)
-    let begin = recur.beginScale.map(window)
     var state = (0..<keys * columns).map { place in
-      (begin.map { get($0, 0, place / columns) } ?? 1)
+      (recur.beginScale.map { factor($0, (0, place / columns)) } ?? 1)
         * get(matrix, place / columns, place % columns)
     }
     for token in 0..<recur.output.rows {

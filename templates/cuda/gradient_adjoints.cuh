@@ -110,8 +110,10 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
     sl_log_decays(a, maps, own.rows);
   }
   // q~ and k~ in place.
-  uint32_t kept[16 - sl_kept_rows];  // a, packed
+  // a, packed: of a token two keys' sums, or, where all keys have one gate, two tokens' ones.
+  uint32_t kept[16 - sl_kept_rows];
   const auto kept_of = [&](int n) __attribute__((always_inline)) {
+    if (SL_GATE == 1) n /= 2;
     return n < sl_kept_rows
                ? sl_load_word(shared + sl_at_kept + (uint32_t)(1024 * n + 4 * SL_THREAD))
                : (uint32_t)sl_fresh((int)kept[n < sl_kept_rows ? 0 : n - sl_kept_rows]);
@@ -153,11 +155,14 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
       sl_store_word(
           k + sl_in_quarter(row, column),
           sl_pack(pair[0] * sl_power(-a[row][0]), pair[1] * sl_power(-a[row][1])));
-      const uint32_t packed = sl_pack_sums(a[row][0], a[row][1]);
-      if (row < sl_kept_rows)
-        sl_store_word(shared + sl_at_kept + (uint32_t)(1024 * row + 4 * SL_THREAD), packed);
+      if (SL_GATE == 1 && row % 2 == 0) continue;
+      const uint32_t packed =
+          SL_GATE == 1 ? sl_pack_sums(a[row - 1][0], a[row][0]) : sl_pack_sums(a[row][0], a[row][1]);
+      const int word = SL_GATE == 1 ? row / 2 : row;
+      if (word < sl_kept_rows)
+        sl_store_word(shared + sl_at_kept + (uint32_t)(1024 * word + 4 * SL_THREAD), packed);
       else
-        kept[row - sl_kept_rows] = packed;
+        kept[word - sl_kept_rows] = packed;
     }
   }
   sl_copies_wait(0);
@@ -261,7 +266,9 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
     const uint32_t from_middle = kept_of(n);
     terms[n][0] = later[0] = sl_fma(sl_low(query), x[0], sl_fma(-sl_low(key), y[0], later[0]));
     terms[n][1] = later[1] = sl_fma(sl_high(query), x[1], sl_fma(-sl_high(key), y[1], later[1]));
-    const float a_of[2] = {sl_low_sum(from_middle), sl_high_sum(from_middle)};
+    const float low = sl_low_sum(from_middle), high = sl_high_sum(from_middle);
+    const float a_of[2] = {
+        SL_GATE == 1 && n % 2 ? high : low, SL_GATE == 1 && n % 2 == 0 ? low : high};
 #pragma unroll
     for (int e = 0; e < 2; ++e) x[e] *= sl_power(a_of[e]), y[e] *= sl_power(-a_of[e]);
     const int there = 16 * quarter + n < rows;

@@ -1,0 +1,134 @@
+import Recurrences
+import Schedules
+import TileIR
+
+/// What the recurrence says of one token and key, for the words of `templates/cuda/prepared.cuh`.
+extension PreparedEmitter {
+  var logDecay: Expression? {
+    form.keyGate.map { gate in
+      if case .unary(.exp, let logarithm) = gate.decay { return logarithm }
+      return .unary(.log, gate.decay)
+    }
+  }
+
+  /// The inputs that expressions read, each once, in the recurrence's order.
+  private func inputs(_ expressions: [Expression?]) -> [Recurrence.Input] {
+    let names = Set(expressions.compactMap { $0 }.flatMap(\.inputNames))
+    return specification.recurrence.inputs.filter { names.contains($0.name) }
+  }
+
+  private var skip: Expression? { form.skip.flatMap { $0.coefficient(of: form.value) } }
+  private var gateInputs: [Recurrence.Input] { inputs([logDecay]) }
+  private var keyInputs: [Recurrence.Input] { inputs([form.query, form.key, form.present]) }
+  var allInputs: [Recurrence.Input] {
+    inputs([form.query, form.key, form.present, logDecay, skip])
+  }
+
+  func isAlongKeys(_ input: Recurrence.Input) -> Bool { input.axes == .key }
+  func isToken(_ input: Recurrence.Input) -> Bool { input.role != .parameter }
+  private func type(_ input: Recurrence.Input) -> ElementType {
+    switch input.role {
+    case .query, .operand: specification.type
+    case .gate: specification.gateType
+    case .parameter: .f32
+    }
+  }
+
+  /// A map of a token's numbers, of one key where `key` and `e` say which.
+  private func text(_ expression: Expression) -> String {
+    CExpression(isVector: true) { name in
+      guard let input = specification.recurrence.input(name) else { return "scale" }
+      guard isAlongKeys(input) else { return isToken(input) ? "token.\(name)" : "own_\(name)" }
+      guard isToken(input) else { return "at_\(name)[key + e]" }
+      switch type(input) {
+      case .bf16: return "sl_bf16_of(of.\(name), e)"
+      case .f16: return "sl_f16_of(of.\(name), e)"
+      default: return "of.\(name)[e]"
+      }
+    }.text(expression)
+  }
+
+  /// A struct of four keys' numbers, and the member that reads them of a token.
+  private func fourKeys(_ name: String, _ inputs: [Recurrence.Input], _ out: inout CWriter) {
+    let read = inputs.filter { isAlongKeys($0) && isToken($0) }
+    let members = read.map {
+      type($0).isSums ? "float \($0.name)[4]; " : "uint32_t \($0.name)[2]; "
+    }
+    out.line("struct \(name) {\(members.isEmpty ? "" : " ")\(members.joined())};")
+    out.block("SL_MEMBER \(name) \(name)_at(int row, int key) const") { out in
+      out.line("\(name) of;")
+      if read.isEmpty { out.line("(void)row, (void)key;") }
+      for input in read {
+        out.line(
+          "sl_read_keys(of.\(input.name), at_\(input.name) + row * step_\(input.name), key);")
+      }
+      out.line("return of;")
+    }
+  }
+
+  /// The struct `maps_of`.
+  var maps: String {
+    var out = CWriter()
+    out.line(
+      "// What the recurrence says of q, k and the decay, for the tokens of a chunk and a head.")
+    out.block("struct maps_of") { out in
+      out.line("float scale;")
+      for input in allInputs {
+        let element = PhaseEmitter.element(type(input))
+        if isToken(input) {
+          out.line("const \(element) *at_\(input.name);")
+          out.line("int64_t step_\(input.name);")
+        } else if isAlongKeys(input) {
+          out.line("const float *at_\(input.name);")
+        } else {
+          out.line("float own_\(input.name);")
+        }
+      }
+      let scalars = allInputs.filter { isToken($0) && !isAlongKeys($0) }
+      out.line("// Numbers of a token, and of four keys of it.")
+      let members = scalars.map { "float \($0.name); " }.joined()
+      out.line("struct token_numbers {\(members.isEmpty ? "" : " ")\(members)};")
+      out.block("SL_MEMBER token_numbers token_at(int row) const") { out in
+        out.line("token_numbers token;")
+        if scalars.isEmpty { out.line("(void)row;") }
+        for input in scalars {
+          let word = type(input).isSums ? "sl_load" : "sl_load_\(type(input).rawValue)"
+          out.line(
+            "token.\(input.name) = \(word)(at_\(input.name) + row * step_\(input.name));")
+        }
+        out.line("return token;")
+      }
+      fourKeys("gates", gateInputs, &out)
+      fourKeys("keys", keyInputs, &out)
+      function("log_decay", of: "gates", logDecay ?? .constant(0), &out)
+      function("query", of: "keys", form.query, &out)
+      function("key", of: "keys", form.key, &out)
+      out.line("// A key's share of the weight of the present token's own value.")
+      out.block(
+        "SL_MEMBER float present(\n      const keys &of, const token_numbers &token, int key, "
+          + "const int e, float query,\n      float own) const"
+      ) {
+        $0.line("(void)of, (void)token, (void)key, (void)e, (void)query, (void)own;")
+        $0.longLine("return \(form.present.map(text) ?? "query * own");")
+      }
+      out.line("// What that value is weighted with besides.")
+      out.block("SL_MEMBER float beside(const token_numbers &token) const") {
+        $0.line("(void)token;")
+        $0.longLine("return \(skip.map(text) ?? "0.0f");")
+      }
+    }
+    return out.lines.dropLast().joined(separator: "\n") + "\n};\n"
+  }
+
+  private func function(
+    _ name: String, of numbers: String, _ map: Expression, _ out: inout CWriter
+  ) {
+    out.block(
+      "SL_MEMBER float \(name)(\n      const \(numbers) &of, const token_numbers &token, int key, "
+        + "const int e) const"
+    ) {
+      $0.line("(void)of, (void)token, (void)key, (void)e;")
+      $0.longLine("return \(text(map));")
+    }
+  }
+}
