@@ -69,10 +69,13 @@ func build(
 func checkRuns(_ kernel: OpenedKernel) throws {
   let host = Host.detect()
   guard kernel.target.device == nil else {
+    let manifest = kernel.manifest
     throw SluiceError(
       .unsupported,
-      "\(kernel.manifest.name) runs on a card, and this judges and times on a processor: "
-        + "'sluice tune \(kernel.manifest.recurrence.name) --target \(kernel.target.name) --bundle DIR' "
+      "\(manifest.name) runs on a card, and this judges and times on a processor: "
+        + "'sluice tune \(manifest.recurrence.name) --target \(kernel.target.name) "
+        + "--dtype \(manifest.type.rawValue) --gate-dtype \(manifest.gateType.rawValue) "
+        + "--key-dim \(manifest.key) --value-dim \(manifest.value) --bundle DIR' "
         + "makes a folder that does both on a machine with the card.")
   }
   guard host.runs(kernel.target) || kernel.target.isCross else {

@@ -67,12 +67,15 @@ struct Verifier {
         accuracy.trial(try DrawnProblem(file: $0, for: runner.manifest, subject))
       })
     try await run(try accuracy.all)
-    try await run(try LawTrials(subject, options).all)
-    try await run(try ABITrials(subject: subject, options: options).all)
-    if let every = runner.manifest.snapshotEvery {
+    if !isDecided { try await run(try LawTrials(subject, options).all) }
+    if !isDecided { try await run(try ABITrials(subject: subject, options: options).all) }
+    if let every = runner.manifest.snapshotEvery, !isDecided {
       try await run(try SnapshotTrials(subject: subject, options: options, every: every).all)
     }
   }
+
+  /// Whether nothing is left to find out: drawing problems takes time too.
+  private var isDecided: Bool { options.stopsEarly && !assessment.passed }
 
   /// Runs trials in their order, many in one process, and leaves out what would cost too much.
   mutating func run(_ trials: [Trial], repeats: Int = 1) async throws {
@@ -93,7 +96,7 @@ struct Verifier {
   }
 
   private mutating func runBatch(_ trials: [Trial], _ repeats: Int) async throws {
-    guard !trials.isEmpty, !(options.stopsEarly && !assessment.passed) else { return }
+    guard !trials.isEmpty, !isDecided else { return }
     let calls = trials.flatMap(\.calls)
     let results = try await runner.run(calls, repeats: repeats)
     assessment.calls += calls.count

@@ -90,6 +90,14 @@ import Testing
     try await Scene().refusal(words, .usage, saying: phrase)
   }
 
+  /// The sentence has the command that judges this very kernel on a machine with the card.
+  @Test func kernelsForACard() async throws {
+    let kernel = ["--target", "sm_80", "--dtype", "f16", "--key-dim", "40", "--value-dim", "24"]
+    let command =
+      "sluice tune gla --target sm_80 --dtype f16 --gate-dtype f32 --key-dim 40 --value-dim 24 --bundle"
+    try await Scene().refusal(["verify", "gla"] + kernel, .unsupported, saying: command)
+  }
+
   @Test func moreThanTheMemoryHolds() async throws {
     let words = ["bench", "gla"] + Scene.small + ["--batch", "1000000", "--length", "1000000"]
     try await Scene().refusal(words, .unsupported, saying: "choose a smaller --batch")

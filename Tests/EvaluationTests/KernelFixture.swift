@@ -1,6 +1,7 @@
 import Emission
 import Evaluation
 import Execution
+import Foundation
 import Recurrences
 import Schedules
 import Targets
@@ -11,10 +12,19 @@ final class KernelFixture: Sendable {
   let builder: Builder
   let cache: KernelCache
 
+  /// The runners that the tests of this process share: one takes as long to build as a small kernel,
+  /// and each planted fault has a fixture of its own.
+  private static let runners: String? = {
+    atexit {
+      if let folder = KernelFixture.runners { Files.remove(folder) }
+    }
+    return try? Files.makeUniqueFolder(in: "/tmp", prefix: "sluice-evaluation-runners-")
+  }()
+
   init() async throws {
     folder = try Files.makeUniqueFolder(in: "/tmp", prefix: "sluice-evaluation-")
     builder = Builder(toolchain: try await Toolchain.find())
-    cache = KernelCache(folder: "\(folder)/cache")
+    cache = KernelCache(folder: Self.runners ?? "\(folder)/cache")
   }
 
   deinit { Files.remove(folder) }
