@@ -167,8 +167,9 @@ import Testing
     ).package
     let kernels = try #require(package.manifest.cardKernels)
     for name in ["states", "adjoints", "exact", "grouped_states"] {
-      let kernel = try #require(kernels.first { $0.name.hasSuffix("_\(name)") })
-      #expect(kernel.spilled == 0, "\(kernel.name) spills \(kernel.spilled) bytes")
+      let own = "\(kernel.name)_\(name)"
+      let found = try #require(kernels.first { $0.name == own })
+      #expect(found.spilled == 0, "\(own) spills \(found.spilled) bytes")
     }
   }
 
