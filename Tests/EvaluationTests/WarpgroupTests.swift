@@ -29,7 +29,7 @@ import Testing
 
   @Test(
     "Chunks that are made ready mean what the recurrence says",
-    arguments: ["gla-decay", "rwkv6", "mamba2", "hgrn2"])
+    arguments: ["rwkv6", "mamba2"])
   func preparedDerivation(_ name: String) throws {
     let specification = try KernelSpecification(
       normalForm: Recurrence.named(name).normalForm(), key: 20, value: 72, type: .bf16,

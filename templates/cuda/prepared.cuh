@@ -9,7 +9,8 @@
 // the recurrence gives the present token's value instead, and what it adds of v beside the state.
 //
 // Products run over factors alone, so every decay is right. A warp has a quarter of the tokens, 16, and
-// the keys, or half of them (SL_PARTS), sixteen at a time: a lane tokens l / 4 and 8 more, keys 4 (l % 4) and 3 more. Pairs of
+// the keys, or half of them (SL_PARTS), sixteen at a time: a lane tokens l / 4 and 8 more, keys 4 (l % 4)
+// and 3 more. Pairs of
 // tokens go by the level at which they part: Q_h(i) are the decays from the start of token i's run of h
 // tokens to i, S_h(j) those after j to the end of its run, and
 //
