@@ -1208,13 +1208,14 @@ SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_store_f16_n, sl_store_f16)
 
 // A vector of keys while a block's decays are folded into it, token by token.
 typedef struct {
+  sl_f32 start;    // the product before the block
   sl_f32 product;  // of the decays so far
-  sl_f32 gone;     // 1 - product, as a sum
-  sl_f32 folds;    // one where all keys so far stay far from overflow, else zero
+  sl_f32 gone;     // start - product, as a sum
+  sl_f32 largest;  // of the magnitudes of folded keys so far
 } sl_folding;
 
-SL_INLINE sl_folding sl_fold_begin(void) {
-  return (sl_folding){sl_set(1.0f), sl_zero(), sl_set(1.0f)};
+SL_INLINE sl_folding sl_fold_begin(sl_f32 start) {
+  return (sl_folding){start, start, sl_zero(), sl_zero()};
 }
 
 // The next token: its key over the product of decays, and the product itself
@@ -1228,17 +1229,92 @@ SL_INLINE void sl_fold_token(
   if (!before) sl_store(reading, x->product);
   const sl_f32 quotient = sl_mul(key, sl_inverse(x->product));
   sl_store(folded, quotient);
-  x->folds = sl_less(sl_abs(quotient), sl_set(0x1p64f), x->folds, sl_zero());
+  x->largest = sl_max(x->largest, sl_abs(quotient));
 }
 
-// After the last token: the product as a factor, and for each of the first `count`
-// keys of the vector whether it must stay exact, which is returned too.
+// After the last token of a block that began at one: the product as a factor, and for
+// each of the first `count` keys of the vector whether it must stay exact, which is
+// returned too.
 SL_INLINE sl_f32 sl_fold_end(
     const sl_folding x, float *slope, float *base, float *exact, int64_t count) {
-  const sl_f32 folds = sl_less(sl_set(0x1p-32f), x.product, x.folds, sl_zero());
+  const sl_f32 one = sl_set(1.0f);
+  const sl_f32 small = sl_less(x.largest, sl_set(0x1p64f), one, sl_zero());
+  const sl_f32 folds = sl_less(sl_set(0x1p-32f), x.product, small, sl_zero());
   sl_store_factor(slope, base, x.product, x.gone);
-  sl_store_n(exact, sl_sub(sl_set(1.0f), folds), count);
+  sl_store_n(exact, sl_sub(one, folds), count);
   return sl_load_n(exact, count);
+}
+
+// The product E of the decays since the state was last scaled, of every key, from
+// block to block: the state in memory is the true one over E.
+typedef struct {
+  float *slope;  // E as a factor
+  float *base;
+  float *begin_slope;  // out: what the state is scaled by before the block, mostly one
+  float *begin_base;
+} sl_carried;
+
+// E as a number.
+SL_INLINE sl_f32 sl_fold_start(const sl_carried past, const int64_t j, int64_t count) {
+  return sl_add(sl_load_n(past.slope + j, count), sl_load_n(past.base + j, count));
+}
+
+// After the last token of a block that began at a carried E: which of the keys must
+// stay exact, as above; the new E goes to slope and base, as a factor, and *due becomes
+// positive in a lane whose E is small. Above 1/2, E is what all its decays took from
+// one, and below it what the block's took from the last E, where that is little: a
+// constant decay, rounded the same way at every token, must not add up.
+SL_INLINE sl_f32 sl_fold_end_carried(
+    const sl_folding x, float *slope, float *base, float *exact, const sl_carried past, int64_t j,
+    sl_f32 *due, int64_t count) {
+  const sl_f32 one = sl_set(1.0f), half = sl_set(0.5f);
+  const sl_f32 failures = sl_fold_end(x, slope + j, base + j, exact + j, count);
+  const sl_f32 near = sl_load_n(past.base + j, count);
+  const sl_f32 gone = sl_sub(x.gone, sl_load_n(past.slope + j, count));
+  const sl_f32 slow = sl_sub(x.start, x.gone);
+  const sl_f32 left = sl_less(sl_add(x.product, x.product), x.start, x.product, slow);
+  const sl_f32 is_near = sl_less(gone, half, near, sl_zero());
+  sl_store(slope + j, sl_less(half, is_near, sl_neg(gone), left));
+  sl_store(base + j, is_near);
+  // No key has an E of zero but those past the last one.
+  const sl_f32 is_key = sl_less(sl_zero(), x.start, one, sl_zero());
+  *due = sl_less(sl_less(half, is_near, one, left), sl_set(0x1p-16f), is_key, *due);
+  return failures;
+}
+
+// After a block whose keys all fold: E goes on to the next block, or, where it is due,
+// the state is scaled by it at this one's end.
+SL_INLINE void sl_fold_carry(
+    const int columns, const sl_carried x, float *slope, float *base, sl_f32 due) {
+  const int scales = sl_sum(due) != 0.0f;
+  for (int j = 0; j < columns; j += SL_LANES) {
+    const sl_f32 one = sl_set(1.0f), none = sl_zero();
+    sl_store_n(x.slope + j, scales ? none : sl_load(slope + j), columns - j);
+    sl_store_n(x.base + j, scales ? one : sl_load(base + j), columns - j);
+    if (!scales) {
+      sl_store(slope + j, none);
+      sl_store(base + j, one);
+    }
+    sl_store(x.begin_slope + j, none);
+    sl_store(x.begin_base + j, one);
+  }
+}
+
+// Before a block that not all keys can be folded in: the state is scaled first.
+SL_INLINE void sl_fold_settle(const int columns, const sl_carried x) {
+  for (int j = 0; j < columns; j += SL_LANES) {
+    sl_store(x.begin_slope + j, sl_load_n(x.slope + j, columns - j));
+    sl_store(x.begin_base + j, sl_load_n(x.base + j, columns - j));
+    sl_store_n(x.slope + j, sl_zero(), columns - j);
+    sl_store_n(x.base + j, sl_set(1.0f), columns - j);
+  }
+}
+
+// Whether `count` factors are all one.
+SL_INLINE int sl_are_one(const float *slope, const float *base, const int count) {
+  int others = 0;
+  for (int i = 0; i < count; ++i) others += (slope[i] != 0.0f) + (base[i] != 1.0f);
+  return others == 0;
 }
 
 // Folds a block's decays into its operands, key by key. With E the running product
@@ -1247,24 +1323,36 @@ SL_INLINE sl_f32 sl_fold_end(
 // k / E comes near overflow, is left exact instead: folded = k, reading = 1, and
 // step holds its decays, to be multiplied in at every token. Rows of d, taken,
 // reading and step lie as far apart as those of k. Steps are written only where a
-// key is exact.
+// key is exact. With `carried`, E goes on from the block before if all keys fold so.
 SL_INLINE void sl_fold(
     const int rows, const int columns, const int before, float *folded, float *reading,
     float *step, float *slope, float *base, float *exact, const float *k, const float *d,
-    const float *taken, const int64_t row) {
+    const float *taken, const int64_t row, const sl_carried carried) {
   const sl_f32 one = sl_set(1.0f);
-  sl_f32 failures = sl_zero();
-  for (int j = 0; j < columns; j += SL_LANES) {
-    sl_folding x = sl_fold_begin();
-    for (int i = 0; i < rows; ++i) {
-      const int64_t at = i * row + j;
-      sl_fold_token(
-          &x, before, folded + at, reading + at, sl_load(k + at), sl_load(d + at),
-          sl_load(taken + at));
+  for (int goes_on = carried.slope != NULL; goes_on >= 0; --goes_on) {
+    sl_f32 failures = sl_zero(), due = sl_zero();
+    for (int j = 0; j < columns; j += SL_LANES) {
+      const int64_t count = columns - j;
+      sl_folding x = sl_fold_begin(goes_on ? sl_fold_start(carried, j, count) : one);
+      for (int i = 0; i < rows; ++i) {
+        const int64_t at = i * row + j;
+        sl_fold_token(
+            &x, before, folded + at, reading + at, sl_load(k + at), sl_load(d + at),
+            sl_load(taken + at));
+      }
+      const sl_f32 fails = goes_on
+          ? sl_fold_end_carried(x, slope, base, exact, carried, j, &due, count)
+          : sl_fold_end(x, slope + j, base + j, exact + j, count);
+      failures = sl_add(failures, fails);
     }
-    failures = sl_add(failures, sl_fold_end(x, slope + j, base + j, exact + j, columns - j));
+    const int whole = sl_sum(failures) == 0.0f;
+    if (whole && goes_on) sl_fold_carry(columns, carried, slope, base, due);
+    if (whole) return;
+    if (!goes_on) break;
+    const int from_one = sl_are_one(carried.slope, carried.base, columns);
+    sl_fold_settle(columns, carried);
+    if (from_one) break;
   }
-  if (sl_sum(failures) == 0.0f) return;
   for (int j = 0; j < columns; j += SL_LANES) {
     const sl_f32 half = sl_set(0.5f), stays = sl_load_n(exact + j, columns - j);
     for (int i = 0; i < rows; ++i) {
@@ -1320,19 +1408,6 @@ typedef struct {
   int64_t bytes;      // bytes of a row
 } sl_ahead;
 
-// Asks for one of `parts` parts of the rows, equal ones as far as whole lines allow.
-SL_INLINE void sl_ask(
-    const sl_ahead ahead, const int most_rows, const uint32_t part, const uint32_t parts) {
-  const uint32_t lines = (uint32_t)(ahead.bytes + 63) / 64;
-  const uint32_t all = lines * (uint32_t)most_rows;
-  if (all == 0) return;
-  const uint32_t most = (all + parts - 1) / parts, every = all < parts ? parts / all : 1;
-  if (part % every != 0) return;
-  for (uint32_t n = part / every * most; n < part / every * most + most && n < all; ++n)
-    if (n / lines < ahead.rows)
-      sl_prefetch(ahead.first + n / lines * ahead.step + n % lines * 64);
-}
-
 // What is asked for while a recurrence goes on: rows of each of `count` tensors,
 // one of `parts` equal parts of them in every piece of the state.
 typedef struct {
@@ -1341,6 +1416,30 @@ typedef struct {
   uint32_t part;
   uint32_t parts;
 } sl_asks;
+
+// Most lines that one piece asks for.
+enum { SL_ASKED = 64 };
+
+// The lines of one piece's part of all tensors' rows, and `none` in place of such
+// that are not there, until their number is a multiple of `groups`; returns it.
+SL_INLINE int sl_asked_lines(
+    const sl_asks asks, const int tokens, const int groups, const char *none,
+    const char *asked[SL_ASKED]) {
+  int count = 0;
+  SL_UNROLL for (int n = 0; n < asks.count; ++n) {
+    const sl_ahead ahead = asks.rows[n];
+    const uint32_t lines = (uint32_t)(ahead.bytes + 63) / 64;
+    const uint32_t every = (lines * (uint32_t)tokens + asks.parts - 1) / asks.parts;
+    SL_UNROLL for (uint32_t m = 0; m < every; ++m) {
+      if (count + groups > SL_ASKED) break;
+      const int64_t row = (asks.part * every + m) / lines, line = (asks.part * every + m) % lines;
+      const int is_there = row < tokens && row < ahead.rows;
+      asked[count++] = is_there ? ahead.first + row * ahead.step + line * 64 : none;
+    }
+  }
+  while (count % groups) asked[count++] = none;
+  return count;
+}
 
 // ---- The recurrence ----
 
@@ -1365,7 +1464,20 @@ typedef struct {
   int64_t dv_row;
   sl_factors end;  // of key i at the end, at i * end_step
   int64_t end_step;
+  sl_factors begin;  // of key i before the first token
+  int begins;        // found out by sl_recur: whether any of these factors is not one
+  int ends;
 } sl_recurrence;
+
+// sum += S^T q, of a piece's keys from i on.
+SL_INLINE void sl_recur_read(
+    const int keys, const int vectors, const sl_recurrence x, int64_t i, int64_t t, sl_f32 s[8][4],
+    sl_f32 sum[4]) {
+  SL_UNROLL for (int a = 0; a < keys; ++a) {
+    const sl_f32 query = sl_set(x.q[t * x.q_row + i + a]);
+    SL_UNROLL for (int b = 0; b < vectors; ++b) sum[b] = sl_fma(query, s[a][b], sum[b]);
+  }
+}
 
 // One token: a piece of the state, `keys` rows (at most 8) by `vectors` vectors (at
 // most 4) from row i and column j on,
@@ -1379,36 +1491,30 @@ SL_INLINE void sl_recur_token(
     value[b] = sl_load(x.v + t * x.v_row + j + b * SL_LANES);
     sum[b] = first ? sl_zero() : sl_load(o + b * SL_LANES);
   }
+  if (before) sl_recur_read(keys, vectors, x, i, t, s, sum);
   SL_UNROLL for (int a = 0; a < keys; ++a) {
-    const sl_f32 query = sl_set(x.q[t * x.q_row + i + a]);
     const sl_f32 key = sl_set(x.k[t * x.k_row + i + a]);
     const sl_f32 decay = decays ? sl_set(x.d[t * x.d_row + (i + a) * x.d_step]) : sl_zero();
     SL_UNROLL for (int b = 0; b < vectors; ++b) {
-      if (before) sum[b] = sl_fma(query, s[a][b], sum[b]);
       if (decays) s[a][b] = sl_mul(decay, s[a][b]);
       s[a][b] = sl_times_each(s[a][b], x.dv, t * x.dv_row + j + b * SL_LANES);
       s[a][b] = sl_fma(key, value[b], s[a][b]);
-      if (!before) sum[b] = sl_fma(query, s[a][b], sum[b]);
     }
   }
+  if (!before) sl_recur_read(keys, vectors, x, i, t, s, sum);
   SL_UNROLL for (int b = 0; b < vectors; ++b) sl_store(o + b * SL_LANES, sum[b]);
 }
 
-// What a token asks for, as number u of a group of `group` that begins at t: one
-// tensor's rows where it is that tensor's turn, and its share of the piece of the
-// state that follows. A core has a dozen requests to the memory under way and no
-// more, and what the next piece loads from the second cache needs some of them:
-// requests in a row, however few, are waited for.
+// What token t asks for, as number u of a group of `group`: its share of the group's
+// `count` lines and of the piece of the state that follows. A core has a dozen
+// requests to the memory under way and no more, and what the next piece loads from
+// the second cache needs some of them: requests in a row, however few, are waited for.
 SL_INLINE void sl_recur_ask(
-    const int tokens, const int keys, const int vectors, const int group, const sl_asks asks,
-    const float *next, int64_t s_row, int t, const int u) {
-  const uint32_t groups = (uint32_t)(tokens / group);
-  SL_UNROLL for (int n = 0; n < asks.count; ++n)
-    if (n * group / asks.count == u)
-      sl_ask(
-          asks.rows[n], tokens, asks.part * groups + (uint32_t)(t / group), asks.parts * groups);
+    const int tokens, const int keys, const int vectors, const int group, const char **asked,
+    const int count, const float *next, int64_t s_row, const int t, const int u) {
+  SL_UNROLL for (int n = u * count / group; n < (u + 1) * count / group; ++n) sl_prefetch(asked[n]);
   const int entries = keys * vectors;
-  for (int n = (t + u) * entries / tokens; n < (t + u + 1) * entries / tokens; ++n)
+  for (int n = t * entries / tokens; n < (t + 1) * entries / tokens; ++n)
     sl_prefetch(next + n / vectors * s_row + n % vectors * SL_LANES);
 }
 
@@ -1422,22 +1528,32 @@ SL_INLINE void sl_recur_piece(
   SL_UNROLL for (int a = 0; a < keys; ++a)
     SL_UNROLL for (int b = 0; b < vectors; ++b)
       s[a][b] = sl_load(x.s + (i + a) * x.s_row + j + b * SL_LANES);
+  if (x.begins)
+    SL_UNROLL for (int a = 0; a < keys; ++a)
+      SL_UNROLL for (int b = 0; b < vectors; ++b)
+        s[a][b] = sl_times_one(s[a][b], x.begin, i + a);
   const float *next = x.s + (i + keys) * x.s_row + j;
-  for (int t = 0; t < tokens; t += unroll)
+  const int groups = tokens / unroll;
+  const char *asked[SL_ASKED];
+  const int count = sl_asked_lines(asks, tokens, groups, (const char *)next, asked) / groups;
+  for (int g = 0; g < groups; ++g)
     SL_UNROLL for (int u = 0; u < unroll; ++u) {
-      sl_recur_ask(tokens, keys, vectors, unroll, asks, next, x.s_row, t, u);
-      sl_recur_token(keys, vectors, before, first, decays, x, i, j, t + u, s);
+      const int t = g * unroll + u;
+      sl_recur_ask(tokens, keys, vectors, unroll, asked + g * count, count, next, x.s_row, t, u);
+      sl_recur_token(keys, vectors, before, first, decays, x, i, j, t, s);
     }
   if (!x.keep) return;
-  const int near = sl_bases_are_one(x.end, keys, i, x.end_step);
-  SL_UNROLL for (int a = 0; a < keys; ++a)
-    SL_UNROLL for (int b = 0; b < vectors; ++b) {
-      const int64_t end = (i + a) * x.end_step;
-      if (near)
-        s[a][b] = sl_fma(sl_set(x.end.slope[end]), s[a][b], s[a][b]);
-      else
-        s[a][b] = sl_times_one(s[a][b], x.end, end);
-    }
+  if (x.ends) {
+    const int near = sl_bases_are_one(x.end, keys, i, x.end_step);
+    SL_UNROLL for (int a = 0; a < keys; ++a)
+      SL_UNROLL for (int b = 0; b < vectors; ++b) {
+        const int64_t end = (i + a) * x.end_step;
+        if (near)
+          s[a][b] = sl_fma(sl_set(x.end.slope[end]), s[a][b], s[a][b]);
+        else
+          s[a][b] = sl_times_one(s[a][b], x.end, end);
+      }
+  }
   SL_UNROLL for (int a = 0; a < keys; ++a)
     SL_UNROLL for (int b = 0; b < vectors; ++b)
       sl_store(x.s + (i + a) * x.s_row + j + b * SL_LANES, s[a][b]);
@@ -1478,8 +1594,10 @@ SL_INLINE void sl_recur_panel(
 // tensors are asked for.
 SL_INLINE void sl_recur(
     const int tokens, const int keys, const int columns, const int piece_keys,
-    const int piece_vectors, const int unroll, const int before, const sl_recurrence x,
+    const int piece_vectors, const int unroll, const int before, sl_recurrence x,
     const sl_ahead *rows, const int count) {
+  x.begins = x.begin.slope && !sl_are_one(x.begin.slope, x.begin.base, keys);
+  x.ends = x.end.slope && !(x.begin.slope && sl_are_one(x.end.slope, x.end.base, keys));
   const int vectors = SL_VECTORS(columns);
   const int rest = vectors % piece_vectors;
   const uint32_t pieces = (uint32_t)((keys + piece_keys - 1) / piece_keys);
@@ -1535,7 +1653,7 @@ const char *gla_k128_v128_f32_gf32_avx512_register_c16_s16_kt128_vt128_ht4_m0_pf
 // ---- The workspace -----------------------------------------------------------------------------
 
 // Bytes of scratch memory a thread.
-enum { scratch_bytes = 337664 };
+enum { scratch_bytes = 342784 };
 
 static int64_t sequences_of(const arguments *args) {
   return args->cu_seqlens ? args->sequences : args->batch;
@@ -1553,9 +1671,10 @@ static int64_t threads_of(const arguments *args) {
 //   4 heads together, chunk by chunk, each with its own S:
 //   S = the state before the sequence
 //   for each block of 16 tokens:
-//     E_t = d_1 ... d_t, the decays since the block's start; then, for each key,
-//     if E stays far from zero:  Q = q E,  K = k / E, and S is scaled by E at the end
-//     otherwise:                 Q = q,    K = k, and S is scaled by d_t at every token
+//     E_t = the decays since S was last scaled; then, if E stays far from zero,
+//     Q = q E,  K = k / E, and S is scaled by E at the end, once E is small;
+//     otherwise S is scaled first, and keys whose E comes near zero in this block take
+//     Q = q,    K = k, and S is scaled by d_t at every token
 //     for each token t:  S = S + K_t v_t^T;  o_t = S^T Q_t
 static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t heads = args->heads;
@@ -1583,24 +1702,34 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t o_token = args->layout ? 128 : args->query_heads * 128;
   const int64_t o_head = args->layout ? args->length * 128 : 128;
   float *const S = (float *)(scratch + 0);  // 512 x 128: states of 4 heads
-  float *const k = (float *)(scratch + 262144);  // 16 x 128: keys of the block
-  float *const v = (float *)(scratch + 270336);  // 16 x 128: values of the block
-  float *const d = (float *)(scratch + 278528);  // 16 x 128: decays of the block
-  float *const m = (float *)(scratch + 286720);  // 16 x 128: what they take away, 1 - d
-  float *const kE = (float *)(scratch + 294912);  // 16 x 128: k / E, or k where decays are not folded
-  float *const E = (float *)(scratch + 303104);  // 16 x 128: running products of the decays, or one where not folded
-  float *const d_step = (float *)(scratch + 311296);  // 16 x 128: one, or the decays where they are not folded
-  float *const T_slope = (float *)(scratch + 319488);  // 1 x 128: T, the product of the block's decays, or T - 1 where base is 1
-  float *const T_base = (float *)(scratch + 320000);  // 1 x 128: 1 where T is 1/2 or more or not folded, else 0
-  float *const exact = (float *)(scratch + 320512);  // 1 x 128: one where decays are not folded
-  float *const q = (float *)(scratch + 321024);  // 16 x 128: queries of the block, scaled
-  float *const O = (float *)(scratch + 329216);  // 16 x 128: outputs of the block
+  float *const past_slope = (float *)(scratch + 262144);  // 512 x 1: E before the block, or E - 1 where base is 1: S is the state over it
+  float *const past_base = (float *)(scratch + 264192);  // 512 x 1: 1 where that E is 1/2 or more, else 0
+  float *const S_slope = (float *)(scratch + 266240);  // 1 x 128: what S is scaled by before the block, mostly one; less 1 where base is 1
+  float *const S_base = (float *)(scratch + 266752);  // 1 x 128: 1 where that is 1/2 or more, else 0
+  float *const k = (float *)(scratch + 267264);  // 16 x 128: keys of the block
+  float *const v = (float *)(scratch + 275456);  // 16 x 128: values of the block
+  float *const d = (float *)(scratch + 283648);  // 16 x 128: decays of the block
+  float *const m = (float *)(scratch + 291840);  // 16 x 128: what they take away, 1 - d
+  float *const kE = (float *)(scratch + 300032);  // 16 x 128: k / E, or k where decays are not folded
+  float *const E = (float *)(scratch + 308224);  // 16 x 128: running products of the decays, or one where not folded
+  float *const d_step = (float *)(scratch + 316416);  // 16 x 128: one, or the decays where they are not folded
+  float *const T_slope = (float *)(scratch + 324608);  // 1 x 128: T, the product of the block's decays, or T - 1 where base is 1
+  float *const T_base = (float *)(scratch + 325120);  // 1 x 128: 1 where T is 1/2 or more or not folded, else 0
+  float *const exact = (float *)(scratch + 325632);  // 1 x 128: one where decays are not folded
+  float *const q = (float *)(scratch + 326144);  // 16 x 128: queries of the block, scaled
+  float *const O = (float *)(scratch + 334336);  // 16 x 128: outputs of the block
 
   for (int64_t h = 0; h < own_heads; ++h) {
     const int64_t head = first_head + h;
     const float *initial_state_in = args->initial_state
         ? args->initial_state + (sequence * heads + head) * 16384 : NULL;
     sl_load_matrix(128, 128, S + (128 * h) * 128, 128, initial_state_in, 128, 128);
+    for (int64_t row = 0; row < 128; ++row) {
+      *(past_slope + (128 * h) + row) = 0.0f;
+    }
+    for (int64_t row = 0; row < 128; ++row) {
+      *(past_base + (128 * h) + row) = 1.0f;
+    }
   }
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
     const int64_t tokens = sl_least(16, length - 16 * c);
@@ -1628,8 +1757,10 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
       // kE = k / E with k = k_in, and E the products of exp(g_in), while every key folds
       {
         int whole = 1;
+        const sl_carried past = {past_slope + (128 * h), past_base + (128 * h), S_slope, S_base};
+        sl_f32 due = sl_zero();
         for (int64_t column = 0; whole && column < 128; column += SL_LANES) {
-          sl_folding fold = sl_fold_begin();
+          sl_folding fold = sl_fold_begin(sl_fold_start(past, column, SL_LANES));
           for (int64_t row = 0; row < tokens; ++row) {
             const float *k_row = k_in + (16 * c + row) * k_token;
             const float *g_row = g_in + (16 * c + row) * g_token;
@@ -1644,10 +1775,11 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
                 &fold, 0, kE + row * 128 + column, E + row * 128 + column, sl_set(0.0f), sl_set(1.0f),
                 sl_set(0.0f));
           }
-          const sl_f32 failures = sl_fold_end(fold, T_slope + column, T_base + column, exact
-              + column, SL_LANES);
+          const sl_f32 failures = sl_fold_end_carried(
+              fold, T_slope, T_base, exact, past, column, &due, SL_LANES);
           whole = sl_sum(failures) == 0.0f;
         }
+        if (whole) sl_fold_carry(128, past, T_slope, T_base, due);
         if (!whole) {
           // k = k_in
           for (int64_t row = 0; row < tokens; ++row) {
@@ -1670,7 +1802,9 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
           }
           sl_fill_rows(tokens, 16, 128, d, 128, 1.0f);
           sl_fill_rows(tokens, 16, 128, m, 128, 0.0f);
-          sl_fold(16, 128, 0, kE, E, d_step, T_slope, T_base, exact, k, d, m, 128);
+          sl_fold(
+              16, 128, 0, kE, E, d_step, T_slope, T_base, exact, k, d, m, 128,
+              (sl_carried){past_slope + (128 * h), past_base + (128 * h), S_slope, S_base});
         }
       }
       for (int64_t g = 0; g < group; ++g) {
@@ -1695,6 +1829,7 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
             .d = d_step, .d_row = 128, .d_step = 1,
             .decays = exact,
             .end = {T_slope, T_base}, .end_step = 1,
+            .begin = {S_slope, S_base},
           };
           const sl_ahead ahead[] = {
             {(const char *)(q_in + (16 * c + 16) * q_token + g * q_head), q_token * 4,
@@ -1718,6 +1853,16 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
     const int64_t head = first_head + h;
     float *final_state_in = args->final_state
         ? args->final_state + (sequence * heads + head) * 16384 : NULL;
+    // S = past_slope * S + past_base * S
+    for (int64_t row = 0; row < 128; ++row) {
+      const sl_f32 past_slope_all = sl_set(*(past_slope + (128 * h) + row));
+      const sl_f32 past_base_all = sl_set(*(past_base + (128 * h) + row));
+      for (int64_t column = 0; column < 128; column += SL_LANES) {
+        sl_store(
+            S + (128 * h) * 128 + row * 128 + column,
+            sl_add(sl_mul(past_slope_all, sl_load(S + (128 * h) * 128 + row * 128 + column)), sl_mul(past_base_all, sl_load(S + (128 * h) * 128 + row * 128 + column))));
+      }
+    }
     sl_store_matrix(128, 128, final_state_in, 128, S + (128 * h) * 128, 128, 128);
   }
 }

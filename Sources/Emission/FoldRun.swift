@@ -95,7 +95,7 @@ extension PhaseEmitter {
     let outside = out
     out = CWriter(depth: 0)
     let lanes = count ?? "SL_LANES"
-    let past = fold.carried.map { "past, \(column)" }
+    let past = fold.carried == nil ? nil : "past, \(column)"
     let start = past.map { "sl_fold_start(\($0), \(lanes))" } ?? "sl_set(1.0f)"
     out.line("sl_folding fold = sl_fold_begin(\(start));")
     boundedRows(from: run.keys.tail!.start, fold.key.rows) { emitter, bound in
@@ -107,8 +107,8 @@ extension PhaseEmitter {
     let ends = (fold.total.views + [fold.exact]).map(address)
     let arguments =
       past.map { ends + [$0, "&due", lanes] } ?? ends.map { "\($0) + \(column)" } + [lanes]
-    let word = past == nil ? "sl_fold_end" : "sl_fold_end_carried"
-    out.longLine("const sl_f32 failures = \(word)(fold, \(arguments.joined(separator: ", ")));")
+    out.call(
+      "const sl_f32 failures = sl_fold_end\(past == nil ? "" : "_carried")", ["fold"] + arguments)
     out.line("whole = sl_sum(failures) == 0.0f;")
     let lines = out.lines
     out = outside
