@@ -2,7 +2,7 @@
 
 SLUICE := .build/release/sluice
 PYTHON := .build/venv/bin/python
-SWIFT_FILES := Package.swift Sources Tests templates Examples
+SWIFT_FILES := Package.swift Plugins Sources Tests templates Examples
 
 .PHONY: help demo test build install-deps test-deps swift-test example python-test lint format generated clean
 

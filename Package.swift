@@ -42,9 +42,12 @@ let package = Package(
     .target(name: "Reporting", dependencies: ["Planning"], swiftSettings: settings),
     // Text without decisions: vocabulary headers, runner, Python module.
     .target(
-      name: "Templates", path: "templates", sources: ["Templates.swift"],
-      resources: [.embedInCode("c"), .embedInCode("cuda"), .embedInCode("python")],
-      swiftSettings: settings),
+      name: "Templates", path: "templates", exclude: ["c", "cuda", "python"],
+      sources: ["Templates.swift"], swiftSettings: settings, plugins: ["EmbedTexts"]),
+    // Compiles those texts into the program.
+    .plugin(name: "EmbedTexts", capability: .buildTool(), dependencies: ["TextEmbedder"]),
+    .executableTarget(
+      name: "TextEmbedder", path: "Plugins/TextEmbedder", swiftSettings: settings),
     // From a tile program to C source.
     .target(
       name: "Emission", dependencies: ["TileIR", "Targets", "Schedules", "Planning", "Templates"],
