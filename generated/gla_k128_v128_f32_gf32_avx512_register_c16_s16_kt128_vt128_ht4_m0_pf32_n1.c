@@ -1429,13 +1429,15 @@ SL_INLINE int sl_asked_lines(
   SL_UNROLL for (int n = 0; n < asks.count; ++n) {
     const sl_ahead ahead = asks.rows[n];
     const uint32_t lines = (uint32_t)(ahead.bytes + 63) / 64;
-    const uint32_t every = (lines * (uint32_t)tokens + asks.parts - 1) / asks.parts;
-    SL_UNROLL for (uint32_t m = 0; m < every; ++m) {
-      if (count + groups > SL_ASKED) break;
-      const int64_t row = (asks.part * every + m) / lines, line = (asks.part * every + m) % lines;
+    const uint32_t all = (lines * (uint32_t)tokens + asks.parts - 1) / asks.parts;
+    const uint32_t most = (uint32_t)((SL_ASKED - groups) / asks.count);
+    const uint32_t every = all < most ? all : most;
+    for (uint32_t m = 0; m < every; ++m) {
+      const int64_t row = (asks.part * all + m) / lines, line = (asks.part * all + m) % lines;
       const int is_there = row < tokens && row < ahead.rows;
-      asked[count++] = is_there ? ahead.first + row * ahead.step + line * 64 : none;
+      asked[count + (int)m] = is_there ? ahead.first + row * ahead.step + line * 64 : none;
     }
+    count += (int)every;
   }
   while (count % groups) asked[count++] = none;
   return count;
@@ -1512,7 +1514,7 @@ SL_INLINE void sl_recur_token(
 SL_INLINE void sl_recur_ask(
     const int tokens, const int keys, const int vectors, const int group, const char **asked,
     const int count, const float *next, int64_t s_row, const int t, const int u) {
-  SL_UNROLL for (int n = u * count / group; n < (u + 1) * count / group; ++n) sl_prefetch(asked[n]);
+  for (int n = u * count / group; n < (u + 1) * count / group; ++n) sl_prefetch(asked[n]);
   const int entries = keys * vectors;
   for (int n = t * entries / tokens; n < (t + 1) * entries / tokens; ++n)
     sl_prefetch(next + n / vectors * s_row + n % vectors * SL_LANES);
@@ -1671,11 +1673,11 @@ static int64_t threads_of(const arguments *args) {
 //   4 heads together, chunk by chunk, each with its own S:
 //   S = the state before the sequence
 //   for each block of 16 tokens:
-//     E_t = the decays since S was last scaled; then, if E stays far from zero,
-//     Q = q E,  K = k / E, and S is scaled by E at the end, once E is small;
-//     otherwise S is scaled first, and keys whose E comes near zero in this block take
-//     Q = q,    K = k, and S is scaled by d_t at every token
+//     E_t = the product of the decays since S was last scaled; then, for each key,
+//     if E stays far from zero:   Q = q E,  K = k / E, and S is scaled by E at the end once it is small
+//     otherwise, S scaled first:  Q = q,    K = k, and S is scaled by d_t at every token
 //     for each token t:  S = S + K_t v_t^T;  o_t = S^T Q_t
+//   S is scaled by what E is then
 static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t heads = args->heads;
   const int64_t head_tiles = (heads + 3) / 4;

@@ -13,24 +13,21 @@ struct BlockRecurrence {
   static func pseudoCode(_ walk: ChunkWalk) -> [String] {
     var lines = ["S = the state before the sequence", "for each block of \(walk.chunk) tokens:"]
     if walk.form.keyGate != nil {
+      let (since, end, first) =
+        walk.carries
+        ? ("S was last scaled", " once it is small", "otherwise, S scaled first:")
+        : ("the block's start", "", "otherwise:                ")
       lines += [
-        walk.carries
-          ? "  E_t = the decays since S was last scaled; then, if E stays far from zero,"
-          : "  E_t = d_1 ... d_t, the decays since the block's start; then, if E stays far from zero,",
-        walk.carries
-          ? "  Q = q E,  K = k / E, and S is scaled by E at the end, once E is small;"
-          : "  Q = q E,  K = k / E, and S is scaled by E at the end;",
-        walk.carries
-          ? "  otherwise S is scaled first, and keys whose E comes near zero in this block take"
-          : "  otherwise",
-        "  Q = q,    K = k, and S is scaled by d_t at every token",
+        "  E_t = the product of the decays since \(since); then, for each key,",
+        "  if E stays far from zero:   Q = q E,  K = k / E, and S is scaled by E at the end\(end)",
+        "  \(first)  Q = q,    K = k, and S is scaled by d_t at every token",
       ]
     }
     lines += [
       "  for each token t:  S = S\(walk.hasValueGate ? " diag(dv_t)" : "") + K_t v_t^T;  "
         + "o_t = S^T Q_t\(walk.form.readsPrevious ? ", read before the write" : "")"
     ]
-    return lines
+    return lines + (walk.carries ? ["S is scaled by what E is then"] : [])
   }
 
   /// Before the first block: the state is as it should be.

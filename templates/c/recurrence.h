@@ -232,13 +232,15 @@ SL_INLINE int sl_asked_lines(
   SL_UNROLL for (int n = 0; n < asks.count; ++n) {
     const sl_ahead ahead = asks.rows[n];
     const uint32_t lines = (uint32_t)(ahead.bytes + 63) / 64;
-    const uint32_t every = (lines * (uint32_t)tokens + asks.parts - 1) / asks.parts;
-    SL_UNROLL for (uint32_t m = 0; m < every; ++m) {
-      if (count + groups > SL_ASKED) break;
-      const int64_t row = (asks.part * every + m) / lines, line = (asks.part * every + m) % lines;
+    const uint32_t all = (lines * (uint32_t)tokens + asks.parts - 1) / asks.parts;
+    const uint32_t most = (uint32_t)((SL_ASKED - groups) / asks.count);
+    const uint32_t every = all < most ? all : most;
+    for (uint32_t m = 0; m < every; ++m) {
+      const int64_t row = (asks.part * all + m) / lines, line = (asks.part * all + m) % lines;
       const int is_there = row < tokens && row < ahead.rows;
-      asked[count++] = is_there ? ahead.first + row * ahead.step + line * 64 : none;
+      asked[count + (int)m] = is_there ? ahead.first + row * ahead.step + line * 64 : none;
     }
+    count += (int)every;
   }
   while (count % groups) asked[count++] = none;
   return count;
@@ -315,7 +317,7 @@ SL_INLINE void sl_recur_token(
 SL_INLINE void sl_recur_ask(
     const int tokens, const int keys, const int vectors, const int group, const char **asked,
     const int count, const float *next, int64_t s_row, const int t, const int u) {
-  SL_UNROLL for (int n = u * count / group; n < (u + 1) * count / group; ++n) sl_prefetch(asked[n]);
+  for (int n = u * count / group; n < (u + 1) * count / group; ++n) sl_prefetch(asked[n]);
   const int entries = keys * vectors;
   for (int n = t * entries / tokens; n < (t + 1) * entries / tokens; ++n)
     sl_prefetch(next + n / vectors * s_row + n % vectors * SL_LANES);
