@@ -233,7 +233,7 @@ SL_INLINE int sl_asked_lines(
     const sl_ahead ahead = asks.rows[n];
     const uint32_t lines = (uint32_t)(ahead.bytes + 63) / 64;
     const uint32_t all = (lines * (uint32_t)tokens + asks.parts - 1) / asks.parts;
-    const uint32_t most = (uint32_t)((SL_ASKED - groups) / asks.count);
+    const uint32_t most = (uint32_t)(groups < SL_ASKED ? (SL_ASKED - groups) / asks.count : 0);
     const uint32_t every = all < most ? all : most;
     for (uint32_t m = 0; m < every; ++m) {
       const int64_t row = (asks.part * all + m) / lines, line = (asks.part * all + m) % lines;
