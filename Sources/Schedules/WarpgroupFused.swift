@@ -27,18 +27,22 @@ public struct WarpgroupFused: Schedule {
     }
   }
 
-  /// The same with the sizes of another schedule.
-  func obstacle(
-    to specification: KernelSpecification, sizes: (KernelSpecification) -> String?
-  ) -> String? {
+  /// Why no schedule could go by products of warpgroups.
+  static func obstacleToProducts(of specification: KernelSpecification) -> String? {
     if let obstacle = ChunkWalk.obstacle(to: specification) { return obstacle }
     guard specification.target.device?.hasWarpgroups == true else {
       return "The target \(specification.target.name) has no products of warpgroups."
     }
+    return specification.type == .bf16
+      ? nil : "Its products are of bf16, and the tensors are \(specification.type.rawValue)."
+  }
+
+  /// The same with the sizes of another schedule.
+  func obstacle(
+    to specification: KernelSpecification, sizes: (KernelSpecification) -> String?
+  ) -> String? {
+    if let obstacle = Self.obstacleToProducts(of: specification) { return obstacle }
     guard let form = specification.normalForm.diagonal else { return nil }
-    if specification.type != .bf16 {
-      return "Its products are of bf16, and the tensors are \(specification.type.rawValue)."
-    }
     if let obstacle = sizes(specification) { return obstacle }
     if form.valueGate != nil { return "It takes no gate along the value axis." }
     if form.readsPrevious { return "It reads out after the write." }

@@ -20,14 +20,8 @@ public struct WarpgroupPrepared: Schedule {
   public init() {}
 
   public func obstacle(to specification: KernelSpecification) -> String? {
-    if let obstacle = ChunkWalk.obstacle(to: specification) { return obstacle }
-    guard specification.target.device?.hasWarpgroups == true else {
-      return "The target \(specification.target.name) has no products of warpgroups."
-    }
+    if let obstacle = WarpgroupFused.obstacleToProducts(of: specification) { return obstacle }
     guard let form = specification.normalForm.diagonal else { return nil }
-    if specification.type != .bf16 {
-      return "Its products are of bf16, and the tensors are \(specification.type.rawValue)."
-    }
     if specification.key > Self.mostKeys || specification.value % 8 != 0 {
       return "It takes K up to \(Self.mostKeys) and V a multiple of 8, not K = "
         + "\(specification.key) and V = \(specification.value)."
