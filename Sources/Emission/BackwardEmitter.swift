@@ -13,9 +13,10 @@ struct BackwardEmitter {
   let program: TileProgram
 
   private var kernel: String { manifest.name }
-  /// The gradient by products of warpgroups, if that is the plan.
-  var warpgroups: WarpgroupGradientEmitter? {
+  /// The gradient by a card's own words, if that is the plan.
+  var card: (any CardGradient)? {
     WarpgroupGradientEmitter(specification, manifest.backward, kernel: kernel)
+      ?? WalkedGradientEmitter(specification, manifest.backward, kernel: kernel)
   }
   private var structName: String { "\(kernel)_backward_args" }
 

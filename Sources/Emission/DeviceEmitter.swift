@@ -37,7 +37,7 @@ struct DeviceEmitter {
         DevicePart(
           program: program, manifest: manifest, target: target, entry: entry, pointers: pointers,
           firstKernel: count,
-          gradient: entry == "backward" ? backward?.warpgroups : nil))
+          gradient: entry == "backward" ? backward?.card : nil))
       count += further.last!.kernelNames.count
     }
   }
@@ -78,7 +78,7 @@ struct DeviceEmitter {
       guard let gradient = part.gradient else { continue }
       if !forward.usesWarpgroups { texts.append(try template("hopper.cuh")) }
       texts.append(gradient.settings)
-      for name in WarpgroupGradientEmitter.vocabularies { texts.append(try template(name)) }
+      for name in gradient.vocabularies { texts.append(try template(name)) }
       texts.append(gradient.functions)
     }
     texts += [

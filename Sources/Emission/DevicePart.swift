@@ -16,8 +16,8 @@ struct DevicePart {
   let pointers: EntryPointers
   /// How many kernels stand before this part's in the list of all.
   let firstKernel: Int
-  /// The gradient by products of warpgroups, if it is one.
-  var gradient: WarpgroupGradientEmitter?
+  /// The gradient by words of its own, if it is one.
+  var gradient: (any CardGradient)?
   /// The kernels of chunks that are made ready and walked, if the forward entry has those.
   var prepared: PreparedEmitter?
 
@@ -215,11 +215,11 @@ struct DevicePart {
           "args = &moved;",
         ])
       }
-      out.line("void *given[] = {(void *)args};")
       if let gradient {
         out.lines(gradient.launch(firstKernel))
         return
       }
+      out.line("void *given[] = {(void *)args};")
       for (index, phase) in program.phases.enumerated() {
         out.line(
           "if (!problem) problem = launch(\(firstKernel + index), \(blocks(phase)), given, stream);"

@@ -4,11 +4,11 @@ import TileIR
 
 /// What the recurrence says of one token and key, for the words of `templates/cuda/prepared.cuh`.
 extension PreparedEmitter {
-  var logDecay: Expression? {
-    form.keyGate.map { gate in
-      if case .unary(.exp, let logarithm) = gate.decay { return logarithm }
-      return .unary(.log, gate.decay)
-    }
+  var logDecay: Expression? { form.keyGate.map(logarithm) }
+  private var valueLogDecay: Expression? { form.valueGate.map(logarithm) }
+  private func logarithm(_ gate: Gate) -> Expression {
+    if case .unary(.exp, let logarithm) = gate.decay { return logarithm }
+    return .unary(.log, gate.decay)
   }
 
   /// The inputs that expressions read, each once, in the recurrence's order.
@@ -24,7 +24,17 @@ extension PreparedEmitter {
     inputs([form.query, form.key, form.present, logDecay, skip])
   }
 
+  var everyInput: [Recurrence.Input] {
+    let names = Set((allInputs + valueInputs).map(\.name))
+    return specification.recurrence.inputs.filter { names.contains($0.name) }
+  }
+  /// What the maps of a value read, v among it.
+  var valueInputs: [Recurrence.Input] {
+    hasValueGate ? inputs([form.value, valueLogDecay]) : []
+  }
+
   func isAlongKeys(_ input: Recurrence.Input) -> Bool { input.axes == .key }
+  func isAlongValues(_ input: Recurrence.Input) -> Bool { input.axes == .value }
   func isToken(_ input: Recurrence.Input) -> Bool { input.role != .parameter }
   private func type(_ input: Recurrence.Input) -> ElementType {
     switch input.role {
@@ -38,6 +48,7 @@ extension PreparedEmitter {
   private func text(_ expression: Expression) -> String {
     CExpression(isVector: true) { name in
       guard let input = specification.recurrence.input(name) else { return "scale" }
+      if isAlongValues(input) { return oneOfTwo(input) }
       guard isAlongKeys(input) else { return isToken(input) ? "token.\(name)" : "own_\(name)" }
       guard isToken(input) else { return "at_\(name)[key + e]" }
       switch type(input) {
@@ -46,6 +57,46 @@ extension PreparedEmitter {
       default: return "of.\(name)[e]"
       }
     }.text(expression)
+  }
+
+  /// One of two values' numbers.
+  private func oneOfTwo(_ input: Recurrence.Input) -> String {
+    guard isToken(input) else { return "at_\(input.name)[value + e]" }
+    switch type(input) {
+    case .bf16: return "(e % 2 ? sl_high(of.\(input.name)) : sl_low(of.\(input.name)))"
+    case .f16: return "sl_f16_to_f32((uint16_t)(of.\(input.name) >> 16 * (e % 2)))"
+    default: return "of.\(input.name)[e]"
+    }
+  }
+
+  /// Where v lies, and the maps of a value.
+  private func valueMaps(_ out: inout CWriter) {
+    guard let decay = valueLogDecay, case .input(let value, _) = form.value else { return }
+    let read = inputs([decay]).filter { isAlongValues($0) && isToken($0) }
+    out.line("// A token's row of v, the gates of two values of it, and one's log decay.")
+    out.line(
+      "SL_MEMBER const uint16_t *value_row(int row) const { return at_\(value) + row * step_\(value); }"
+    )
+    let members = read.map {
+      type($0).isSums ? "float \($0.name)[2]; " : "uint32_t \($0.name); "
+    }
+    out.line("struct value_gates {\(members.isEmpty ? "" : " ")\(members.joined())};")
+    out.block("SL_MEMBER value_gates value_gates_at(int row, int value) const") { out in
+      out.line("value_gates of;")
+      if read.isEmpty { out.line("(void)row, (void)value;") }
+      for input in read {
+        out.line(
+          "sl_read_values(of.\(input.name), at_\(input.name) + row * step_\(input.name) + value);")
+      }
+      out.line("return of;")
+    }
+    out.block(
+      "SL_MEMBER float value_log_decay(\n      const value_gates &of, const token_numbers &token, "
+        + "int value, const int e) const"
+    ) {
+      $0.line("(void)of, (void)token, (void)value, (void)e;")
+      $0.longLine("return \(text(decay));")
+    }
   }
 
   /// A struct of four keys' numbers, and the member that reads them of a token.
@@ -73,18 +124,20 @@ extension PreparedEmitter {
       "// What the recurrence says of q, k and the decay, for the tokens of a chunk and a head.")
     out.block("struct maps_of") { out in
       out.line("float scale;")
-      for input in allInputs {
+      for input in everyInput {
         let element = PhaseEmitter.element(type(input))
         if isToken(input) {
           out.line("const \(element) *at_\(input.name);")
           out.line("int64_t step_\(input.name);")
-        } else if isAlongKeys(input) {
+        } else if isAlongKeys(input) || isAlongValues(input) {
           out.line("const float *at_\(input.name);")
         } else {
           out.line("float own_\(input.name);")
         }
       }
-      let scalars = allInputs.filter { isToken($0) && !isAlongKeys($0) }
+      let scalars = everyInput.filter {
+        isToken($0) && !isAlongKeys($0) && !isAlongValues($0)
+      }
       out.line("// Numbers of a token, and of four keys of it.")
       let members = scalars.map { "float \($0.name); " }.joined()
       out.line("struct token_numbers {\(members.isEmpty ? "" : " ")\(members)};")
@@ -116,6 +169,7 @@ extension PreparedEmitter {
         $0.line("(void)token;")
         $0.longLine("return \(skip.map(text) ?? "0.0f");")
       }
+      valueMaps(&out)
     }
     return out.lines.dropLast().joined(separator: "\n") + "\n};\n"
   }

@@ -2,8 +2,8 @@ import Recurrences
 import Schedules
 import TileIR
 
-/// Prints the two kernels of `warpgroup-prepared`: what the words of `templates/cuda/prepared*.cuh` are
-/// told of the recurrence and of where its tensors lie.
+/// Prints the kernels of `warpgroup-prepared`, two, and between them one more where values have gates: what
+/// the words of `templates/cuda/prepared*.cuh` are told of the recurrence and of where its tensors lie.
 struct PreparedEmitter {
   let specification: KernelSpecification
   let form: DiagonalForm
@@ -14,7 +14,7 @@ struct PreparedEmitter {
   /// The templates, in their order.
   var vocabularies: [String] {
     ["words.cuh", "hopper.cuh", "prepared.cuh"] + (decaysAlike ? ["prepared_alike.cuh"] : [])
-      + ["prepared_walk.cuh"]
+      + (hasValueGate ? ["prepared_values.cuh"] : []) + ["prepared_walk.cuh"]
   }
   /// Whether decays stand outside of the sums over keys.
   private var decaysAlike: Bool { form.keyGate?.axes != .key && !form.readsPrevious }
@@ -24,7 +24,8 @@ struct PreparedEmitter {
   private static let preparing = 128 * parts
   /// Shared memory of a block of a card with products of warpgroups.
   private static let sharedMemory = 227 << 10
-  private static let panel = 8192
+  static let panel = 8192
+  var hasValueGate: Bool { form.valueGate != nil }
 
   /// Nil for a kernel of another schedule.
   init?(_ specification: KernelSpecification, _ plan: Plan, kernel: String) {
@@ -40,42 +41,53 @@ struct PreparedEmitter {
   // MARK: Sizes
 
   /// Panels of 64 keys, with zeros past the last key; warpgroups of a walk.
-  private var panels: Int { (specification.key + 63) / 64 }
+  var panels: Int { (specification.key + 63) / 64 }
   /// Blocks that make chunks ready and run at once on a processor, by registers and shared memory.
   private var preparingBlocks: Int { panels > 2 ? 2 : 3 }
-  private var groups: Int { (valueTile + 63) / 64 }
-  private var tiles: Int { (specification.value + valueTile - 1) / valueTile }
+  var groups: Int { (valueTile + 63) / 64 }
+  var tiles: Int { (specification.value + valueTile - 1) / valueTile }
   /// What prepared.cuh calls the same.
-  private var queryBytes: Int { (panels + 2) * Self.panel }
-  private var keyBytes: Int { panels * (Self.panel + 256) }
+  var queryBytes: Int { (panels + 2) * Self.panel }
+  var keyBytes: Int { panels * (Self.panel + 256) }
   private var stageBytes: Int {
-    (queryBytes + groups * Self.panel + keyBytes + 1023) / 1024 * 1024
+    let operands =
+      hasValueGate
+      ? panels * Self.panel + groups * (2 * Self.panel + 256)
+      : queryBytes + groups * Self.panel
+    return (operands + keyBytes + 1023) / 1024 * 1024
   }
   private var stages: Int { min(4, (Self.sharedMemory - groups * Self.panel - 64) / stageBytes) }
 
-  var kernelNames: [String] { ["\(kernel)_prepare", "\(kernel)_walk"] }
-  var kernelThreads: [Int] { [Self.preparing, 128 * (groups + 1)] }
+  var kernelNames: [String] {
+    ["\(kernel)_prepare"] + (hasValueGate ? ["\(kernel)_values"] : []) + ["\(kernel)_walk"]
+  }
+  var kernelThreads: [Int] {
+    [Self.preparing] + (hasValueGate ? [valueThreads] : []) + [128 * (groups + 1)]
+  }
   var kernelMemory: [Int] {
-    [panels * 64 * 296 + Self.parts * 3072, stages * (stageBytes + 16) + groups * Self.panel]
+    [panels * 64 * 296 + Self.parts * 3072] + (hasValueGate ? [valueMemory] : [])
+      + [stages * (stageBytes + 16) + groups * Self.panel]
   }
   var workspaceBytes: String {
-    "chunk_slots(args) * (args->query_heads * \(queryBytes) + args->heads * (int64_t)\(keyBytes))"
+    let query = hasValueGate ? "(int64_t)\(queryBytes + readBytes)" : "\(queryBytes)"
+    return "chunk_slots(args) * (args->query_heads * \(query) + args->heads * (int64_t)"
+      + "\(keyBytes + (hasValueGate ? valueBytes : 0)))"
   }
 
   var settings: String {
-    """
-    #define SL_KEYS \(64 * panels)
-    #define SL_VALUES \(64 * groups)
-    #define SL_OWN_KEYS \(specification.key)
-    #define SL_OWN_VALUES \(specification.value)
-    #define SL_GATED \(form.keyGate == nil ? 0 : 1)
-    #define SL_READS_PREVIOUS \(form.readsPrevious ? 1 : 0)
-    #define SL_PARTS \(Self.parts)
-    #define SL_STAGES \(stages)
+    (hasValueGate ? valueSettings : "") + """
+      #define SL_KEYS \(64 * panels)
+      #define SL_VALUES \(64 * groups)
+      #define SL_OWN_KEYS \(specification.key)
+      #define SL_OWN_VALUES \(specification.value)
+      #define SL_GATED \(form.keyGate == nil ? 0 : 1)
+      #define SL_VALUE_GATED \(hasValueGate ? 1 : 0)
+      #define SL_READS_PREVIOUS \(form.readsPrevious ? 1 : 0)
+      #define SL_PARTS \(Self.parts)
+      #define SL_STAGES \(stages)
 
-    """
+      """
   }
-
   /// What both sides know of the workspace.
   static let counts = """
     // Places for chunks' operands, one more a sequence than its whole chunks.
@@ -91,6 +103,7 @@ struct PreparedEmitter {
     var out = CWriter()
     places(&out)
     prepare(&out)
+    if hasValueGate { values(&out) }
     walks(&out)
     return out.text
   }
@@ -130,6 +143,45 @@ struct PreparedEmitter {
       "}",
       "",
     ])
+    if hasValueGate { valuePlaces(&out) }
+  }
+
+  /// Where the chunk of a block lies: the block's number is `number`, one a query head and slot.
+  func place(_ number: String, _ out: inout CWriter) {
+    out.lines([
+      "const int64_t slot = \(number) / args->query_heads, query_head = \(number) % args->query_heads;",
+      "const int64_t group = args->query_heads / args->heads, head = query_head / group;",
+      "const int64_t sequence = sequence_of(args, slot);",
+      "const int64_t first_token = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
+      "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
+      "const int64_t batch = args->cu_seqlens ? 0 : sequence;",
+      "const int64_t begin = first_token + 64 * (slot - slot_of(args, sequence));",
+      "if (begin >= end) return;",
+      "const int64_t row = row_of(args, batch, begin, head, args->heads);",
+    ])
+  }
+
+  /// Where the tensors of maps lie for the block's chunk.
+  func takeMaps(_ out: inout CWriter) {
+    if everyInput.contains(where: { $0.role == .query }) {
+      out.line(
+        "const int64_t query_row = row_of(args, batch, begin, query_head, args->query_heads);")
+    }
+    out.line("maps_of maps;")
+    out.line("maps.scale = args->scale;")
+    for input in everyInput {
+      let (name, columns) = (input.name, specification.size(input.axes))
+      if isToken(input) {
+        let (row, heads) =
+          input.role == .query ? ("query_row", "query_heads") : ("row", "heads")
+        out.line("maps.at_\(name) = args->\(name) + \(row) * \(columns);")
+        out.line("maps.step_\(name) = args->layout ? \(columns) : args->\(heads) * \(columns);")
+      } else if isAlongKeys(input) || isAlongValues(input) {
+        out.line("maps.at_\(name) = args->\(name) + head * \(columns);")
+      } else {
+        out.line("maps.own_\(name) = args->\(name)[head];")
+      }
+    }
   }
 
   private func prepare(_ out: inout CWriter) {
@@ -141,35 +193,9 @@ struct PreparedEmitter {
       out.lines([
         "SL_SHARED scratch[];",
         "const arguments *const args = &given;",
-        "const int64_t slot = SL_BLOCK / args->query_heads, query_head = SL_BLOCK % args->query_heads;",
-        "const int64_t group = args->query_heads / args->heads, head = query_head / group;",
-        "const int64_t sequence = sequence_of(args, slot);",
-        "const int64_t first_token = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
-        "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
-        "const int64_t batch = args->cu_seqlens ? 0 : sequence;",
-        "const int64_t begin = first_token + 64 * (slot - slot_of(args, sequence));",
-        "if (begin >= end) return;",
-        "const int64_t row = row_of(args, batch, begin, head, args->heads);",
       ])
-      if allInputs.contains(where: { $0.role == .query }) {
-        out.line(
-          "const int64_t query_row = row_of(args, batch, begin, query_head, args->query_heads);")
-      }
-      out.line("maps_of maps;")
-      out.line("maps.scale = args->scale;")
-      for input in allInputs {
-        let (name, columns) = (input.name, specification.size(input.axes))
-        if isToken(input) {
-          let (row, heads) =
-            input.role == .query ? ("query_row", "query_heads") : ("row", "heads")
-          out.line("maps.at_\(name) = args->\(name) + \(row) * \(columns);")
-          out.line("maps.step_\(name) = args->layout ? \(columns) : args->\(heads) * \(columns);")
-        } else if isAlongKeys(input) {
-          out.line("maps.at_\(name) = args->\(name) + head * \(columns);")
-        } else {
-          out.line("maps.own_\(name) = args->\(name)[head];")
-        }
-      }
+      place("SL_BLOCK", &out)
+      takeMaps(&out)
       out.lines([
         "const sl_chunk_place place = {",
         "    (int)sl_least(64, end - begin),",
@@ -187,9 +213,10 @@ struct PreparedEmitter {
     out.line("// The walks, one a sequence, query head and value tile.")
     out.line("struct walks_of_walk {")
     out.lines(
-      [
+      ([
         "const arguments *args;",
-        "int64_t query_step, key_step;  // bytes from a chunk's operands to the next one's",
+        "// Bytes from a chunk's operands to the next one's.",
+        "int64_t query_step, key_step, value_step, read_step;",
         "int o_token;",
         "SL_MEMBER int count() const {",
         "  return (int)(sequences_of(args) * args->query_heads) * \(tiles);",
@@ -209,16 +236,18 @@ struct PreparedEmitter {
         "  const int64_t slot = slot_of(args, sequence);",
         "  place.queries = queries_of(args, slot, own_head);",
         "  place.keys = keys_of(args, slot, place.head);",
-        "  const int64_t state = ((int64_t)sequence * args->heads + place.head) * \(state);",
-        "  place.initial = args->initial_state ? args->initial_state + state : NULL;",
-        "  // Every query head of a group walks the state; the first one keeps it.",
-        "  place.final = args->final_state && own_head % group == 0 ? args->final_state + state : NULL;",
-        "  place.o = args->o",
-        "      + row_of(args, place.batch, first_token, own_head, heads) * \(specification.value)",
-        "      + place.value;",
-        "  return place;",
-        "}",
-      ].map { "  " + $0 })
+      ] + walkedPlaces.map { "  " + $0 }
+        + [
+          "  const int64_t state = ((int64_t)sequence * args->heads + place.head) * \(state);",
+          "  place.initial = args->initial_state ? args->initial_state + state : NULL;",
+          "  // Every query head of a group walks the state; the first one keeps it.",
+          "  place.final = args->final_state && own_head % group == 0 ? args->final_state + state : NULL;",
+          "  place.o = args->o",
+          "      + row_of(args, place.batch, first_token, own_head, heads) * \(specification.value)",
+          "      + place.value;",
+          "  return place;",
+          "}",
+        ]).map { "  " + $0 })
     out.lines(["};", ""])
     out.line("// walk: every block takes its share of the walks.")
     out.block(
@@ -226,13 +255,15 @@ struct PreparedEmitter {
         + "    SL_CONSTANT_ARGUMENT sl_tensor values, SL_CONSTANT_ARGUMENT sl_tensor outputs,\n"
         + "    SL_CONSTANT_ARGUMENT arguments given)"
     ) {
-      $0.lines([
-        "const walks_of_walk walks = {",
-        "    &given, given.query_heads * \(queryBytes), given.heads * (int64_t)\(keyBytes),",
-        "    (given.layout ? 1 : (int)given.query_heads) * \(specification.value),",
-        "};",
-        "sl_prepared_walks(walks, &values, &outputs);",
-      ])
+      $0.lines(
+        [
+          "const walks_of_walk walks = {",
+          "    &given, given.query_heads * \(queryBytes), given.heads * (int64_t)\(keyBytes),",
+        ] + valueSteps.map { "    " + $0 } + [
+          "    (given.layout ? 1 : (int)given.query_heads) * \(specification.value),",
+          "};",
+          "sl_prepared_walks(walks, &values, &outputs);",
+        ])
     }
   }
 
@@ -250,7 +281,7 @@ struct PreparedEmitter {
         "      &\(tensor), args->\(data), 9, 2, \(specification.value), (uint64_t)args->\(heads), 64, args);",
       ]
     }
-    let read = allInputs.filter(isAlongKeys).filter(isToken)
+    let read = everyInput.filter { isAlongKeys($0) || isAlongValues($0) }.filter(isToken)
     return [
       "// Rows are read sixteen bytes at a time.",
       "uintptr_t places = 0;",
@@ -264,7 +295,8 @@ struct PreparedEmitter {
         "void *given[] = {&values, &outputs, (void *)args};",
         "if (!problem)",
         "  problem = launch(0, chunk_slots(args) * args->query_heads, given + 2, stream);",
-        "if (!problem) problem = launch(1, resident(walks), given, stream);",
+      ] + launchValues + [
+        "if (!problem) problem = launch(\(hasValueGate ? 2 : 1), resident(walks), given, stream);"
       ]
   }
 }

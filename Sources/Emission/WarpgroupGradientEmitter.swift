@@ -4,7 +4,7 @@ import TileIR
 
 /// Prints what the words of `templates/cuda/gradient*.cuh` are told of a recurrence, and the kernels that
 /// call them.
-struct WarpgroupGradientEmitter {
+struct WarpgroupGradientEmitter: CardGradient {
   let specification: KernelSpecification
   let form: DiagonalForm
   let kernel: String
@@ -12,7 +12,7 @@ struct WarpgroupGradientEmitter {
   let segments: Int
 
   /// The templates, in their order.
-  static let vocabularies = [
+  let vocabularies = [
     "gradient.cuh", "gradient_states.cuh", "gradient_adjoints.cuh", "gradient_levels.cuh",
     "gradient_exact.cuh", "gradient_wide.cuh", "gradient_wide_exact.cuh",
   ]
@@ -410,6 +410,7 @@ struct WarpgroupGradientEmitter {
     }
     let plain = calls(sets[0], first)
     return [
+      "void *given[] = {(void *)args};",
       "// Rows are moved sixteen bytes at a time.",
       "uintptr_t places = 0;",
     ] + pointers.map { "places |= (uintptr_t)args->\($0);" } + [

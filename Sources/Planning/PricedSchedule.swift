@@ -37,6 +37,20 @@ extension WarpgroupGradient: PricedSchedule {
   }
 }
 
+/// Figures of an H200: a walk forward and one back, each of 64 values a block, which take so long a token;
+/// half as much again for what is summed up after each.
+extension WalkedGradient: PricedSchedule {
+  func seconds(of plan: Plan, _ program: TileProgram, _ workload: Workload) -> Double {
+    let tiles = Double((program.value + Self.tile - 1) / Self.tile)
+    let walks = Double(workload.batch * workload.heads) * tiles
+    let rounds = (walks / WarpgroupCost.processors).rounded(.up)
+    let token = 0.15e-6 + Double(program.key) / 128 * 0.25e-6
+    let queries = Double(workload.queryHeads) / Double(workload.heads)
+    return queries
+      * (3 * rounds * Double(workload.length) * token + 4 * WarpgroupCost.launch)
+  }
+}
+
 /// Figures of an H200: the first kernel is bound by its bytes or by 4.5 us of a processor's time for 64
 /// tokens and 128 keys; then walks side by side, a chunk of which takes its bytes' time, out of the
 /// second-level cache where walks share a head, or that of its products.

@@ -152,7 +152,7 @@ public struct ChunkGradient: Schedule {
 extension Schedules {
   /// The schedules of gradients.
   public static let gradients: [any Schedule] = [
-    WarpgroupGradient(), ChunkGradient(), TokenGradient(),
+    WarpgroupGradient(), WalkedGradient(), ChunkGradient(), TokenGradient(),
   ]
 
   public static func gradient(_ name: String) -> (any Schedule)? {

@@ -4,7 +4,8 @@ import TileIR
 
 /// Two kernels on a card that has products of warpgroups: the first one makes every chunk of 64 tokens
 /// ready, side by side, and the second one walks over what that leaves in the workspace and knows
-/// nothing of the recurrence.
+/// nothing of the recurrence. Gates along the values take a third one between them, which finds what
+/// tokens of one chunk bring each other.
 ///
 /// What is computed is the chunk form of `ChunkFused` in sub-blocks of 16, whose tile program this has.
 /// How a card's blocks do it is the words `templates/cuda/prepared.cuh` and `prepared_walk.cuh`.
@@ -26,7 +27,6 @@ public struct WarpgroupPrepared: Schedule {
       return "It takes K up to \(Self.mostKeys) and V a multiple of 8, not K = "
         + "\(specification.key) and V = \(specification.value)."
     }
-    if form.valueGate != nil { return "It takes no gate along the value axis." }
     if form.normalizer != nil || form.epilogue != nil {
       return "It takes no normalizer and no map of the output."
     }
@@ -35,8 +35,12 @@ public struct WarpgroupPrepared: Schedule {
       return "What is added beside the state must be v times one number."
     }
     let maps = [form.query, form.key, form.present, form.keyGate?.decay].compactMap { $0 }
-    return maps.allSatisfy { $0.isElementwise && $0.axes.isSubset(of: .key) }
-      ? nil : "q, k and the gate must be maps of one key and token."
+    guard maps.allSatisfy({ $0.isElementwise && $0.axes.isSubset(of: .key) }) else {
+      return "q, k and the gate must be maps of one key and token."
+    }
+    guard let decay = form.valueGate?.decay else { return nil }
+    return decay.isElementwise && decay.axes.isSubset(of: .value)
+      ? nil : "The gate along the value axis must be a map of one value and token."
   }
 
   private func tiles(_ specification: KernelSpecification) -> [Int] {

@@ -88,7 +88,8 @@ import Testing
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [
       ("rwkv6", 128, 128), ("mamba2", 128, 128), ("gla", 256, 512), ("hgrn2", 100, 200),
-      ("retnet", 60, 64),
+      ("retnet", 60, 64), ("gated-outer", 128, 256), ("gated-outer", 256, 512),
+      ("gated-outer", 60, 104),
     ])
   func preparedMachineCode(_ name: String, _ key: Int, _ value: Int) async throws {
     let bench = try await Workbench()
@@ -101,11 +102,13 @@ import Testing
       cache: KernelCache(folder: "\(bench.folder)/cache")
     ).package
     let kernels = try #require(package.manifest.cardKernels)
-    #expect(kernels.map(\.name).sorted() == ["prepare", "walk"].map { "\(kernel.name)_\($0)" })
+    let hasValueGate = name == "gated-outer"
+    let names = ["prepare"] + (hasValueGate ? ["values"] : []) + ["walk"]
+    #expect(kernels.map(\.name).sorted() == names.map { "\(kernel.name)_\($0)" })
     for kernel in kernels {
       #expect(kernel.sharedMemory <= Target.sm90a.device!.sharedMemory)
       // Three blocks at once with that much are faster than two with none.
-      let most = kernel.name.hasSuffix("_walk") ? 0 : 64
+      let most = kernel.name.hasSuffix("_walk") ? (hasValueGate ? 48 : 0) : 64
       #expect(kernel.spilled <= most, "\(kernel.name) spills \(kernel.spilled) bytes")
     }
   }
@@ -231,6 +234,48 @@ import Testing
     #expect(try schedule(.gla, value: 192) == "chunk-gradient")
     #expect(try schedule(.gla, key: 64) == "chunk-gradient")
     #expect(try schedule(.gla, type: .f32) == "chunk-gradient")
+    #expect(try schedule(.gatedOuter, key: 256, value: 512) == "walked-gradient")
+    #expect(try schedule(.gatedOuter, key: 320) == "chunk-gradient")
+    #expect(try schedule(.gatedOuter, type: .f16) == "chunk-gradient")
+  }
+
+  @Test("What a gradient token by token cannot walk is said")
+  func walkedGradientObstacles() throws {
+    func obstacle(
+      _ recurrence: Recurrence, key: Int = 128, value: Int = 128, gate: ElementType = .f32
+    ) throws -> String? {
+      WalkedGradient().obstacle(
+        to: try KernelSpecification(
+          normalForm: recurrence.normalForm(), key: key, value: value, type: .bf16, gateType: gate,
+          target: .sm90a))
+    }
+    #expect(try obstacle(.gatedOuter, key: 40, value: 72) == nil)
+    #expect(try obstacle(.gla) == "It is for gates along both axes.")
+    #expect(
+      try obstacle(.gatedOuter, key: 320)
+        == "It takes K up to 256 and V, both multiples of 8, not K = 320 and V = 128.")
+    #expect(try obstacle(.gatedOuter, gate: .bf16) == "A gate must be of f32.")
+  }
+
+  @Test(
+    "A gradient token by token becomes machine code that keeps no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [(128, 256), (256, 512), (40, 72)])
+  func walkedGradient(_ key: Int, _ value: Int) async throws {
+    let bench = try await Workbench()
+    var builder = bench.builder
+    builder.assembler = try await CardAssembler.find()
+    let kernel = try emitGradient(.gatedOuter, .sm90a, type: .bf16, key: key, value: value)
+    let package = try await KernelPackage.build(
+      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
+      cache: KernelCache(folder: "\(bench.folder)/cache")
+    ).package
+    let kernels = try #require(package.manifest.cardKernels)
+    for name in ["ahead", "queries", "back", "keys"] {
+      let own = try #require(kernels.first { $0.name == "\(kernel.name)_\(name)" })
+      #expect(own.sharedMemory <= Target.sm90a.device!.sharedMemory)
+      #expect(own.spilled == 0, "\(own.name) spills \(own.spilled) bytes")
+    }
   }
 
   @Test("Few heads have their gradient's walks cut into segments, as many as fill the card")

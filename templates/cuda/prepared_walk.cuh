@@ -5,25 +5,36 @@
 // A warpgroup has 64 values, and the state turned, S^T, in registers: its sums are what products take as
 // their left operand, so the state goes to o in bf16 without leaving them. One more warp asks for copies,
 // some chunks ahead; a block goes from walk to walk without a pause.
+//
+// With gates along the values (prepared_values.cuh) it is o_i = w_i (q^_i S) + r_i and S = diag(D) S diag(E)
+// + k^^T v^, v^ in two bf16 numbers: rounded once, it would be one rounding more than outputs have room for.
 #ifndef SL_PREPARED_WALK_CUH
 #define SL_PREPARED_WALK_CUH
 
 enum {
   sl_groups = SL_VALUES / 64,  // warpgroups that multiply
-  // A stage: panels of q^, the two of P, panels of v, panels of k^, and D.
-  sl_to_values = sl_query_bytes,
-  sl_to_keys = sl_to_values + sl_groups * sl_panel,
+  sl_parts = SL_VALUE_GATED ? 2 : 1,  // panels of their values
+  // A stage: panels of q^, the two of P, panels of v, panels of k^, and D; with gates along the values
+  // no P, two panels of v^ for one of v, and E at last.
+  sl_walk_query_bytes = SL_VALUE_GATED ? sl_key_panels * sl_panel : sl_query_bytes,
+  sl_walk_value_bytes = sl_groups * sl_parts * sl_panel,
+  sl_walk_end_bytes = SL_VALUE_GATED ? 256 * sl_groups : 0,
+  sl_to_values = sl_walk_query_bytes,
+  sl_to_keys = sl_to_values + sl_walk_value_bytes,
   sl_to_decays = sl_to_keys + sl_key_panels * sl_panel,
-  sl_stage = (sl_to_keys + sl_key_bytes + 1023) / 1024 * 1024,
+  sl_to_ends = sl_to_keys + sl_key_bytes,
+  sl_stage = (sl_to_ends + sl_walk_end_bytes + 1023) / 1024 * 1024,
   sl_at_staged = SL_STAGES * sl_stage,                   // outputs on their way, of each warpgroup
   sl_at_barriers = sl_at_staged + sl_groups * sl_panel,  // a stage has landed; it is free
-  sl_copied_bytes = sl_query_bytes + sl_groups * sl_panel + sl_key_bytes,
+  sl_copied_bytes =
+      sl_walk_query_bytes + sl_walk_value_bytes + sl_key_bytes + sl_walk_end_bytes,
 };
 
 // Where a walk's head lies. Tokens are counted in a batch row.
 typedef struct {
   int head, query_head, value, batch, begin, length;
   const char *queries, *keys;  // of the first chunk
+  const char *values, *ends, *read;  // of the walk's values, where those have gates
   const float *initial;        // state, or NULL for zero
   float *final;                // or NULL
   uint16_t *o;
@@ -35,6 +46,13 @@ SL_WORD void sl_copy_bytes(uint32_t to, const char *from, const int bytes, uint3
                "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
                "[%0], [at], %2, [%3];\n}" ::"r"(to),
                "l"(from), "r"(bytes), "r"(barrier)
+               : "memory");
+}
+// Brings such bytes on their way to the second-level cache.
+SL_WORD void sl_bytes_ahead(const char *from, const int bytes) {
+  asm volatile("{\n.reg .u64 at;\ncvta.to.global.u64 at, %0;\n"
+               "cp.async.bulk.prefetch.L2.global [at], %1;\n}" ::"l"(from),
+               "r"(bytes)
                : "memory");
 }
 
@@ -72,20 +90,28 @@ SL_WORD void sl_walk_copies(
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
     const sl_place place = walks.at(walk);
     const char *queries = place.queries, *keys = place.keys;
+    const char *decayed = place.values, *ends = place.ends, *read = place.read;
 #pragma unroll 1
     for (int done = 0; done < place.length; done += 64, ++n) {
       const int stage = n % SL_STAGES;
       const uint32_t to = shared + stage * sl_stage, landed = sl_landed(shared, stage);
       if (n >= SL_STAGES) sl_barrier_wait(sl_free(shared, stage), sl_turn_of(n - SL_STAGES));
       sl_barrier_expect(landed, sl_copied_bytes);
-      sl_copy_bytes(to, queries, sl_query_bytes, landed);
+      sl_copy_bytes(to, queries, sl_walk_query_bytes, landed);
       sl_copy_bytes(to + sl_to_keys, keys, sl_key_bytes, landed);
+      queries += walks.query_step, keys += walks.key_step;
+      if (SL_VALUE_GATED) {
+        sl_copy_bytes(to + sl_to_values, decayed, sl_walk_value_bytes, landed);
+        sl_copy_bytes(to + sl_to_ends, ends, sl_walk_end_bytes, landed);
+        sl_bytes_ahead(read, sl_groups * 64 * 64 * 8);
+        decayed += walks.value_step, ends += walks.value_step, read += walks.read_step;
+        continue;
+      }
 #pragma unroll
       for (int group = 0; group < sl_groups; ++group)
         sl_copy_in(
             to + sl_to_values + group * sl_panel, values, landed, place.value + 64 * group,
             place.head, place.begin + done, place.batch);
-      queries += walks.query_step, keys += walks.key_step;
     }
   }
 }
@@ -127,16 +153,51 @@ SL_WORD void sl_state_keep(const sl_state &u, float *const final, const int valu
     }
 }
 
-// S = diag(D) S
-SL_WORD void sl_state_decay(sl_state &u, uint32_t decays) {
+// S = diag(D) S, or diag(D) S diag(E): `ends` is the warpgroup's. E goes first and by itself, for which
+// registers have room.
+SL_WORD void sl_state_decay(sl_state &u, uint32_t decays, uint32_t ends) {
+  if (SL_VALUE_GATED) {
+    float end[2];
 #pragma unroll
-  for (int p = 0; p < sl_key_panels; ++p)
+    for (int m = 0; m < 2; ++m) end[m] = sl_load_float(ends + 4 * (uint32_t)sl_value_of(2 * m));
+#pragma unroll
+    for (int p = 0; p < sl_key_panels; ++p)
+#pragma unroll
+      for (int n = 0; n < 32; ++n) u[p][n] *= end[n / 2 % 2];
+  }
+#pragma unroll
+  for (int p = 0; p < sl_key_panels && SL_GATED; ++p)
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       float decay[2];
       sl_load_floats(decay, decays + 4 * (uint32_t)sl_key_of(p, 4 * j));
 #pragma unroll
       for (int n = 0; n < 4; ++n) u[p][4 * j + n] *= decay[n % 2];
+    }
+}
+
+// o = w o + r for a chunk's output: w and r of a thread's values and tokens lie in rows of tokens, side
+// by side.
+enum { sl_read_ahead = sl_key_panels > 2 ? 2 : 8 };  // as many eights of tokens as registers hold
+SL_WORD void sl_take_read(float (&x)[sl_read_ahead][4][2], const char *const read, const int from) {
+#pragma unroll
+  for (int j = 0; j < sl_read_ahead; ++j)
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      const int token = 8 * (from + j) + SL_LANE % 4 * 2 + n % 2;
+      asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];"
+                   : "=f"(x[j][n][0]), "=f"(x[j][n][1])
+                   : "l"(read + (64 * token + sl_value_of(n)) * 8));
+    }
+}
+SL_WORD void sl_add_read(
+    float (&sum)[32], const float (&x)[sl_read_ahead][4][2], const int from) {
+#pragma unroll
+  for (int j = 0; j < sl_read_ahead; ++j)
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      float &o = sum[4 * (from + j) + n];
+      o = sl_fma(x[j][n][0], o, x[j][n][1]);
     }
 }
 
@@ -168,10 +229,11 @@ SL_WORD void sl_walk_products(
     for (int done = 0; done < place.length; done += 64, ++n) {
       const int stage = n % SL_STAGES, rows = sl_uniform(place.length - done);
       const uint32_t at = shared + stage * sl_stage, scores = at + sl_key_panels * sl_panel;
-      const uint32_t v = at + sl_to_values + (uint32_t)(own * sl_panel), keys = at + sl_to_keys;
+      const uint32_t v = at + sl_to_values + (uint32_t)(own * sl_parts * sl_panel);
+      const uint32_t keys = at + sl_to_keys, ends = at + sl_to_ends + (uint32_t)(256 * own);
       sl_barrier_wait(sl_landed(shared, stage), sl_turn_of(n));
       // Past the walk's end lies another sequence: no value of it may be multiplied by 0.
-      if (rows < 64) {
+      if (!SL_VALUE_GATED && rows < 64) {
         for (int word = 32 * rows + thread; word < 32 * 64; word += 128)
           sl_store_word(v + 4 * (uint32_t)word, 0u);
         sl_publish();
@@ -190,7 +252,8 @@ SL_WORD void sl_walk_products(
             if (panel < sl_key_panels)
               held[k][m] = sl_pack(u[panel][k % 4 * 8 + 2 * m], u[panel][k % 4 * 8 + 2 * m + 1]);
           }
-        if (SL_GATED && half + 2 >= sl_key_panels) sl_state_decay(u, at + sl_to_decays);
+        if ((SL_GATED || SL_VALUE_GATED) && half + 2 >= sl_key_panels)
+          sl_state_decay(u, at + sl_to_decays, ends);
         sl_products_begin();
 #pragma unroll
         for (int k = 0; k < 8; ++k)
@@ -203,7 +266,7 @@ SL_WORD void sl_walk_products(
 #pragma unroll
       for (int k = 0; k < 4; ++k)
 #pragma unroll
-        for (int part = 0; part < 2; ++part)
+        for (int part = 0; part < 2 && !SL_VALUE_GATED; ++part)
           sl_product_turned(
               sum, sl_operand(v, 2048 * k), sl_operand(scores, part * sl_panel + 32 * k));
       // S^T += v^T k^
@@ -211,9 +274,23 @@ SL_WORD void sl_walk_products(
       for (int p = 0; p < sl_key_panels; ++p)
 #pragma unroll
         for (int k = 0; k < 4; ++k)
-          sl_product_outer(
-              u[p], sl_operand(v, 2048 * k), sl_operand(keys, p * sl_panel + 2048 * k));
+#pragma unroll
+          for (int part = 0; part < sl_parts; ++part)
+            sl_product_outer(
+                u[p], sl_operand(v, part * sl_panel + 2048 * k),
+                sl_operand(keys, p * sl_panel + 2048 * k));
+      const char *const read = place.read + (done / 64) * walks.read_step + own * (64 * 64 * 8);
+      float found[sl_read_ahead][4][2];
+      if (SL_VALUE_GATED) sl_take_read(found, read, 0);
       sl_products_end();
+      if (SL_VALUE_GATED) {
+        sl_add_read(sum, found, 0);
+#pragma unroll
+        for (int from = sl_read_ahead; from < 8; from += sl_read_ahead) {
+          sl_take_read(found, read, from);
+          sl_add_read(sum, found, from);
+        }
+      }
       // One lane speaks for the reads of all.
       sl_meet_warp();
       if (SL_LANE == 0) sl_barrier_arrive(sl_free(shared, stage));

@@ -1,0 +1,17 @@
+/// A gradient whose kernels on a card go by words of their own and not by the block's.
+protocol CardGradient {
+  /// The templates, in their order.
+  var vocabularies: [String] { get }
+  /// What the templates are told.
+  var settings: String { get }
+  /// Maps, places and kernels.
+  var functions: String { get }
+  var kernelNames: [String] { get }
+  var kernelThreads: [Int] { get }
+  /// Bytes of shared memory that each kernel is launched with.
+  var kernelMemory: [Int] { get }
+  /// The bytes that a call's workspace takes, as C.
+  var workspaceBytes: String { get }
+  /// The launches, from the kernel at `first` on.
+  func launch(_ first: Int) -> [String]
+}
