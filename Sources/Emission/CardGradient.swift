@@ -4,6 +4,8 @@ protocol CardGradient {
   var vocabularies: [String] { get }
   /// What the templates are told.
   var settings: String { get }
+  /// Whether its workspace has places for each chunk, as the tile program's tensors have.
+  var keepsChunks: Bool { get }
   /// Maps, places and kernels.
   var functions: String { get }
   var kernelNames: [String] { get }

@@ -43,7 +43,9 @@ struct DevicePart {
 
   // MARK: Both sides
 
-  private var segmentTensors: [Tensor] { program.tensors.filter { $0.kind == .segment } }
+  private var segmentTensors: [Tensor] {
+    gradient?.keepsChunks == false ? [] : program.tensors.filter { $0.kind == .segment }
+  }
   private var partialTensors: [Tensor] { program.tensors.filter { $0.kind == .partial } }
   private func floats(_ tensors: [Tensor]) -> Int {
     tensors.reduce(0) { $0 + $1.rows * $1.columns }
@@ -191,7 +193,8 @@ struct DevicePart {
       out.longLine("return \(gradient?.workspaceBytes ?? workspaceBytes ?? "0");")
     }
     out.line()
-    printer.pointerCheck(&out, needsWorkspace: workspaceBytes != nil)
+    printer.pointerCheck(
+      &out, needsWorkspace: gradient != nil || workspaceBytes != nil)
     out.line()
     out.line(
       "// Puts the kernel on `stream`, a CUstream of the current context; NULL is the default one.")

@@ -14,6 +14,7 @@ struct WalkedGradientEmitter: CardGradient {
   private let valueGate: String
 
   let vocabularies = ["gradient_walks.cuh"]
+  let keepsChunks = false
 
   /// Nil for a gradient of another schedule.
   init?(_ specification: KernelSpecification, _ plan: Plan?, kernel: String) {

@@ -12,6 +12,7 @@ struct WarpgroupGradientEmitter: CardGradient {
   let segments: Int
 
   /// The templates, in their order.
+  let keepsChunks = true
   let vocabularies = [
     "gradient.cuh", "gradient_states.cuh", "gradient_adjoints.cuh", "gradient_levels.cuh",
     "gradient_exact.cuh", "gradient_wide.cuh", "gradient_wide_exact.cuh",
