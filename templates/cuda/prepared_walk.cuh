@@ -105,13 +105,13 @@ SL_WORD void sl_walk_copies(
         sl_copy_bytes(to + sl_to_ends, ends, sl_walk_end_bytes, landed);
         sl_bytes_ahead(read, sl_groups * 64 * 64 * 8);
         decayed += walks.value_step, ends += walks.value_step, read += walks.read_step;
-        continue;
-      }
+      } else {
 #pragma unroll
-      for (int group = 0; group < sl_groups; ++group)
-        sl_copy_in(
-            to + sl_to_values + group * sl_panel, values, landed, place.value + 64 * group,
-            place.head, place.begin + done, place.batch);
+        for (int group = 0; group < sl_groups; ++group)
+          sl_copy_in(
+              to + sl_to_values + group * sl_panel, values, landed, place.value + 64 * group,
+              place.head, place.begin + done, place.batch);
+      }
     }
   }
 }
