@@ -229,7 +229,7 @@ def _resident():
 
 
 def compiled(folder):
-    """torch.compile takes a call and its gradient without a graph break."""
+    """torch.compile takes a call and its gradient without a graph break, and a step."""
     package = Package(folder)
     tensors, initial = package.draw(1, 130, 2), package.state(1, 2)
 
@@ -243,4 +243,10 @@ def compiled(folder):
     for mine, other in zip(plain, through):
         difference = (mine.double() - other.double()).norm() / mine.double().norm()
         demand(difference < 1e-2, f"gradients differ by {difference:.1e}")
+    token = package.given(package.draw(1, 1, 2))
+    states = [package.state(1, 2) for _ in range(2)]
+    states[1].copy_(states[0])
+    plain = package.module.step(*token, states[0])
+    through = torch.compile(lambda *given: package.module.step(*given), fullgraph=True)(*token, states[1])
+    demand(torch.equal(plain, through) and torch.equal(*states), "a step differs")
     return "one graph"
