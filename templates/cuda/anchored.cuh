@@ -15,8 +15,9 @@
 //
 //     q^_i = q_i d_1...d_i,  k^_i = k_i d_{i+1}...d_64;  o = q^ S + P v;  S = diag(d_1...d_64) S + k^^T v
 //
-// and P from the preparing warps: between the two halves of the chunk, of a half, of a quarter, and on
-// down to two tokens, as products of operands that are decayed up to the border between them.
+// and P from the preparing warps: between the two halves of the chunk and of a half as products of operands
+// that are decayed up to the border between them; within a quarter about an anchor of its own, and on down
+// to two tokens where that has no range either.
 #ifndef SL_ANCHORED_CUH
 #define SL_ANCHORED_CUH
 
@@ -45,7 +46,8 @@ enum {
   sl_at_before = sl_at_later + 2 * 512,         // factors of U before the chunk, a stage
   sl_at_after = sl_at_before + sl_stages * 512, // and after it
   sl_at_cursors = sl_at_after + sl_stages * 512,     // the latest chunks, in turn
-  sl_at_level = sl_at_cursors + sl_cursors * 32,    // 1 for the exact form, a stage
+  // A stage's form: 0 about an anchor; else exact, 2 where U needs no factor before.
+  sl_at_level = sl_at_cursors + sl_cursors * 32,
   sl_at_barriers = sl_at_level + 16,
   sl_anchored_bytes = sl_at_barriers + 8 * (3 * sl_stages + 2 * sl_gate_stages + 2),
 };
