@@ -46,8 +46,7 @@ enum {
   sl_at_before = sl_at_later + 2 * 512,         // factors of U before the chunk, a stage
   sl_at_after = sl_at_before + sl_stages * 512, // and after it
   sl_at_cursors = sl_at_after + sl_stages * 512,     // the latest chunks, in turn
-  // A stage's form: 0 about an anchor; else exact, 2 where U needs no factor before.
-  sl_at_level = sl_at_cursors + sl_cursors * 32,
+  sl_at_level = sl_at_cursors + sl_cursors * 32,    // 1 for the exact form, a stage
   sl_at_barriers = sl_at_level + 16,
   sl_anchored_bytes = sl_at_barriers + 8 * (3 * sl_stages + 2 * sl_gate_stages + 2),
 };

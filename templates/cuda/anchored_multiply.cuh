@@ -223,7 +223,7 @@ SL_WORD void sl_anchored_multiply(
       const uint32_t after = shared + sl_at_after + 512 * stage;
       sl_barrier_wait(sl_ready(shared, stage), sl_turn_of(n));
       const int is_exact = sl_uniform((int)sl_load_word(shared + sl_at_level + 4 * stage));
-      if (is_exact < 2) sl_anchored_scale<reads>(u, total, shared + sl_at_before + 512 * stage);
+      sl_anchored_scale<reads>(u, total, shared + sl_at_before + 512 * stage);
       sl_sums sum;
       if (reads) {
         sl_anchored_hold(u[0], held);

@@ -121,7 +121,7 @@ SL_WORD void sl_anchored_prepare(
           shared + sl_at_after + 512 * stage + 4 * (uint32_t)key, sl_power(sum[0]),
           sl_power(sum[1]));
     }
-    if (is_exact) {
+    if (__builtin_expect(is_exact, 0)) {
       if (reads) {
         sl_quarter_scores found;
         // Found anew, as the lane is.
@@ -161,13 +161,8 @@ SL_WORD void sl_anchored_prepare(
                               : first_decay[e] + beside[e];
       sl_anchored_scaled<reads>(queries, maps, decay, a, column);
     }
-    // 2: U is as it is at the chunk's begin already.
-    if (SL_THREAD == 0) {
-      const int begins = cursors[sl_in_turn(n)].chunk == 0;
-      const uint32_t last = sl_load_word(shared + sl_at_level + 4 * sl_stage_of(n + sl_stages - 1));
-      sl_store_word(
-          shared + sl_at_level + 4 * stage, is_exact ? (begins || last ? 2u : 1u) : 0u);
-    }
+    if (SL_THREAD == 0)
+      sl_store_word(shared + sl_at_level + 4 * stage, (uint32_t)(is_exact ? 1 : 0));
     sl_publish();
     sl_barrier_arrive(sl_ready(shared, stage));
     if (reads && is_exact && (!SL_GATES_COPIED || sl_is_narrow)) {

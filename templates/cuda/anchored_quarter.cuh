@@ -48,11 +48,12 @@ SL_WORD sl_quarter_form sl_quarter_decays(
   const uint32_t place = sl_exact_place(gates, quarter, panel, piece);
   sl_quarter_form form = sl_by_anchor;
   cuts = 0u;
-  if (sl_any(sl_quarter_leaves(logarithms, 0u))) {
+  // Most that leave the range are found by the quarter's sum; and a reset is in it.
+  float whole[2];
+  sl_load_floats(whole, sums + 512 * (uint32_t)quarter + 4 * (uint32_t)(64 * panel + 2 * lane));
+  const int is_far = whole[0] - logarithms[0][0] < -124.0f || whole[1] - logarithms[0][1] < -124.0f;
+  if (sl_any(is_far) || sl_any(sl_quarter_leaves(logarithms, 0u))) {
     form = sl_by_levels;
-    // A reset is in the quarter's sum.
-    float whole[2];
-    sl_load_floats(whole, sums + 512 * (uint32_t)quarter + 4 * (uint32_t)(64 * panel + 2 * lane));
     if (!sl_any(!(sl_max(whole[0], whole[1]) < -126.0f))) {
       cuts = sl_quarter_cuts(logarithms);
       if (!sl_any(sl_quarter_leaves(logarithms, cuts))) form = sl_by_cuts;

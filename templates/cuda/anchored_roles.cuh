@@ -23,7 +23,7 @@ SL_WORD void sl_narrow_state(uint32_t shared, const Walks walks) {
       const uint32_t after = shared + sl_at_after + 512 * stage;
       sl_barrier_wait(sl_ready(shared, stage), sl_turn_of(n));
       const int is_exact = sl_uniform((int)sl_load_word(shared + sl_at_level + 4 * stage));
-      if (is_exact < 2) sl_anchored_scale<reads>(u, total, shared + sl_at_before + 512 * stage);
+      sl_anchored_scale<reads>(u, total, shared + sl_at_before + 512 * stage);
       if (reads) {
         // The last chunk's U has been read.
         if (n > 0) sl_barrier_wait(sl_state_free(shared), (uint32_t)(n - 1) & 1);

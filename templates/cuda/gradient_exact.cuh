@@ -138,7 +138,7 @@ SL_WORD void sl_block_product(
 // One anchor, the block's middle. A cut counts -128 in A, and here not at all: what is left keeps within 62.
 template <class Maps>
 SL_WORD void sl_anchored_block(
-    uint32_t shared, sl_exact_sums &sums, float (&p)[8], const int, const Maps maps) {
+    uint32_t shared, sl_exact_sums &sums, float (&p)[8], const int cuts, const Maps maps) {
   uint32_t d[4];
   sl_block_pairs(d, shared);
   const int group = sl_group(), row = sl_fresh(sl_row()), border = row - SL_LANE / 4 + 7;
@@ -166,7 +166,8 @@ SL_WORD void sl_anchored_block(
         sl_load_floats(own, logs + sl_in_sums(row + 8 * h, column));
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          const float a = sl_without_cuts(own[e] - middle[e]);
+          float a = own[e] - middle[e];
+          if (cuts) a = sl_without_cuts(a);
           rise[n + e] = sl_power(a), fall[n + e] = sl_power(-a);
         }
         sl_pair(pair, sl_load_word(shared + at),

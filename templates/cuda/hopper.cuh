@@ -150,7 +150,7 @@ SL_WORD float sl_of_lane(float x, const int lane) {
 // The value of the lane whose number differs in these bits.
 SL_WORD uint32_t sl_word_of_other(uint32_t x, const int bits) {
   uint32_t y;
-  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(y) : "r"(x), "n"(bits));
+  asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(y) : "r"(x), "r"(bits));
   return y;
 }
 SL_WORD float sl_of_other(float x, const int bits) {
