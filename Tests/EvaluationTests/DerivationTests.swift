@@ -63,26 +63,24 @@ struct DerivationTests {
       }
   }
 
-  @Test(
-    "Odd plans mean what the recurrence says",
-    arguments: (Recurrence.variants + MappedRecurrences.all).map(\.name))
-  func oddPlans(_ name: String) throws {
-    let recurrence = try Recurrence.named(
-      name, among: Recurrence.variants + MappedRecurrences.all)
-    let key = recurrence.hasFeatures ? Monomials.count(of: 3) : 9
-    let specification = try Self.specification(recurrence, key: key, value: 7)
-    var count = 0
-    for plan in Self.oddPlans(key: key, value: 7) {
-      let schedule = try #require(Schedules.named(plan.schedule))
-      guard schedule.obstacle(to: specification) == nil,
-        schedule.objections(to: plan, for: specification).isEmpty
-      else { continue }
-      count += 1
-      for finding in try checkDerivation(specification, plan, seed: Self.seed) {
-        #expect(finding.passed, "\(label(specification, plan)), seed \(Self.seed): \(finding)")
+  @Test("Odd plans mean what the recurrence says")
+  func oddPlans() async throws {
+    try await sideBySide(Recurrence.variants + MappedRecurrences.all) { recurrence in
+      let key = recurrence.hasFeatures ? Monomials.count(of: 3) : 9
+      let specification = try Self.specification(recurrence, key: key, value: 7)
+      var count = 0
+      for plan in Self.oddPlans(key: key, value: 7) {
+        let schedule = try #require(Schedules.named(plan.schedule))
+        guard schedule.obstacle(to: specification) == nil,
+          schedule.objections(to: plan, for: specification).isEmpty
+        else { continue }
+        count += 1
+        for finding in try checkDerivation(specification, plan, seed: Self.seed) {
+          #expect(finding.passed, "\(label(specification, plan)), seed \(Self.seed): \(finding)")
+        }
       }
+      #expect(count >= 3, "no plan applied to \(recurrence.name)")
     }
-    #expect(count >= 3, "no plan applied")
   }
 
   @Test(

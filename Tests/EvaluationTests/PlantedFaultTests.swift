@@ -34,21 +34,23 @@ struct PlantedFaultTests {
     }
   }
 
-  @Test("Every fault is caught", arguments: PlantedFault.all.map(\.name))
-  func caught(_ name: String) async throws {
+  @Test("Every fault is caught")
+  func caught() async throws {
     let fixture = try await KernelFixture()
-    let fault = try #require(PlantedFault.all.first { $0.name == name })
-    let kernel = try fault.emit(for: .generic)
-    #expect(kernel.source != (try fault.control(for: .generic)).source, "it changes nothing")
-    let assessment = try await fixture.assess(
-      kernel.source, kernel.manifest, for: .generic, seed: Self.seed,
-      limit: .seconds(fault.needsFarOffsets ? 60 : 3), farOffsets: fault.needsFarOffsets,
-      stopsEarly: fault.caughtBy == nil, gradientOnly: fault.backward != nil)
-    let found = assessment.failures.first { check in
-      fault.caughtBy == nil || check.group == fault.caughtBy
+    try await sideBySide(PlantedFault.all) { fault in
+      let kernel = try fault.emit(for: .generic)
+      let control = try fault.control(for: .generic)
+      #expect(kernel.source != control.source, "\(fault.name) changes nothing")
+      let assessment = try await fixture.assess(
+        kernel.source, kernel.manifest, for: .generic, seed: Self.seed,
+        limit: .seconds(fault.needsFarOffsets ? 60 : 3), farOffsets: fault.needsFarOffsets,
+        stopsEarly: fault.caughtBy == nil, gradientOnly: fault.backward != nil)
+      let found = assessment.failures.first { check in
+        fault.caughtBy == nil || check.group == fault.caughtBy
+      }
+      let what = found.map { "\($0.group.rawValue): \($0.name), \($0.what) \($0.detail)" }
+      print("\(fault.layer.rawValue): \(fault.name) -> \(what ?? "NOT CAUGHT")")
+      #expect(found != nil, "\(fault.name), seed \(Self.seed): \(assessment)")
     }
-    let what = found.map { "\($0.group.rawValue): \($0.name), \($0.what) \($0.detail)" }
-    print("\(fault.layer.rawValue): \(fault.name) -> \(what ?? "NOT CAUGHT")")
-    #expect(found != nil, "seed \(Self.seed): \(assessment)")
   }
 }

@@ -6,8 +6,12 @@
 //   DRIVER_INIT        what cuInit answers: 0
 //   DRIVER_CONTEXT     what cuCtxGetDevice answers: 0
 //   DRIVER_LOAD        what cuLibraryLoadData answers: 0
+//   DRIVER_MACHINE     the major number of cards that machine code is for: 9; as the driver itself, the
+//                      stand-in sees that when it is asked about a kernel, not when the code is loaded
+//   DRIVER_ATTRIBUTE   what cuKernelSetAttribute answers: 0
 //   DRIVER_LAUNCH      what cuLaunchKernel answers: 0
 #include <stdlib.h>
+#include <string.h>
 
 static int answer(const char *name, int otherwise) {
   const char *text = getenv(name);
@@ -30,19 +34,22 @@ int cuDeviceGetAttribute(int *value, int which, int device) {
 int cuLibraryLoadData(
     void **library, const void *code, int *options, void **values, unsigned count, int *more,
     void **theirs, unsigned those) {
-  (void)code, (void)options, (void)values, (void)count, (void)more, (void)theirs, (void)those;
-  *library = library;
+  (void)options, (void)values, (void)count, (void)more, (void)theirs, (void)those;
+  *library = (void *)code;
   return answer("DRIVER_LOAD", 0);
 }
 
 int cuLibraryGetKernel(void **kernel, void *library, const char *name) {
-  (void)library;
-  *kernel = (void *)name;
+  (void)name;
+  *kernel = library;
   return 0;
 }
 
 int cuKernelSetAttribute(int which, int value, void *kernel, int device) {
-  return (void)which, (void)value, (void)kernel, (void)device, 0;
+  (void)which, (void)value, (void)device;
+  const int is_machine_code = strncmp(kernel, "machine code", 12) == 0;
+  if (is_machine_code && answer("DRIVER_MACHINE", 9) != answer("DRIVER_CARD", 90) / 10) return 209;
+  return answer("DRIVER_ATTRIBUTE", 0);
 }
 
 int cuLaunchKernel(

@@ -25,6 +25,27 @@ def build() -> Path:
     return packages.build(Request("gla", K, V, "bf16", backward=True, target="sm_90a"))
 
 
+def build_with_machine_code(folder: Path) -> Path:
+    """A package of GLA for sm_80 in `folder`; a script stands in for ptxas, and its code for machine code."""
+    command = packages.command()
+    if command is None:
+        pytest.skip("there is no command that builds for a card")
+    ptxas = folder / "ptxas"
+    ptxas.write_text(
+        "#!/bin/sh\n"
+        "echo 'ptxas: NVIDIA (R) Ptx optimizing assembler'\n"
+        "echo 'Cuda compilation tools, release 13.0, V13.0.88'\n"
+        '[ "$1" = --version ] || printf \'machine code of a test\' > "$6"\n'
+    )
+    ptxas.chmod(0o755)
+    package = folder / "gla"
+    sizes = ["--key-dim", str(K), "--value-dim", str(V), "--dtype", "bf16"]
+    arguments = ["build", "gla", *sizes, "--target", "sm_80", "--ptxas", str(ptxas), "-o", str(package)]
+    done = subprocess.run([str(command), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return package
+
+
 @functools.lru_cache(maxsize=None)
 def load_driver() -> None:
     """Loads the stand-in: a library's dlopen of the driver's name finds what is loaded under it."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, Tuple
 
 import pytest
-from driver import build, load_driver
+from driver import build, build_with_machine_code, load_driver
 
 
 def library(path: Path) -> Tuple[Any, Any]:
@@ -44,6 +44,7 @@ def arguments(batch: int = 2, heads: int = 2, sequences: int = 0, shift: int = 0
         ({"CONTEXT": 201}, "No CUDA context is current in the calling thread."),
         ({"LOAD": 2}, "The card is out of memory."),
         ({"LOAD": 218}, "A call of the CUDA driver failed with code 218."),
+        ({"ATTRIBUTE": 2}, "The card is out of memory."),
         ({"LAUNCH": 2}, "The card is out of memory."),
         ({"LAUNCH": 700}, "A call of the CUDA driver failed with code 700."),
     ],
@@ -51,16 +52,30 @@ def arguments(batch: int = 2, heads: int = 2, sequences: int = 0, shift: int = 0
 def test_driver_and_card(
     answers: Dict[str, int], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a fresh copy of the library: what it found of driver and card stays with it."""
+    """Of a fresh copy of the library: what it found of driver and card stays with it, but kernels that
+    could not be loaded or launched are tried again."""
     load_driver()
     for name, value in answers.items():
         monkeypatch.setenv(f"DRIVER_{name}", str(value))
     enter, message = library(shutil.copy(next(build().glob("*.so")), tmp_path / "copy.so"))
     code = enter(arguments())
     assert message(code).startswith(sentence)
-    if "LAUNCH" in answers:
-        monkeypatch.delenv("DRIVER_LAUNCH")
+    for name in answers.keys() & {"LOAD", "ATTRIBUTE", "LAUNCH"}:
+        monkeypatch.delenv(f"DRIVER_{name}")
         assert enter(arguments()) == 0
+
+
+def test_machine_code_is_for_its_own_cards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere the driver compiles the kernels: it would take foreign machine code, and fail later."""
+    load_driver()
+    monkeypatch.setenv("DRIVER_MACHINE", "8")
+    made = next(build_with_machine_code(tmp_path).glob("*.so"))
+    for card in (80, 86, 90, 100):
+        monkeypatch.setenv("DRIVER_CARD", str(card))
+        enter, message = library(shutil.copy(made, tmp_path / f"copy{card}.so"))
+        assert message(enter(arguments())) == "Nothing is wrong."
 
 
 @pytest.mark.parametrize(

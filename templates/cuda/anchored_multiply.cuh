@@ -181,7 +181,7 @@ SL_WORD void sl_anchored_put(
   uint16_t *const o = walks.at(walk).o;
   for (int n = thread; n < sl_columns / 2 * rows; n += 128) {
     const int token = n / (sl_columns / 2), column = n % (sl_columns / 2) * 2;
-    *(uint32_t *)(o + (done + token) * walks.o_token + value + column) =
+    *(uint32_t *)(o + (int64_t)(done + token) * walks.o_token + value + column) =
         sl_load_word(staged + sl_in_panel(token, column));
   }
 }

@@ -34,10 +34,20 @@ static _Thread_local struct {
   int found, code;
 } problem_seen;
 
-static pthread_once_t driver_once = PTHREAD_ONCE_INIT, kernels_once = PTHREAD_ONCE_INIT;
-static int32_t driver_problem, kernels_problem;
-static int driver_found, driver_code, kernels_code;
-static handle kernels[sizeof kernel_names / sizeof *kernel_names];
+static pthread_once_t driver_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t kernels_lock = PTHREAD_MUTEX_INITIALIZER;
+static int32_t driver_problem;
+static int driver_found, driver_code;
+enum { kernel_count = sizeof kernel_names / sizeof *kernel_names };
+#ifdef HAS_MACHINE_CODE
+static const void *const images[2] = {image, machine_code};
+#else
+static const void *const images[2] = {image, NULL};
+#endif
+// By image: machines may have cards of both kinds.
+static _Atomic int kernels_loaded[2];
+static handle kernels[2][kernel_count];
+static _Thread_local int image_used;  // by the card that prepare() last saw
 static _Atomic uint64_t prepared_devices;
 static _Thread_local int64_t processors;  // of the card that prepare() last saw
 
@@ -68,18 +78,30 @@ static void find_driver(void) {
   driver_problem = driver_code ? no_driver : 0;
 }
 
-// Loads the machine code where there is some and it is for this card. Else the driver compiles the
-// kernels here; it keeps what it compiled.
-static void load_kernels(void) {
-  handle library;
-  kernels_code = -1;
-#ifdef HAS_MACHINE_CODE
-  kernels_code = driver.load(&library, machine_code, NULL, NULL, 0, NULL, NULL, 0);
-#endif
-  if (kernels_code) kernels_code = driver.load(&library, image, NULL, NULL, 0, NULL, NULL, 0);
-  for (size_t i = 0; !kernels_code && i < sizeof kernels / sizeof *kernels; ++i)
-    kernels_code = driver.kernel(&kernels[i], library, kernel_names[i]);
-  kernels_problem = kernels_code == 2 ? out_of_memory : kernels_code ? driver_failed : 0;
+// What a call of the driver answered, as a code of ours; 2 is its word for no memory.
+static int32_t failure(int code) {
+  problem_seen.code = code;
+  return code == 2 ? out_of_memory : code ? driver_failed : 0;
+}
+
+// Loads the machine code (`image_used` 1), which must be for the card: the driver looks at it only when a
+// kernel is asked for. Else the driver compiles the kernels here (0), and keeps what it compiled. A call
+// that fails, as on a full card, leaves the next one to try again. 0, or what is wrong.
+static int32_t load_kernels(void) {
+  static handle libraries[2];
+  handle *const library = &libraries[image_used], *const own = kernels[image_used];
+  if (kernels_loaded[image_used]) return 0;
+  int code = 0;
+  pthread_mutex_lock(&kernels_lock);
+  if (!*library) {
+    code = driver.load(library, images[image_used], NULL, NULL, 0, NULL, NULL, 0);
+    if (code) *library = NULL;
+  }
+  for (size_t i = 0; !code && i < kernel_count; ++i)
+    code = driver.kernel(&own[i], *library, kernel_names[i]);
+  kernels_loaded[image_used] = !code;
+  pthread_mutex_unlock(&kernels_lock);
+  return failure(code);
 }
 
 // Makes the kernels ready on the current context's device. 0, or what is wrong.
@@ -99,16 +121,22 @@ static int32_t prepare(void) {
   problem_seen.found = 10 * major + minor;
   if (10 * major + minor < card_needed || (card_is_exact && 10 * major + minor != card_needed))
     return foreign_card;
-  pthread_once(&kernels_once, load_kernels);
-  problem_seen.code = kernels_code;
-  if (kernels_problem) return kernels_problem;
+  // Machine code runs on cards of its own major number, from its minor one on.
+  static _Atomic int is_refused;  // by a driver that does not know this machine code
+  image_used = images[1] && !is_refused && major == card_needed / 10 && minor >= card_needed % 10;
+  int32_t problem = load_kernels();
+  if (problem == driver_failed && image_used) {
+    is_refused = 1;
+    image_used = 0;
+    problem = load_kernels();
+  }
+  if (problem) return problem;
   const uint64_t own = device < 64 ? (uint64_t)1 << device : 0;
   if (own & prepared_devices) return 0;
   // 8: the most shared memory that a launch may ask for.
-  for (size_t i = 0; i < sizeof kernels / sizeof *kernels; ++i) {
-    code = driver.set_attribute(8, kernel_memory[i], kernels[i], device);
-    problem_seen.code = code;
-    if (code) return driver_failed;
+  for (size_t i = 0; i < kernel_count; ++i) {
+    code = driver.set_attribute(8, kernel_memory[i], kernels[image_used][i], device);
+    if (code) return failure(code);
   }
   prepared_devices |= own;
   return 0;
@@ -118,11 +146,9 @@ static int32_t prepare(void) {
 static int32_t launch(int which, int64_t blocks, void **given, void *stream) {
   if (blocks == 0) return 0;
   if (blocks > 0x7fffffff) return 3;
-  int code = driver.launch(
-      kernels[which], (unsigned)blocks, 1, 1, (unsigned)kernel_threads[which], 1, 1,
-      (unsigned)kernel_memory[which], stream, given, NULL);
-  problem_seen.code = code;
-  return code == 2 ? out_of_memory : code ? driver_failed : 0;
+  return failure(driver.launch(
+      kernels[image_used][which], (unsigned)blocks, 1, 1, (unsigned)kernel_threads[which], 1, 1,
+      (unsigned)kernel_memory[which], stream, given, NULL));
 }
 
 // A sentence about a code, for the thread that got it.

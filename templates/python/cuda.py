@@ -362,7 +362,6 @@ def backward(
     return dict(zip([*_NAMES, "initial_state"], adjoints))
 
 
-@torch.compiler.disable
 def step(*args: torch.Tensor, scale: Optional[float] = None) -> torch.Tensor:
     """One token of every sequence: o, [B, 1, query heads, V]; the states are moved in place.
 
@@ -375,13 +374,36 @@ def step(*args: torch.Tensor, scale: Optional[float] = None) -> torch.Tensor:
         raise RuntimeError(f"{_kernel.name} has no step: build the package without --no-step.")
     if len(args) != len(_NAMES) + 1:
         raise TypeError(f"step({', '.join(_NAMES)}, state): {len(args)} tensors were given.")
-    *inputs, state = args
+    if torch.compiler.is_compiling():
+        return _step_operator(*args, check_scale(scale, _kernel.default_scale))
+    return _run_step(*args, scale)
+
+
+def _run_step(*args: Any) -> torch.Tensor:
+    *inputs, state, scale = args
     call = _Call(inputs, scale, None, None)
     if call.state("state", state) is not state:
         raise ValueError("The state must be dense and begin at sixteen bytes: it is moved in place.")
     o = call.empty_output()
     call.run(_enter_step, None, state, o)
     return o
+
+
+# What torch.compile sees of a step. (torch.compiler.disable would load all of the compiler, which takes
+# seconds, with every package.)
+_step_operator = torch.library.custom_op(
+    f"sluice::{_kernel.name}_step",
+    _run_step,
+    mutates_args=("state",),
+    device_types="cuda",
+    schema=f"({', '.join(f'Tensor {name}' for name in _NAMES)}, Tensor(a!) state, float scale) -> Tensor",
+)
+
+
+@_step_operator.register_fake
+def _(*args: Any) -> torch.Tensor:
+    query = args[_QUERY]
+    return query.new_empty((*query.shape[:3], _kernel.value))
 
 
 _ROWS = "\n".join(
