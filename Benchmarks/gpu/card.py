@@ -16,7 +16,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 # Batch, tokens and heads of 128 keys and values.
 SHAPES = [(32, 512, 16), (16, 1024, 16), (8, 2048, 16), (4, 4096, 16), (1, 16384, 16), (1, 8192, 64)]
 SIZE = 128
-GATES = ("mild", "strong", "resets", "forget")
+# Log decays: mild ones; uniform down to -5; of mild ones all keys reset at a token of each 64, one in twenty
+# reset, all keys forgotten at two tokens in five.
+GATES = ("mild", "strong", "boundaries", "resets", "forget")
 # RMS error over the RMS of the double reference that bf16 is held to (docs/numerics.md).
 OUTPUT, STATE, ADJOINT = 3.4e-3, 2e-3, 3e-3
 
@@ -77,6 +79,11 @@ def draw(form, batch, length, heads, key, value, seed, gates="mild"):
         g = F.logsigmoid(normal(*shape)) / 16
         if gates == "strong":
             g = -5 * uniform(*shape)
+        if gates == "boundaries":
+            chunks = -(-length // 64)
+            at = (64 * uniform(batch, chunks, 1, heads)).long()
+            resets = torch.arange(64, device="cuda")[:, None] == at
+            g[resets.view(batch, 64 * chunks, heads)[:, :length]] = -1e4
         if gates == "resets":
             g[uniform(*shape) < 0.05] = -1e4
         if gates == "forget":
@@ -137,7 +144,7 @@ def check_forward(module, lengths=(1, 15, 64, 257, 517), batch=2, heads=8):
             initial = torch.randn(batch, heads, key, value, device="cuda")
             found = module.forward(
                 *for_package(form, tensors), initial_state=initial, output_final_state=True)
-            held(f"{gates:8}T {length:4}", ("o", "final state"), found,
+            held(f"{gates:11}T {length:4}", ("o", "final state"), found,
                  walk(form, tensors, initial), (OUTPUT, STATE))
 
 
@@ -162,7 +169,7 @@ def check_backward(module, lengths=(1, 15, 64, 257), batch=2, heads=4):
             wanted = torch.autograd.grad(results, leaves, (d_o.double(), d_final.double()))
             # A decay of -inf has the adjoint 0; through rwkv6's exponentials PyTorch finds inf * 0.
             wanted = [adjoint.nan_to_num(nan=0.0) for adjoint in wanted]
-            held(f"{gates:8}T {length:4}", [f"d {name}" for name in found], found.values(), wanted,
+            held(f"{gates:11}T {length:4}", [f"d {name}" for name in found], found.values(), wanted,
                  [ADJOINT] * len(wanted))
 
 
@@ -179,6 +186,15 @@ def median(call, sets, count=40):
         stop.record()
     torch.cuda.synchronize()
     return statistics.median(start.elapsed_time(stop) for start, stop in pairs)
+
+
+def by_gates(sets_of, time):
+    """Prints milliseconds under each pattern of gates, and how many times the mild one's that is."""
+    mild = None
+    for gates in GATES:
+        found = time(sets_of(gates))
+        mild = mild or found
+        print(f"{gates:11}{found:.4f}  {found / mild:.2f}")
 
 
 def both_ways(call, sets, d_o):

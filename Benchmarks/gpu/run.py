@@ -17,7 +17,7 @@ import sys
 import torch
 
 from card import (
-    GATES, SHAPES, SIZE, attentions, check_forward, copy_rate, draw, median, package, peer, size_of,
+    SHAPES, SIZE, attentions, by_gates, check_forward, copy_rate, draw, median, package, peer, size_of,
 )
 
 
@@ -45,11 +45,11 @@ def main(folders):
         peers += [f"{time:.4f} " for time in attentions(heads_first)]
         print(f"{batch:<4}{length:<7}{heads:<4}{ours:.4f}   {floor:.4f} {ours / floor:.2f}"
               f"        {' '.join(peers)}", flush=True)
-    by_gates = []
-    for gates in GATES:
-        sets = [draw("gla", 8, 2048, 16, SIZE, SIZE, seed, gates) for seed in range(3)]
-        by_gates.append(f"{gates} {time(modules[0], sets, False):.4f}")
-    print("\nB 8, T 2048, H 16, by gates: " + ", ".join(by_gates))
+    print("\nB 8, T 2048, H 16, by gates:")
+    by_gates(
+        lambda gates: [draw("gla", 8, 2048, 16, SIZE, SIZE, seed, gates) for seed in range(3)],
+        lambda sets: time(modules[0], sets, False),
+    )
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ struct WarpgroupEmitter {
   static let vocabularies = ["words.cuh", "hopper.cuh"]
   /// What follows the recurrence's maps, which it calls.
   static let walkVocabularies = [
-    "anchored.cuh", "anchored_exact.cuh", "anchored_prepare.cuh", "anchored_multiply.cuh",
-    "anchored_roles.cuh",
+    "anchored.cuh", "anchored_exact.cuh", "anchored_quarter.cuh", "anchored_prepare.cuh",
+    "anchored_multiply.cuh", "anchored_roles.cuh",
   ]
 
   /// Nil for a program that is none of these walks.

@@ -15,8 +15,9 @@
 //
 //     q^_i = q_i d_1...d_i,  k^_i = k_i d_{i+1}...d_64;  o = q^ S + P v;  S = diag(d_1...d_64) S + k^^T v
 //
-// and P from the preparing warps: between the two halves of the chunk, of a half, of a quarter, and on
-// down to two tokens, as products of operands that are decayed up to the border between them.
+// and P from the preparing warps: between the two halves of the chunk and of a half as products of operands
+// that are decayed up to the border between them; within a quarter about an anchor of its own, and on down
+// to two tokens where that has no range either.
 #ifndef SL_ANCHORED_CUH
 #define SL_ANCHORED_CUH
 

@@ -8,7 +8,8 @@
 //
 // Runs grow by doubling: Q_2h(i) = T Q_h(i) in a later half, and S_2h(j) = S_h(j) T in an earlier one, T
 // the decay of the other half. Lanes hold what a warp's product wants, its rows in lanes 4, 8 and 16
-// apart, so that up to 16 tokens no operand leaves the registers. Quarters meet in shared memory.
+// apart, so that up to 16 tokens no operand leaves the registers. Quarters meet in shared memory. Most
+// quarters need no levels (anchored_quarter.cuh): this is the last resort, which is right for all.
 #ifndef SL_ANCHORED_EXACT_CUH
 #define SL_ANCHORED_EXACT_CUH
 
@@ -18,13 +19,13 @@ SL_WORD uint32_t sl_scaled(uint32_t pair, const Map map, const float x, const fl
   return sl_pack(map(sl_low(pair)) * x, map(sl_high(pair)) * y);
 }
 
-// The lane, found anew: addresses that come from it are not kept from chunk to chunk, where they would
+// A number, found anew: addresses that come from it are not kept from chunk to chunk, where they would
 // crowd the mild form's decays out of registers.
-SL_WORD int sl_lane_anew() {
-  int lane = SL_LANE;
-  asm volatile("" : "+r"(lane));
-  return lane;
+SL_WORD int sl_anew(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
 }
+SL_WORD int sl_lane_anew() { return sl_anew(SL_LANE); }
 
 // Where the gates were: for a quarter, a half of the keys and eight of them, decays in f32, exchanged so
 // that rows and columns find all banks; later two operands in bf16.
@@ -93,36 +94,93 @@ SL_WORD void sl_exact_outer(float (&decay)[2], uint32_t sums, const int begin, c
   decay[0] = sl_power(decay[0]), decay[1] = sl_power(decay[1]);
 }
 
-// Scores of the quarter, q and k decayed from the chunk's start and to its end in their place, and where
-// the decays were what quarters need of each other: of the first one k decayed to its end, and to that
-// of the second; of the last one q decayed from its start, and from that of the third; of others both.
+// For each key the decay before the quarter, and that after it; of the first and the last quarter, which
+// have none, that of the one beside them. They take the place of the sums.
+SL_WORD void sl_exact_outside(
+    uint32_t before_at, uint32_t after_at, uint32_t sums, const int panel, const int quarter) {
+  const int lane = sl_lane_anew();
+  float before[2], after[2];
+  const uint32_t own_sums = sums + 4 * (uint32_t)(64 * panel + 2 * lane);
+  sl_exact_outer(before, own_sums, quarter == 0 ? 1 : 0, quarter == 0 ? 2 : quarter);
+  sl_exact_outer(after, own_sums, quarter == 3 ? 2 : quarter + 1, quarter == 3 ? 3 : 4);
+  sl_meet(2, 256);
+  sl_store_floats(before_at + 8 * (uint32_t)lane, before[0], before[1]);
+  sl_store_floats(after_at + 8 * (uint32_t)lane, after[0], after[1]);
+  sl_meet_warp();
+}
+
+// Where a lane's q and k of a piece lie, tokens lane % 16.
+SL_WORD uint32_t sl_exact_at(uint32_t queries, const int lane, const int piece) {
+  return queries + (uint32_t)(lane / 16) * sl_tile + sl_in_panel(lane % 16, 8 * piece);
+}
+
+// Of q decayed from the quarter's start and k to its end, a piece's operands: `done` reaches to the
+// chunk's start and end; `shared` is what quarters need of each other: of the first one k decayed to
+// its end, and to that of the second; of the last one q decayed from its start, and from that of the
+// third; of others both.
+SL_WORD void sl_exact_reach(
+    uint32_t (&done)[4], uint32_t (&shared)[4], const sl_exact_held &q, const sl_exact_held &k,
+    const float (&before)[2], const float (&after)[2], const int quarter) {
+  if (quarter == 0) {
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      done[m] = sl_pack(q[m][0], q[m][1]);
+      shared[m] = sl_pack(k[m][0], k[m][1]);
+      shared[2 + m] = sl_pack(k[m][0] * before[0], k[m][1] * before[1]);
+      done[2 + m] = sl_pack(k[m][0] * after[0], k[m][1] * after[1]);
+    }
+  } else if (quarter == 3) {
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      done[m] = sl_pack(q[m][0] * before[0], q[m][1] * before[1]);
+      shared[m] = sl_pack(q[m][0], q[m][1]);
+      shared[2 + m] = sl_pack(q[m][0] * after[0], q[m][1] * after[1]);
+      done[2 + m] = sl_pack(k[m][0], k[m][1]);
+    }
+  } else {
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      done[m] = sl_pack(q[m][0] * before[0], q[m][1] * before[1]);
+      shared[m] = sl_pack(q[m][0], q[m][1]);
+      shared[2 + m] = sl_pack(k[m][0], k[m][1]);
+      done[2 + m] = sl_pack(k[m][0] * after[0], k[m][1] * after[1]);
+    }
+  }
+}
+
+// Scores of a token with itself, of which each of a row's four lanes has a part, in their place; and
+// none of a token with a later one.
+SL_WORD void sl_exact_diagonal(sl_quarter_scores &found, float (&own)[2]) {
+  const int lane = sl_lane_anew();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    own[half] += sl_of_other(own[half], 1);
+    own[half] += sl_of_other(own[half], 2);
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const int apart = lane / 4 - 2 * (lane % 4) - e;
+      float &score = found.within[2 * half + e];
+      if (apart == 0) score = own[half];
+      if (apart < 0) score = 0.0f;
+    }
+  }
+}
+
+// A quarter level by level: its scores, q and k decayed from the chunk's start and to its end in their
+// place, and what quarters need of each other where the decays were.
 template <class Maps>
-SL_WORD void sl_exact_operands(
-    uint32_t gates, uint32_t queries, uint32_t sums, uint32_t last_sums, const Maps maps,
+SL_WORD void sl_exact_levels(
+    uint32_t gates, uint32_t queries, uint32_t before_at, uint32_t after_at, const Maps maps,
     sl_quarter_scores &found, const int panel, const int quarter) {
   const int lane = sl_lane_anew();
   float pairs_sum[4], two[4], own[2] = {0.0f, 0.0f};
 #pragma unroll
   for (int n = 0; n < 4; ++n)
     pairs_sum[n] = two[n] = found.within[n] = found.across[n] = 0.0f;
-  // For each key the decay before the quarter, and that after it; of the first and the last quarter,
-  // which have none, that of the one beside them. They take the place of the sums.
-  const uint32_t before_at = last_sums + (uint32_t)(512 * quarter + 256 * panel);
-  const uint32_t after_at = sums + (uint32_t)(512 * quarter + 256 * panel);
-  {
-    float before[2], after[2];
-    const uint32_t own_sums = sums + 4 * (uint32_t)(64 * panel + 2 * lane);
-    sl_exact_outer(before, own_sums, quarter == 0 ? 1 : 0, quarter == 0 ? 2 : quarter);
-    sl_exact_outer(after, own_sums, quarter == 3 ? 2 : quarter + 1, quarter == 3 ? 3 : 4);
-    sl_meet(2, 256);
-    sl_store_floats(before_at + 8 * (uint32_t)lane, before[0], before[1]);
-    sl_store_floats(after_at + 8 * (uint32_t)lane, after[0], after[1]);
-    sl_meet_warp();
-  }
   // q and k of a piece of eight keys, and their decays, which are asked for a piece ahead.
   uint32_t pairs[4];
   sl_exact_held next;
-  sl_load_matrices(pairs, queries + (uint32_t)(lane / 16) * sl_tile + sl_in_panel(lane % 16, 0));
+  sl_load_matrices(pairs, sl_exact_at(queries, lane, 0));
 #pragma unroll
   for (int m = 0; m < 2; ++m)
     sl_load_floats(
@@ -131,8 +189,6 @@ SL_WORD void sl_exact_operands(
 #pragma unroll 1
   for (int piece = 0; piece < 8; ++piece) {
     const uint32_t place = sl_exact_place(gates, quarter, panel, piece);
-    const uint32_t at =
-        queries + (uint32_t)(lane / 16) * sl_tile + sl_in_panel(lane % 16, 8 * piece);
     sl_exact_held q, k, all;
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
@@ -159,64 +215,31 @@ SL_WORD void sl_exact_operands(
         found.across, 0u, sl_pack(q[1][0], q[1][1]), sl_pack(k[0][0], k[0][1]));
 #pragma unroll
     for (int e = 0; e < 2; ++e) q[1][e] *= all[0][e], k[0][e] *= all[1][e];
-    uint32_t one[2], second[2];
-    const int key = 4 * piece + lane % 4;
+    uint32_t done[4], shared[4];
+    const uint32_t key = 8 * (uint32_t)(4 * piece + lane % 4);
     float before[2], after[2];
-    sl_load_floats(before, before_at + 8 * (uint32_t)key);
-    sl_load_floats(after, after_at + 8 * (uint32_t)key);
-    if (quarter == 0) {
-#pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        pairs[m] = sl_pack(q[m][0], q[m][1]);
-        one[m] = sl_pack(k[m][0], k[m][1]);
-        second[m] = sl_pack(k[m][0] * before[0], k[m][1] * before[1]);
-        pairs[2 + m] = sl_pack(k[m][0] * after[0], k[m][1] * after[1]);
-      }
-    } else if (quarter == 3) {
-#pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        pairs[m] = sl_pack(q[m][0] * before[0], q[m][1] * before[1]);
-        one[m] = sl_pack(q[m][0], q[m][1]);
-        second[m] = sl_pack(q[m][0] * after[0], q[m][1] * after[1]);
-        pairs[2 + m] = sl_pack(k[m][0], k[m][1]);
-      }
-    } else {
-#pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        pairs[m] = sl_pack(q[m][0] * before[0], q[m][1] * before[1]);
-        one[m] = sl_pack(q[m][0], q[m][1]);
-        second[m] = sl_pack(k[m][0], k[m][1]);
-        pairs[2 + m] = sl_pack(k[m][0] * after[0], k[m][1] * after[1]);
-      }
-    }
-    const uint32_t done[4] = {pairs[0], pairs[1], pairs[2], pairs[3]};
+    sl_load_floats(before, before_at + key);
+    sl_load_floats(after, after_at + key);
+    sl_exact_reach(done, shared, q, k, before, after, quarter);
     if (piece < 7) {
-      sl_load_matrices(
-          pairs, queries + (uint32_t)(lane / 16) * sl_tile + sl_in_panel(lane % 16, 8 * piece + 8));
+      sl_load_matrices(pairs, sl_exact_at(queries, lane, piece + 1));
 #pragma unroll
       for (int m = 0; m < 2; ++m)
         sl_load_floats(
             next[m], place + 512 + sl_in_decays(piece + 1, lane / 4 + m * 8, lane % 4));
     }
-    sl_store_matrices(at, done[0], done[1], done[2], done[3]);
+    sl_store_matrices(sl_exact_at(queries, lane, piece), done[0], done[1], done[2], done[3]);
     sl_meet_warp();
-    sl_store_matrices(place + 16 * (uint32_t)lane, one[0], one[1], second[0], second[1]);
+    sl_store_matrices(place + 16 * (uint32_t)lane, shared[0], shared[1], shared[2], shared[3]);
   }
-  // Each level's own products; scores of a token with itself stand in their rows' four lanes.
+  // Each level's own products.
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    own[half] += sl_of_other(own[half], 1);
-    own[half] += sl_of_other(own[half], 2);
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const int i = lane / 4, j = 2 * (lane % 4) + e, apart = i ^ j;
-      float &score = found.within[2 * half + e];
-      if (apart / 2 == 1) score = two[2 * half + e];
-      if (apart == 1) score = pairs_sum[2 * half + e];
-      if (apart == 0) score = own[half];
-      if (i < j) score = 0.0f;
-    }
+  for (int n = 0; n < 4; ++n) {
+    const int apart = (lane / 4) ^ (2 * (lane % 4) + n % 2);
+    if (apart / 2 == 1) found.within[n] = two[n];
+    if (apart == 1) found.within[n] = pairs_sum[n];
   }
+  sl_exact_diagonal(found, own);
 }
 
 // sum = products of 16 tokens' operands with others' over all keys, the latter's first eight and last
@@ -258,10 +281,26 @@ SL_WORD void sl_exact_leave(
       found.across[3]);
 }
 
+// What quarters need of each other has been read: the gates' place may be filled again once all warps say
+// so. Where copies fill it none of them waits but the one that asks: the next chunk's gates are not there
+// before.
+SL_WORD void sl_exact_used(
+    uint32_t shared, const sl_cursor *const cursors, const sl_tensors from, const int n) {
+  if (!SL_GATES_COPIED || sl_is_narrow) return;
+  sl_publish();
+  if (SL_WARP != 2) {
+    sl_pass(3, 256);
+    return;
+  }
+  sl_meet(3, 256);
+  if (SL_THREAD == 64) sl_release_gates(shared, cursors, from, n);
+}
+
 // All scores of the chunk, each warp's share.
+template <class Used>
 SL_WORD void sl_exact_scores(
-    uint32_t shared, uint32_t gates, uint32_t within_at, uint32_t across_at, const sl_quarter_scores &found,
-    const int panel, const int quarter) {
+    uint32_t shared, uint32_t gates, uint32_t within_at, uint32_t across_at,
+    const sl_quarter_scores &found, const int panel, const int quarter, const Used used) {
   const int lane = sl_lane_anew();
   float sum[2][4];
   if (panel == 1) {
@@ -270,6 +309,7 @@ SL_WORD void sl_exact_scores(
     sl_exact_product(
         sum, sl_exact_place(gates, later, 0, 0) + (later == 3 ? 256 : 0),
         sl_exact_place(gates, earlier, 0, 0) + 256);
+    used();
     sl_exact_write(shared, sum, 16 * later, 16 * earlier);
     return;
   }
@@ -283,26 +323,15 @@ SL_WORD void sl_exact_scores(
     sum[1][e] = 0.0f;
     sum[1][2 + e] = found.within[2 + e] + within[2 + e];
   }
+  if (quarter % 2 == 0) used();
   sl_exact_write(shared, sum, 16 * quarter, 16 * quarter);
   if (quarter % 2 == 0) return;
   // Of the later quarter of a half with the earlier one.
   sl_exact_product(
       sum, sl_exact_place(gates, quarter, 0, 0),
       sl_exact_place(gates, quarter - 1, 0, 0) + (quarter == 3 ? 256 : 0));
+  used();
   sl_exact_write(shared, sum, 16 * quarter, 16 * (quarter - 1));
-}
-
-// A quarter's decays where its warp finds them as products want them.
-SL_WORD void sl_exact_decays(
-    uint32_t gates, const float (&logarithms)[16][2], const int panel, const int quarter) {
-  const int lane = sl_lane_anew(), piece = lane / 4, pair = lane % 4;
-  const uint32_t place = sl_exact_place(gates, quarter, panel, piece);
-#pragma unroll
-  for (int n = 0; n < 16; ++n)
-    sl_store_floats(
-        place + sl_in_decays(piece, n, pair), sl_power(logarithms[n][0]),
-        sl_power(logarithms[n][1]));
-  sl_meet_warp();
 }
 
 // Keys alone, decayed to the chunk's end; `later` is the sum of what follows the quarter.

@@ -121,21 +121,25 @@ SL_WORD void sl_anchored_prepare(
           shared + sl_at_after + 512 * stage + 4 * (uint32_t)key, sl_power(sum[0]),
           sl_power(sum[1]));
     }
-    if (is_exact) {
+    if (__builtin_expect(is_exact, 0)) {
       if (reads) {
         sl_quarter_scores found;
-        const uint32_t last_sums = shared + sl_at_sums + 2048 * (~n & 1);
-        const uint32_t all_sums = shared + sl_at_sums + 2048 * (n & 1);
-        const uint32_t gates = sl_gates_of(shared, n);
-        sl_exact_decays(gates, decay, panel, quarter);
-        sl_exact_operands(gates, queries, all_sums, last_sums, maps, found, panel, quarter);
-        sl_meet(4 + quarter, 64);
-        if (panel == 1) sl_exact_leave(last_sums, all_sums, found, quarter);
+        // Found anew, as the lane is.
+        const uint32_t own = (uint32_t)sl_anew((int)shared);
+        const int own_panel = sl_anew(panel), own_quarter = sl_anew(quarter);
+        const uint32_t last_sums = own + sl_at_sums + 2048 * (~n & 1);
+        const uint32_t all_sums = own + sl_at_sums + 2048 * (n & 1);
+        const uint32_t gates = sl_gates_of(own, n);
+        sl_exact_operands(
+            gates, queries, all_sums, last_sums, maps, decay, found, own_panel, own_quarter);
+        sl_meet(4 + own_quarter, 64);
+        if (own_panel == 1) sl_exact_leave(last_sums, all_sums, found, own_quarter);
         sl_meet(2, 256);
         // The last chunk's scores have been used.
-        if (n > 0) sl_barrier_wait(sl_free(shared, sl_stage_of(n - 1)), sl_turn_of(n - 1));
+        if (n > 0) sl_barrier_wait(sl_free(own, sl_stage_of(n - 1)), sl_turn_of(n - 1));
         sl_exact_scores(
-            shared, gates, last_sums, all_sums, found, panel, quarter);
+            own, gates, last_sums, all_sums, found, own_panel, own_quarter,
+            [&]() __attribute__((always_inline)) { sl_exact_used(own, cursors, from, n); });
       } else {
         float later[2] = {0.0f, 0.0f};
 #pragma unroll
@@ -161,7 +165,7 @@ SL_WORD void sl_anchored_prepare(
       sl_store_word(shared + sl_at_level + 4 * stage, (uint32_t)(is_exact ? 1 : 0));
     sl_publish();
     sl_barrier_arrive(sl_ready(shared, stage));
-    if (reads && is_exact) {
+    if (reads && is_exact && (!SL_GATES_COPIED || sl_is_narrow)) {
       // Copies may come to the gates' place.
       sl_meet(2, 256);
       if (SL_THREAD == 96) sl_release_gates(shared, cursors, from, n);

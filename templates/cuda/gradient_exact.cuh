@@ -9,8 +9,9 @@
 //     dq_i += 2^{A_i - A_m} R_i    dk_j += 2^{A_m - A_j} R_j
 //
 // A token's own pair has no decay. Levels of 32 and 16 tokens are products of warpgroups; the blocks of 16
-// tokens that they leave belong to a warp each, which waits for no other one. Where all those blocks
-// keep within 2^-62 of their middle, one anchor there does for each, as gradient.cuh has it for the chunk.
+// tokens that they leave belong to a warp each, which waits for no other one. A block that keeps within
+// 2^-62 of its middle takes one anchor there, as gradient.cuh has it for the chunk; a reset of all keys
+// at one token, which nothing passes, does not count.
 #ifndef SL_GRADIENT_EXACT_CUH
 #define SL_GRADIENT_EXACT_CUH
 
@@ -37,7 +38,8 @@ SL_WORD void sl_leave_scores(uint32_t shared, const float (&p)[8]) {
 // Rows of a level of 32 or 16 tokens lie on one side of its border, a warp's all on the same: x of the
 // thread's numbers.
 template <const bool is_later, class Maps>
-SL_WORD void sl_level_operand(uint32_t shared, const int border, const Maps maps) {
+SL_WORD void sl_level_operand(
+    uint32_t shared, float (&factor)[16], const int border, const Maps maps) {
   const int group = sl_group(), first = sl_fresh(sl_row());
   const uint32_t logs = shared + sl_at_logs;
 #pragma unroll
@@ -56,7 +58,8 @@ SL_WORD void sl_level_operand(uint32_t shared, const int border, const Maps maps
               });
 #pragma unroll
       for (int e = 0; e < 2; ++e)
-        pair[e] *= sl_power(is_later ? own[e] - middle[e] : middle[e] - own[e]);
+        pair[e] *= factor[4 * j + 2 * h + e] =
+            sl_power(is_later ? own[e] - middle[e] : middle[e] - own[e]);
       sl_store_word(shared + sl_at_scaled + at, sl_pack(pair[0], pair[1]));
     }
   }
@@ -64,28 +67,18 @@ SL_WORD void sl_level_operand(uint32_t shared, const int border, const Maps maps
 // The level's share of the sums, from R.
 template <const bool is_later>
 SL_WORD void sl_level_sums(
-    uint32_t shared, sl_exact_sums &sums, const float (&r)[16], const int border) {
+    uint32_t shared, sl_exact_sums &sums, const float (&factor)[16], const float (&r)[16]) {
   const int group = sl_group(), first = sl_fresh(sl_row());
-  const uint32_t logs = shared + sl_at_logs;
 #pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    const int column = sl_own_column(group, 4 * j);
-    float middle[2];
-    sl_load_floats(middle, logs + sl_in_sums(border, column));
+  for (int n = 0; n < 16; n += 2) {
+    uint32_t word = sl_load_word(
+        shared + sl_at_scaled + sl_in_tile(first + (n & 2) * 4, sl_own_column(group, n)));
+    if (!is_later) word ^= 0x80008000u;
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      float own[2];
-      sl_load_floats(own, logs + sl_in_sums(first + 8 * h, column));
-      uint32_t word = sl_load_word(shared + sl_at_scaled + sl_in_tile(first + 8 * h, column));
-      if (!is_later) word ^= 0x80008000u;
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        const int n = 4 * j + 2 * h + e;
-        const float factor = sl_power(is_later ? own[e] - middle[e] : middle[e] - own[e]);
-        sums.terms[n] = sl_fma(e ? sl_high(word) : sl_low(word), r[n], sums.terms[n]);
-        float &adjoint = is_later ? sums.dq[n] : sums.dk[n];
-        adjoint = sl_fma(factor, r[n], adjoint);
-      }
+    for (int e = 0; e < 2; ++e) {
+      sums.terms[n + e] = sl_fma(e ? sl_high(word) : sl_low(word), r[n + e], sums.terms[n + e]);
+      float &adjoint = is_later ? sums.dq[n + e] : sums.dk[n + e];
+      adjoint = sl_fma(factor[n + e], r[n + e], adjoint);
     }
   }
 }
@@ -97,8 +90,9 @@ SL_WORD void sl_level(uint32_t shared, sl_exact_sums &sums, const Maps maps) {
   const int group = sl_group(), warp = sl_uniform(SL_WARP % 4), is_later = warp & (half / 16);
   const int border = (16 * warp & -2 * half) + half - 1;
   const uint32_t x = shared + sl_at_scaled;
-  if (is_later) sl_level_operand<true>(shared, border, maps);
-  else sl_level_operand<false>(shared, border, maps);
+  float factor[16];
+  if (is_later) sl_level_operand<true>(shared, factor, border, maps);
+  else sl_level_operand<false>(shared, factor, border, maps);
   sl_publish();
   sl_sync();
   float p[8], r[16];
@@ -108,8 +102,8 @@ SL_WORD void sl_level(uint32_t shared, sl_exact_sums &sums, const Maps maps) {
   sl_products_end();
   // Rows that are later, columns of the same two halves that are earlier.
   if (is_later && (half == 32 ? group < 2 : group == warp - 1)) sl_leave_scores(shared, p);
-  if (is_later) sl_level_sums<true>(shared, sums, r, border);
-  else sl_level_sums<false>(shared, sums, r, border);
+  if (is_later) sl_level_sums<true>(shared, sums, factor, r);
+  else sl_level_sums<false>(shared, sums, factor, r);
   sl_sync();
 }
 
@@ -141,10 +135,10 @@ SL_WORD void sl_block_product(
   sl_warp_product(sum, d, sl_turned(early), sl_turned(late));
 }
 
-// One anchor, the block's middle.
+// One anchor, the block's middle. A cut counts -128 in A, and here not at all: what is left keeps within 62.
 template <class Maps>
 SL_WORD void sl_anchored_block(
-    uint32_t shared, sl_exact_sums &sums, float (&p)[8], const Maps maps) {
+    uint32_t shared, sl_exact_sums &sums, float (&p)[8], const int cuts, const Maps maps) {
   uint32_t d[4];
   sl_block_pairs(d, shared);
   const int group = sl_group(), row = sl_fresh(sl_row()), border = row - SL_LANE / 4 + 7;
@@ -157,7 +151,7 @@ SL_WORD void sl_anchored_block(
   const uint32_t upper[4] = {d[0] & high, 0u, d[2], d[3] & high};
 #pragma unroll
   for (int part = 0; part < 2; ++part) {
-    float a[8];
+    float rise[8], fall[8];
     uint32_t q[4], k[4];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
@@ -170,13 +164,18 @@ SL_WORD void sl_anchored_block(
         const uint32_t at = sl_in_tile(row + 8 * h, column);
         float own[2], pair[2];
         sl_load_floats(own, logs + sl_in_sums(row + 8 * h, column));
-        a[n] = own[0] - middle[0], a[n + 1] = own[1] - middle[1];
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float a = own[e] - middle[e];
+          if (cuts) a = sl_without_cuts(a);
+          rise[n + e] = sl_power(a), fall[n + e] = sl_power(-a);
+        }
         sl_pair(pair, sl_load_word(shared + at),
                 [&](float z) __attribute__((always_inline)) { return maps.query(z); });
-        q[n / 2] = sl_pack(pair[0] * sl_power(a[n]), pair[1] * sl_power(a[n + 1]));
+        q[n / 2] = sl_pack(pair[0] * rise[n], pair[1] * rise[n + 1]);
         sl_pair(pair, sl_load_word(shared + sl_tile + at),
                 [&](float z) __attribute__((always_inline)) { return maps.key(z); });
-        k[n / 2] = sl_pack(pair[0] * sl_power(-a[n]), pair[1] * sl_power(-a[n + 1]));
+        k[n / 2] = sl_pack(pair[0] * fall[n], pair[1] * fall[n + 1]);
       }
     }
     sl_block_scores(p, q, k);
@@ -192,8 +191,8 @@ SL_WORD void sl_anchored_block(
         sums.terms[n] = sl_fma(
             m & 1 ? sl_high(query) : sl_low(query), of_query[m],
             sl_fma(m & 1 ? sl_high(key) : sl_low(key), of_key[m], sums.terms[n]));
-        sums.dq[n] = sl_fma(sl_power(a[4 * j + m]), of_query[m], sums.dq[n]);
-        sums.dk[n] = sl_fma(sl_power(-a[4 * j + m]), of_key[m], sums.dk[n]);
+        sums.dq[n] = sl_fma(rise[4 * j + m], of_query[m], sums.dq[n]);
+        sums.dk[n] = sl_fma(fall[4 * j + m], of_key[m], sums.dk[n]);
       }
     }
   }
@@ -310,12 +309,13 @@ SL_WORD void sl_block_diagonal(
 // What the levels leave: a block for each warp, of which it has the warpgroup's keys. P comes out of the
 // warpgroups' sums.
 template <class Maps>
-SL_WORD void sl_blocks(uint32_t shared, sl_exact_sums &sums, const int is_anchored, const Maps maps) {
+SL_WORD void sl_blocks(uint32_t shared, sl_exact_sums &sums, const Maps maps) {
   float p[8];
 #pragma unroll
   for (int n = 0; n < 8; ++n) p[n] = 0.0f;
-  if (is_anchored) {
-    sl_anchored_block(shared, sums, p, maps);
+  const int cuts = sl_own_cuts(shared);
+  if (cuts != sl_by_levels) {
+    sl_anchored_block(shared, sums, p, cuts, maps);
   } else {
     sl_block_level<8>(shared, sums, p, maps);
     sl_block_level<4>(shared, sums, p, maps);
@@ -330,11 +330,12 @@ SL_WORD void sl_blocks(uint32_t shared, sl_exact_sums &sums, const int is_anchor
     sl_store_word(partial + (uint32_t)(4096 * group + 128 * n), SL_BITS(p[n]));
   sl_sync();
   if (warp > group) return;
+  const int own_cuts = sl_own_cuts(shared), lane = sl_fresh(SL_LANE);
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
-    const int row = SL_LANE / 4 + (n & 2) * 4, column = n / 4 * 8 + sl_column() + (n & 1);
+    const int row = lane / 4 + (n & 2) * 4, column = n / 4 * 8 + 2 * (lane % 4) + (n & 1);
     p[n] = 0.0f;
-    if (warp == group && row >= column)
+    if (warp == group && row >= column && !sl_is_parted(own_cuts, row, column))
 #pragma unroll
       for (int g = 0; g < 4; ++g) p[n] += sl_load_float(partial + (uint32_t)(4096 * g + 128 * n));
   }
@@ -348,7 +349,6 @@ SL_WORD void sl_gradient_exact(uint32_t scratch, const Maps maps, const sl_tenso
   // registers.
   uint32_t shared = (uint32_t)sl_fresh((int)scratch);
   const int group = sl_group();
-  int is_anchored;
   {
     const sl_chunk own = sl_chunk_left(shared + sl_at_chunk);
     if (own.rows == 0) return;
@@ -359,10 +359,12 @@ SL_WORD void sl_gradient_exact(uint32_t scratch, const Maps maps, const sl_tenso
     sl_copies_commit();
     sl_copy_state<sl_exact_threads>(shared + sl_at_exact_state, t.states + own.slot * sl_state);
     sl_copies_commit();
+    // What takes D's place later is on its way to the second-level cache.
+    if (SL_THREAD == 0) sl_ask_ahead(t.adjoints + own.slot * sl_state, sl_state);
     for (int n = 0; n < 3 * sl_panel / 8 / sl_exact_threads; ++n)
       sl_store_floats(
           shared + sl_at_levels + 8 * (uint32_t)(n * sl_exact_threads + SL_THREAD), 0.0f, 0.0f);
-    is_anchored = sl_leave_logs(shared, t.gate + own.gate, own.gate_step, own.rows, maps);
+    sl_leave_logs(shared, t.gate + own.gate, own.gate_step, own.rows, maps);
   }
   sl_copies_wait(1);
   sl_publish();
@@ -375,10 +377,10 @@ SL_WORD void sl_gradient_exact(uint32_t scratch, const Maps maps, const sl_tenso
   sl_products_begin();
   sl_own_scores(scores, shared + 3 * sl_tile, shared + 2 * sl_tile);
   sl_products_end();
-  sl_leave_levels(shared + sl_at_levels, scores);
+  sl_leave_levels(shared, scores);
   sl_level<32>(shared, sums, maps);
   sl_level<16>(shared, sums, maps);
-  sl_blocks(shared, sums, is_anchored, maps);
+  sl_blocks(shared, sums, maps);
 
   // From the state before the chunk.
   shared = (uint32_t)sl_fresh((int)shared);

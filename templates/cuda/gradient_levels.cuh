@@ -23,6 +23,7 @@ enum {
   sl_at_found = sl_at_exact_whole + 512,  // a bit for each thread
   sl_at_chunk = sl_at_found + sl_exact_threads / 8,
   sl_at_slots = sl_at_chunk + sl_chunk_bytes,  // how many chunks there are
+  sl_at_cuts = sl_at_slots + 8,  // of each block of 16 tokens, a bit for each
   sl_exact_bytes = sl_at_slots + 16,
 };
 
@@ -143,14 +144,37 @@ SL_WORD void sl_write_own_mapped(
   }
 }
 
-// A to shared memory, and whether one anchor does for each block of 16 tokens. A thread has eight tokens
-// and two keys. Decays below 2^-128 are zero, and count no further.
+// Cuts of the warp's block of 16 tokens: where all keys' decays are zero, which does not count for the
+// range of an anchor; or, of a block that leaves the range, all.
+enum { sl_by_levels = 0xffff };
+SL_WORD int sl_own_cuts(uint32_t shared) {
+  uint16_t cuts;
+  asm volatile("ld.shared.u16 %0, [%1];"
+               : "=h"(cuts)
+               : "r"(shared + sl_at_cuts + 2 * (uint32_t)(SL_WARP % 4)));
+  return sl_uniform(cuts);
+}
+
+// Whether a cut lies between two tokens of a block that takes one anchor.
+SL_WORD int sl_is_parted(const int cuts, const int row, const int column) {
+  const uint32_t from_here = 0xfffffffeu;
+  return cuts != sl_by_levels && (uint32_t)cuts & (from_here << column) & ~(from_here << row);
+}
+// A sum of log decays of which each cut's is -128.
+SL_WORD float sl_without_cuts(float x) {
+  // 2^23 and half of it: what is added is a whole number then.
+  const float cuts = sl_fma(x, 0x1p-7f, 0x1.8p23f) - 0x1.8p23f;
+  return sl_fma(cuts, -128.0f, x);
+}
+
+// A and cuts to shared memory. A thread has eight tokens and two keys. Decays below 2^-128 are zero, and
+// count no further.
 template <class Maps>
-SL_WORD int sl_leave_logs(
+SL_WORD void sl_leave_logs(
     uint32_t shared, const float *gate, int step, int rows, const Maps maps) {
   const int part = sl_uniform(SL_WARP / 2), key = sl_key();
   const uint32_t own = shared + sl_at_exact_sums + 4 * (uint32_t)key;
-  float x[8][2], whole[2] = {0.0f, 0.0f};
+  float x[8][2], whole[2] = {0.0f, 0.0f}, inner[2] = {0.0f, 0.0f};
   int64_t at = (int64_t)(8 * part) * step + (SL_GATE == 2 ? key : 0);
 #pragma unroll
   for (int n = 0; n < 8; ++n, at += step) {
@@ -160,17 +184,28 @@ SL_WORD int sl_leave_logs(
     else
       x[n][0] = x[n][1] = SL_GATE && there ? gate[at] : 0.0f;
   }
+  uint32_t cuts = 0u;
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    const int there = 8 * part + n < rows;
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      x[n][e] = there ? sl_max(0x1.715476p0f * maps.log_decay(x[n][e]), -128.0f) : 0.0f;
+    if (sl_max(x[n][0], x[n][1]) == -128.0f) cuts |= 1u << n;
+  }
+  cuts = sl_bits_of_all(cuts);
 #pragma unroll
   for (int n = 0; n < 8; ++n)
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const int there = 8 * part + n < rows;
-      x[n][e] = there ? sl_max(0x1.715476p0f * maps.log_decay(x[n][e]), -128.0f) : 0.0f;
+      if (!(cuts >> n & 1)) inner[e] += x[n][e];
       x[n][e] = whole[e] += x[n][e];
     }
   sl_store_floats(own + 512 * (uint32_t)part, whole[0], whole[1]);
-  const int fails = !(whole[0] >= -62.0f) | !(whole[1] >= -62.0f);
-  const int is_anchored = !sl_meet_any(0, sl_exact_threads, fails);
+  if (sl_any(!(inner[0] >= -62.0f) | !(inner[1] >= -62.0f))) cuts = sl_by_levels;
+  const uint32_t found = shared + sl_at_exact_shares;
+  if (SL_LANE == 0) sl_store_word(found + 4 * (uint32_t)SL_WARP, cuts);
+  sl_sync();
   float sums[2] = {0.0f, 0.0f};
 #pragma unroll
   for (int w = 0; w < 8; ++w) {
@@ -183,23 +218,35 @@ SL_WORD int sl_leave_logs(
     sl_store_floats(
         shared + sl_at_logs + sl_in_sums(8 * part + n, key), sums[0] + x[n][0],
         sums[1] + x[n][1]);
-  return is_anchored;
+  // Of its block, eight tokens and half of the keys each.
+  uint32_t each[4];
+#pragma unroll
+  for (int n = 0; n < 4; ++n)
+    each[n] = sl_load_word(found + 4 * (uint32_t)(SL_WARP % 4 * 4 + n));
+  const int fails = each[0] != each[1] || each[2] != each[3] || (each[0] | each[2]) > 0xffu;
+  const uint16_t all = (uint16_t)(fails ? sl_by_levels : each[0] | each[2] << 8);
+  asm volatile("st.shared.b16 [%0], %1;" ::"r"(shared + sl_at_cuts + 2 * (uint32_t)(SL_WARP % 4)), "h"(all)
+               : "memory");
 }
 
-// D = dP + dP^T to shared memory, its diagonal once: of pairs that part in two halves of 32 tokens, of 16,
+// D = dP + dP^T to shared memory, its diagonal once, without what is beyond a cut of a block that takes one
+// anchor: of pairs that part in two halves of 32 tokens, of 16,
 // and of those in one block of 16. Warps have 16 rows and warpgroups 16 columns, so all numbers of a
 // warp go to the same one.
-SL_WORD void sl_leave_levels(uint32_t levels, const float (&dp)[8]) {
+SL_WORD void sl_leave_levels(uint32_t shared, const float (&dp)[8]) {
+  const uint32_t levels = shared + sl_at_levels;
   const int group = sl_group(), warp = sl_uniform(SL_WARP % 4), apart = warp ^ group;
   if (warp < group) return;
   const uint32_t to = levels + (uint32_t)(apart >= 2 ? 0 : apart ? sl_panel : 2 * sl_panel);
   const int first = sl_fresh(sl_row()), first_column = 16 * group + sl_fresh(sl_column());
+  const int cuts = apart ? 0 : sl_own_cuts(shared);
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
     const int row = first + (n & 2) * 4;
     const int column = first_column + 8 * (n / 4) + (n & 1);
     if (row < column) continue;
-    const uint16_t own = (uint16_t)sl_pack(dp[n], 0.0f);
+    const float kept = cuts && sl_is_parted(cuts, row % 16, column % 16) ? 0.0f : dp[n];
+    const uint16_t own = (uint16_t)sl_pack(kept, 0.0f);
     const uint32_t at = to + sl_in_panel(row, column & ~1) + 2 * (column & 1);
     const uint32_t other = to + sl_in_panel(column, row & ~1) + 2 * (row & 1);
     asm volatile("st.shared.b16 [%0], %1;" ::"r"(at), "h"(own) : "memory");

@@ -46,8 +46,8 @@ SL_WORD void sl_meet_copied() {
 // decays are there. dk and the gate's terms are added to those of query heads before.
 template <class Maps>
 SL_WORD void sl_wide_exact_turn(
-    uint32_t scratch, const sl_turn turn, sl_exact_sums &sums, const int is_anchored,
-    const int is_framed, const Maps maps, const sl_tensors t) {
+    uint32_t scratch, const sl_turn turn, sl_exact_sums &sums, const int is_framed,
+    const Maps maps, const sl_tensors t) {
   uint32_t shared = (uint32_t)sl_fresh((int)scratch);
   const int group = sl_group(), tile = turn.tile;
   {
@@ -79,10 +79,10 @@ SL_WORD void sl_wide_exact_turn(
   }
 #pragma unroll
   for (int n = 0; n < 16; ++n) sums.dq[n] = 0.0f;
-  sl_leave_levels(shared + sl_at_levels, scores);
+  sl_leave_levels(shared, scores);
   sl_level<32>(shared, sums, maps);
   sl_level<16>(shared, sums, maps);
-  sl_blocks(shared, sums, is_anchored, maps);
+  sl_blocks(shared, sums, maps);
   sl_sync();
 
   shared = (uint32_t)sl_fresh((int)shared);
@@ -200,12 +200,12 @@ SL_WORD void sl_wide_exact_tile(
     uint32_t scratch, const int tile, const Maps maps, const sl_tensors t) {
   uint32_t shared = (uint32_t)sl_fresh((int)scratch);
   const int group = sl_group(), queries = sl_rows_of(shared + sl_at_exact_rows).queries;
-  int is_anchored, is_framed;
+  int is_framed;
   {
     const sl_chunk own = sl_chunk_left(shared + sl_at_chunk);
     is_framed = !t.exact[own.slot + tile * sl_value_tiles];
     sl_copy_rows<sl_exact_threads>(shared + sl_tile, t.k + own.at + 128 * tile, own.step, own.rows);
-    is_anchored = sl_leave_logs(
+    sl_leave_logs(
         shared, t.gate + own.gate + (SL_GATE == 2 ? 128 * tile : 0), own.gate_step, own.rows, maps);
   }
   sl_exact_sums sums;
@@ -214,7 +214,7 @@ SL_WORD void sl_wide_exact_tile(
 #pragma unroll 1
   for (int query = 0; query < queries; ++query) {
     const sl_turn turn = {tile, query, queries};
-    sl_wide_exact_turn(shared, turn, sums, is_anchored, is_framed, maps, t);
+    sl_wide_exact_turn(shared, turn, sums, is_framed, maps, t);
     // Its places are the next one's.
     sl_sync();
   }

@@ -40,6 +40,10 @@ SL_WORD void sl_barrier_wait(uint32_t barrier, const uint32_t parity) {
 SL_WORD void sl_meet(const int which, const int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(which), "r"(threads) : "memory");
 }
+// Counts for those that meet there, and does not wait.
+SL_WORD void sl_pass(const int which, const int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(which), "r"(threads) : "memory");
+}
 // Waits for the other lanes of the warp, whose writes are then seen.
 SL_WORD void sl_meet_warp() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 // sl_meet, and whether any of them brought a value other than 0.
@@ -180,6 +184,28 @@ SL_WORD int sl_uniform(int x) {
   return y;
 }
 
+// Whether any lane of the warp brings a value other than 0.
+SL_WORD int sl_any(int value) {
+  int any;
+  asm volatile("{\n.reg .pred p, r;\nsetp.ne.s32 p, %1, 0;\nvote.sync.any.pred r, p, 0xffffffff;\n"
+               "selp.s32 %0, 1, 0, r;\n}"
+               : "=r"(any)
+               : "r"(value));
+  return any;
+}
+// The bits that all lanes have.
+SL_WORD uint32_t sl_bits_of_all(uint32_t bits) {
+  uint32_t all;
+  asm volatile("redux.sync.and.b32 %0, %1, 0xffffffff;" : "=r"(all) : "r"(bits));
+  return all;
+}
+// How many bits are set.
+SL_WORD int sl_count(uint32_t bits) {
+  int count;
+  asm("popc.b32 %0, %1;" : "=r"(count) : "r"(bits));
+  return count;
+}
+
 // Two bf16, the first in the lower half, each rounded to nearest.
 SL_WORD uint32_t sl_pack(float low, float high) {
   uint32_t x;
@@ -193,6 +219,13 @@ SL_WORD float sl_high(uint32_t pair) { return SL_FROM_BITS(pair & 0xffff0000u); 
 SL_WORD float sl_power(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// 1 / x, error about 1 ulp.
+SL_WORD float sl_inverse(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 
