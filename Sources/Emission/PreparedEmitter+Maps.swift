@@ -5,10 +5,7 @@ import TileIR
 /// What the recurrence says of one token and key, for the words of `templates/cuda/prepared.cuh`.
 extension PreparedEmitter {
   var logDecay: Expression? {
-    form.keyGate.map { gate in
-      if case .unary(.exp, let logarithm) = gate.decay { return logarithm }
-      return .unary(.log, gate.decay)
-    }
+    form.keyGate.map(\.logarithm)
   }
 
   /// The inputs that expressions read, each once, in the recurrence's order.
