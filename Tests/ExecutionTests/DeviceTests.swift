@@ -46,8 +46,8 @@ import Testing
     arguments: ["gla", "gla-logits", "gla-decay", "simple-gla", "retnet", "linear-attention"])
   func warpgroups(_ name: String) async throws {
     let bench = try await Workbench()
-    let kernel = try emit(try .named(name), .sm90a)
-    #expect(kernel.name.plan.schedule == "warpgroup-fused")
+    let kernel = try emit(
+      try .named(name), .sm90a, PlanRequest(schedule: "warpgroup-fused"))
     let path = "\(bench.folder)/kernel.ptx"
     try await bench.builder.build(
       bench.builder.job(kernel.source, for: .sm90a, output: .ptx), to: path)
@@ -95,7 +95,7 @@ import Testing
     var builder = bench.builder
     builder.assembler = try await CardAssembler.find()
     let kernel = try emit(
-      try .named(name), .sm90a, PlanRequest(schedule: "warpgroup-prepared"), key: key, value: value)
+      try .named(name), .sm90a, key: key, value: value, PlanRequest(schedule: "warpgroup-prepared"))
     let package = try await KernelPackage.build(
       kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
       cache: KernelCache(folder: "\(bench.folder)/cache")
@@ -124,8 +124,8 @@ import Testing
     var builder = bench.builder
     builder.assembler = try await CardAssembler.find()
     let kernel = try emit(
-      try .named(name), .sm90a, PlanRequest(schedule: "warpgroup-alike", valueTile: valueTile),
-      key: key, value: value)
+      try .named(name), .sm90a, key: key, value: value,
+      PlanRequest(schedule: "warpgroup-alike", valueTile: valueTile))
     let package = try await KernelPackage.build(
       kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
       cache: KernelCache(folder: "\(bench.folder)/cache")

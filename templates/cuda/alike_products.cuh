@@ -145,10 +145,11 @@ SL_WORD void sl_alike_products(
         sl_meet(8 + own, 128);
       }
       sl_values_take(v, values_at);
-      sl_tell(sl_barrier_at(shared, sl_values_landed + sl_value_stages, value_stage));
       sl_wait_for(shared, sl_scores_there, 2, n);
       sl_tell(sl_barrier_at(shared, SL_QUERY_STAGES, query_stage));
       sl_output_scale(sum, v, numbers);
+      // Said once v has been computed with: a load that is under way may still find what is copied next.
+      sl_tell(sl_barrier_at(shared, sl_values_landed + sl_value_stages, value_stage));
       // o^T += v^T P^T
       sl_turn_take(own);
       sl_products_begin();
