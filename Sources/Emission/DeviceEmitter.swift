@@ -18,7 +18,7 @@ struct DeviceEmitter {
 
   init(
     _ target: Target, _ device: Device, _ manifest: KernelManifest, program: TileProgram,
-    prepared: PreparedEmitter? = nil, backward: BackwardEmitter?, step: TileProgram?
+    walk: (any ChunkWalkEmitter)? = nil, backward: BackwardEmitter?, step: TileProgram?
   ) {
     self.target = target
     self.device = device
@@ -26,7 +26,7 @@ struct DeviceEmitter {
     self.backward = backward
     forward = DevicePart(
       program: program, manifest: manifest, target: target, entry: "forward",
-      pointers: EntryPointers(manifest), firstKernel: 0, prepared: prepared)
+      pointers: EntryPointers(manifest), firstKernel: 0, walk: walk)
     var count = forward.kernelNames.count
     let entries = [
       ("backward", backward?.program, backward?.entryPointers),
@@ -56,10 +56,10 @@ struct DeviceEmitter {
       texts.append("typedef struct \(kernel)_backward_args backward_arguments;\n")
     }
     texts += ["#ifndef SLUICE_HOST", "// ==== The card's part: CUDA ====\n"]
-    if let prepared = forward.prepared {
-      texts.append(prepared.settings)
-      for name in prepared.vocabularies { texts.append(try template(name)) }
-      texts += ["#define SL_ANYWHERE SL_WORD\n", forward.sizes, prepared.maps, prepared.functions]
+    if let walk = forward.walk {
+      texts.append(walk.settings)
+      for name in walk.vocabularies { texts.append(try template(name)) }
+      texts += ["#define SL_ANYWHERE SL_WORD\n", forward.sizes, walk.maps, walk.functions]
       if !further.isEmpty { texts += [settings, try template("block.cuh")] }
     } else if let warpgroup = forward.warpgroup {
       texts.append(warpgroup.settings)

@@ -18,8 +18,8 @@ struct DevicePart {
   let firstKernel: Int
   /// The gradient by words of its own, if it is one.
   var gradient: (any CardGradient)?
-  /// The kernels of chunks that are made ready and walked, if the forward entry has those.
-  var prepared: PreparedEmitter?
+  /// The kernels of chunks that are walked, made ready or as they come, if the forward entry has those.
+  var walk: (any ChunkWalkEmitter)?
 
   private var kernel: String { manifest.name }
   /// The walk by products of warpgroups, if the program is one.
@@ -27,7 +27,7 @@ struct DevicePart {
     entry == "forward" ? WarpgroupEmitter(program, kernel: kernel) : nil
   }
   /// Whether the entry's kernels go by the words of warpgroups, and copy tensors that are described.
-  var usesWarpgroups: Bool { warpgroup != nil || prepared != nil }
+  var usesWarpgroups: Bool { warpgroup != nil || walk != nil }
   private var layouts: [ScratchLayout] { program.phases.map { ScratchLayout($0, target) } }
 
   /// The names that other parts have too become this part's own.
@@ -73,7 +73,7 @@ struct DevicePart {
     out.block("SL_ANYWHERE int64_t sequences_of(const arguments *args)") {
       $0.line("return args->cu_seqlens ? args->sequences : args->batch;")
     }
-    if prepared != nil { out.lines(["", PreparedEmitter.counts]) }
+    if let walk, !walk.counts.isEmpty { out.lines(["", walk.counts]) }
     guard !segmentTensors.isEmpty else { return own(out.text) }
     if program.segmentation == .perChunk,
       program.phases.contains(where: { $0.grid.contains(.segment) })
@@ -138,7 +138,7 @@ struct DevicePart {
   }
 
   private var workspaceBytes: String? {
-    if let prepared { return prepared.workspaceBytes }
+    if let walk { return walk.workspaceBytes }
     let bytes = overflow.map {
       "\(bytesBeforeTiles) + \($0.blocks) * (int64_t)\($0.bytes)"
     }
@@ -161,15 +161,15 @@ struct DevicePart {
   var sizes: String { counts + "\n" + places }
 
   var kernelNames: [String] {
-    gradient?.kernelNames ?? prepared?.kernelNames
+    gradient?.kernelNames ?? walk?.kernelNames
       ?? program.phases.map { "\(kernel)_\($0.name)" }
   }
   var kernelMemory: [Int] {
-    gradient?.kernelMemory ?? prepared?.kernelMemory ?? warpgroup?.sharedBytes
+    gradient?.kernelMemory ?? walk?.kernelMemory ?? warpgroup?.sharedBytes
       ?? layouts.map(\.bytes)
   }
   var kernelThreads: [Int] {
-    gradient?.kernelThreads ?? prepared?.kernelThreads ?? warpgroup?.phaseThreads
+    gradient?.kernelThreads ?? walk?.kernelThreads ?? warpgroup?.phaseThreads
       ?? program.phases.map { _ in target.device!.threads }
   }
 
@@ -205,7 +205,7 @@ struct DevicePart {
         "if (!problem) problem = check_pointers(args);",
         "if (!problem) problem = prepare();",
       ])
-      if let launch = prepared?.launch ?? warpgroup?.launch {
+      if let launch = walk?.launch ?? warpgroup?.launch {
         out.lines(launch + ["return problem;"])
         return
       }

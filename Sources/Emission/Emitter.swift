@@ -80,7 +80,8 @@ public enum Emitter {
       }
       let emitter = DeviceEmitter(
         specification.target, device, manifest, program: program,
-        prepared: PreparedEmitter(specification, plan, kernel: name.description),
+        walk: AlikeEmitter(specification, plan, kernel: name.description)
+          ?? PreparedEmitter(specification, plan, kernel: name.description),
         backward: backwardEmitter, step: single)
       let text = try emitter.source(
         preamble: preamble(specification, plan, name: name, command: command),

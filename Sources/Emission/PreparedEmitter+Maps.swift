@@ -4,12 +4,8 @@ import TileIR
 
 /// What the recurrence says of one token and key, for the words of `templates/cuda/prepared.cuh`.
 extension PreparedEmitter {
-  var logDecay: Expression? { form.keyGate.map(logarithm) }
-  private var valueLogDecay: Expression? { form.valueGate.map(logarithm) }
-  private func logarithm(_ gate: Gate) -> Expression {
-    if case .unary(.exp, let logarithm) = gate.decay { return logarithm }
-    return .unary(.log, gate.decay)
-  }
+  var logDecay: Expression? { form.keyGate.map(\.logarithm) }
+  private var valueLogDecay: Expression? { form.valueGate.map(\.logarithm) }
 
   /// The inputs that expressions read, each once, in the recurrence's order.
   private func inputs(_ expressions: [Expression?]) -> [Recurrence.Input] {

@@ -4,7 +4,7 @@ import TileIR
 
 /// Prints the kernels of `warpgroup-prepared`, two, and between them one more where values have gates: what
 /// the words of `templates/cuda/prepared*.cuh` are told of the recurrence and of where its tensors lie.
-struct PreparedEmitter {
+struct PreparedEmitter: ChunkWalkEmitter {
   let specification: KernelSpecification
   let form: DiagonalForm
   let kernel: String
@@ -14,7 +14,7 @@ struct PreparedEmitter {
   /// The templates, in their order.
   var vocabularies: [String] {
     ["words.cuh", "hopper.cuh", "prepared.cuh"] + (decaysAlike ? ["prepared_alike.cuh"] : [])
-      + (hasValueGate ? ["prepared_values.cuh"] : []) + ["prepared_walk.cuh"]
+      + (hasValueGate ? ["prepared_values.cuh"] : []) + ["turned_state.cuh", "prepared_walk.cuh"]
   }
   /// Whether decays stand outside of the sums over keys.
   private var decaysAlike: Bool { form.keyGate?.axes != .key && !form.readsPrevious }
@@ -22,9 +22,6 @@ struct PreparedEmitter {
   /// such part.
   private static let parts = 2
   private static let preparing = 128 * parts
-  /// Shared memory of a block of a card with products of warpgroups.
-  private static let sharedMemory = 227 << 10
-  static let panel = 8192
   var hasValueGate: Bool { form.valueGate != nil }
 
   /// Nil for a kernel of another schedule.
@@ -68,7 +65,7 @@ struct PreparedEmitter {
     [panels * 64 * 296 + Self.parts * 3072] + (hasValueGate ? [valueMemory] : [])
       + [stages * (stageBytes + 16) + groups * Self.panel]
   }
-  var workspaceBytes: String {
+  var workspaceBytes: String? {
     let query = hasValueGate ? "(int64_t)\(queryBytes + readBytes)" : "\(queryBytes)"
     return "chunk_slots(args) * (args->query_heads * \(query) + args->heads * (int64_t)"
       + "\(keyBytes + (hasValueGate ? valueBytes : 0)))"
@@ -88,8 +85,9 @@ struct PreparedEmitter {
 
       """
   }
-  /// What both sides know of the workspace.
-  static let counts = """
+
+  let counts = """
+
     // Places for chunks' operands, one more a sequence than its whole chunks.
     SL_ANYWHERE int64_t chunk_slots(const arguments *args) {
       return args->batch * args->length / 64 + sequences_of(args);
@@ -127,13 +125,9 @@ struct PreparedEmitter {
       "  return first;",
       "}",
       "",
-      "// The row of a token and head among all.",
-      "SL_WORD int64_t row_of(",
-      "    const arguments *args, int64_t batch, int64_t token, int64_t head, int64_t heads) {",
-      "  return args->layout ? (batch * heads + head) * args->length + token",
-      "                      : (batch * args->length + token) * heads + head;",
-      "}",
-      "",
+    ])
+    out.lines(Self.rowOf)
+    out.lines([
       "// A chunk's operands of a query head, and of a head.",
       "SL_WORD char *queries_of(const arguments *args, int64_t slot, int64_t head) {",
       "  return (char *)args->workspace + (slot * args->query_heads + head) * \(queryBytes);",
@@ -209,45 +203,23 @@ struct PreparedEmitter {
   }
 
   private func walks(_ out: inout CWriter) {
-    let state = specification.key * specification.value
     out.line("// The walks, one a sequence, query head and value tile.")
     out.line("struct walks_of_walk {")
-    out.lines(
-      ([
-        "const arguments *args;",
-        "// Bytes from a chunk's operands to the next one's.",
-        "int64_t query_step, key_step, value_step, read_step;",
-        "int o_token;",
-        "SL_MEMBER int count() const {",
-        "  return (int)(sequences_of(args) * args->query_heads) * \(tiles);",
-        "}",
-        "SL_MEMBER sl_place at(int walk) const {",
-        "  const int heads = (int)args->query_heads, rest = walk / \(tiles), own_head = rest % heads;",
-        "  const int sequence = rest / heads, group = heads / (int)args->heads;",
-        "  const int first_token = args->cu_seqlens ? (int)args->cu_seqlens[sequence] : 0;",
-        "  const int end = (int)(args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length);",
-        "  sl_place place;",
-        "  place.batch = args->cu_seqlens ? 0 : sequence;",
-        "  place.head = own_head / group;",
-        "  place.query_head = own_head;",
-        "  place.value = \(valueTile) * (walk % \(tiles));",
-        "  place.begin = first_token;",
-        "  place.length = end - first_token;",
+    let members = [
+      "const arguments *args;",
+      "// Bytes from a chunk's operands to the next one's.",
+      "int64_t query_step, key_step, value_step, read_step;",
+      "int o_token;",
+    ]
+    let places =
+      [
         "  const int64_t slot = slot_of(args, sequence);",
         "  place.queries = queries_of(args, slot, own_head);",
         "  place.keys = keys_of(args, slot, place.head);",
-      ] + walkedPlaces.map { "  " + $0 }
-        + [
-          "  const int64_t state = ((int64_t)sequence * args->heads + place.head) * \(state);",
-          "  place.initial = args->initial_state ? args->initial_state + state : NULL;",
-          "  // Every query head of a group walks the state; the first one keeps it.",
-          "  place.final = args->final_state && own_head % group == 0 ? args->final_state + state : NULL;",
-          "  place.o = args->o",
-          "      + row_of(args, place.batch, first_token, own_head, heads) * \(specification.value)",
-          "      + place.value;",
-          "  return place;",
-          "}",
-        ]).map { "  " + $0 })
+      ] + walkedPlaces.map { "  " + $0 } + ["  return place;", "}"]
+    let walks = Self.walkPlaces(
+      tiles: tiles, valueTile: valueTile, key: specification.key, value: specification.value)
+    out.lines((members + walks + places).map { "  " + $0 })
     out.lines(["};", ""])
     out.line("// walk: every block takes its share of the walks.")
     out.block(
@@ -272,25 +244,14 @@ struct PreparedEmitter {
   /// Describes the tensors that are copied and launches, inside `forward_on`.
   var launch: [String] {
     guard case .input(let value, _) = form.value else { return [] }
-    // 9 is bf16 in the driver's numbering.
-    func describe(_ tensor: String, _ data: String, _ heads: String) -> [String] {
-      [
-        "tensor \(tensor);",
-        "if (!problem)",
-        "  problem = describe_tensor(",
-        "      &\(tensor), args->\(data), 9, 2, \(specification.value), (uint64_t)args->\(heads), 64, args);",
-      ]
-    }
     let read = everyInput.filter { isAlongKeys($0) || isAlongValues($0) }.filter(isToken)
     return [
       "// Rows are read sixteen bytes at a time.",
       "uintptr_t places = 0;",
     ] + read.map { "places |= (uintptr_t)args->\($0.name);" } + [
-      "if (!problem && places % 16) problem = 6;",
-      "// Tokens and walks are counted in 32 bits.",
-      "const int64_t walks = sequences_of(args) * args->query_heads * \(tiles);",
-      "if (!problem && (args->length > 0x7fffffc0 || walks > 0x7fffffff)) problem = 3;",
-    ] + describe("values", value, "heads") + describe("outputs", TensorName.output, "query_heads")
+      "if (!problem && places % 16) problem = 6;"
+    ] + Self.countWalks(tiles) + Self.describe("values", value, specification.value, "heads")
+      + Self.describe("outputs", TensorName.output, specification.value, "query_heads")
       + [
         "void *given[] = {&values, &outputs, (void *)args};",
         "if (!problem)",

@@ -76,3 +76,20 @@ extension WarpgroupPrepared: PricedSchedule {
     return prepared + rounds * chunks * chunk + 2 * WarpgroupCost.launch
   }
 }
+
+/// Figures of an H200: walks side by side, a chunk of which takes its bytes' time, out of the second-level
+/// cache where walks share a head, or that of its products and of what stands between them.
+extension WarpgroupAlike: PricedSchedule {
+  func seconds(of plan: Plan, _ program: TileProgram, _ workload: Workload) -> Double {
+    let panels = Double((program.key + 63) / 64)
+    let groups = Double((plan.valueTile + 63) / 64)
+    let chunks = (Double(workload.length) / 64).rounded(.up)
+    let walks = Double(workload.batch * workload.queryHeads * program.valueTiles)
+    let rounds = (walks / WarpgroupCost.processors).rounded(.up)
+    let bytes = panels * 16384 / Double(program.valueTiles) + groups * 16384
+    let chunk = max(
+      1.0e-6 + panels * (0.05e-6 + 0.125e-6 * groups),
+      bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth)
+    return rounds * chunks * chunk + WarpgroupCost.launch
+  }
+}

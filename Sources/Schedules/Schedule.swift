@@ -19,8 +19,8 @@ public protocol Schedule: Sendable {
 /// Every schedule; adding one is a file beside this one and a line here.
 public enum Schedules {
   public static let all: [any Schedule] = [
-    RegisterRecurrent(), ChunkFused(), MatrixFused(), Segmented(), WarpgroupFused(),
-    WarpgroupPrepared(), TokenRecurrent(),
+    RegisterRecurrent(), ChunkFused(), MatrixFused(), Segmented(), WarpgroupAlike(),
+    WarpgroupFused(), WarpgroupPrepared(), TokenRecurrent(),
   ]
 
   public static func named(_ name: String) -> (any Schedule)? {

@@ -57,16 +57,23 @@ public struct WarpgroupPrepared: Schedule {
   }
 
   public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
+    Self.objections(to: plan, for: specification, name: name, tiles: tiles(specification))
+  }
+
+  /// What a schedule of that name, with these value tiles, says against a plan.
+  static func objections(
+    to plan: Plan, for specification: KernelSpecification, name: String, tiles: [Int]
+  ) -> [String] {
     var found: [String] = []
-    if plan.chunk != Self.chunk || plan.subBlock != Self.subBlock {
+    if plan.chunk != chunk || plan.subBlock != subBlock {
       found.append(
         "\(name) has chunks of 64 in sub-blocks of 16, not \(plan.chunk) and \(plan.subBlock).")
     }
     if plan.keyTile != specification.key {
       found.append("\(name) takes the whole key; key-tile must be K = \(specification.key).")
     }
-    if !tiles(specification).contains(plan.valueTile) {
-      let tiles = tiles(specification).map(String.init).joined(separator: " or ")
+    if !tiles.contains(plan.valueTile) {
+      let tiles = tiles.map(String.init).joined(separator: " or ")
       found.append("\(name) has value-tile \(tiles) here, not \(plan.valueTile).")
     }
     if plan.headTile != 1 { found.append("a card's block walks one head; head-tile must be 1.") }

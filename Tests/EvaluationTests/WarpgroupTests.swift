@@ -44,6 +44,46 @@ import Testing
     }
   }
 
+  @Test(
+    "Walks of keys that all decay alike mean what the recurrence says",
+    arguments: ["simple-gla", "mamba2", "retnet", "lightning", "linear-attention"])
+  func alikeDerivation(_ name: String) throws {
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.named(name).normalForm(), key: 24, value: 72, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    let plans = WarpgroupAlike().candidates(for: specification)
+    #expect(plans.map(\.valueTile) == [72, 64])
+    for plan in plans {
+      #expect(WarpgroupAlike().objections(to: plan, for: specification) == [])
+      let program = try Emitter.lower(specification, plan)
+      #expect(program.violations == [])
+      for finding in try program.checkDerivation(specification, plan, seed: 7) {
+        #expect(finding.passed, "\(finding)")
+      }
+    }
+  }
+
+  @Test func whatDoesNotDecayAlikeIsSaid() throws {
+    func obstacle(_ name: String, key: Int = 128, map: FeatureMap? = nil) throws -> String? {
+      var recurrence = try Recurrence.named(name)
+      if let map { recurrence = try recurrence.mapping(map) }
+      return WarpgroupAlike().obstacle(
+        to: try KernelSpecification(
+          normalForm: recurrence.normalForm(), key: key, value: 128, type: .bf16, gateType: .f32,
+          target: .sm90a))
+    }
+    #expect(try obstacle("mamba2") == nil)
+    #expect(
+      try obstacle("gla")
+        == "Its decays stand outside of products: one for all keys and values, or none.")
+    #expect(
+      try obstacle("simple-gla", key: 60)
+        == "It takes K up to 256, K and V multiples of 8, not K = 60 and V = 128.")
+    #expect(
+      try obstacle("linear-attention", map: .elu)
+        == "q and k are multiplied as they are, or times one number a token: no map of keys.")
+  }
+
   @Test func whatCannotBeMadeReadyIsSaid() throws {
     func obstacle(
       _ name: String, key: Int = 128, value: Int = 128, type: ElementType = .bf16

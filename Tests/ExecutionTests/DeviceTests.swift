@@ -46,8 +46,8 @@ import Testing
     arguments: ["gla", "gla-logits", "gla-decay", "simple-gla", "retnet", "linear-attention"])
   func warpgroups(_ name: String) async throws {
     let bench = try await Workbench()
-    let kernel = try emit(try .named(name), .sm90a)
-    #expect(kernel.name.plan.schedule == "warpgroup-fused")
+    let kernel = try emit(
+      try .named(name), .sm90a, PlanRequest(schedule: "warpgroup-fused"))
     let path = "\(bench.folder)/kernel.ptx"
     try await bench.builder.build(
       bench.builder.job(kernel.source, for: .sm90a, output: .ptx), to: path)
@@ -68,8 +68,8 @@ import Testing
     let bench = try await Workbench()
     var builder = bench.builder
     builder.assembler = try await CardAssembler.find()
-    let kernel = try emit(try .named(name), .sm90a, PlanRequest(valueTile: valueTile))
-    #expect(kernel.name.plan.schedule == "warpgroup-fused")
+    let kernel = try emit(
+      try .named(name), .sm90a, PlanRequest(schedule: "warpgroup-fused", valueTile: valueTile))
     let package = try await KernelPackage.build(
       kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
       cache: KernelCache(folder: "\(bench.folder)/cache")
@@ -95,8 +95,8 @@ import Testing
     let bench = try await Workbench()
     var builder = bench.builder
     builder.assembler = try await CardAssembler.find()
-    let kernel = try emit(try .named(name), .sm90a, key: key, value: value)
-    #expect(kernel.name.plan.schedule == "warpgroup-prepared")
+    let kernel = try emit(
+      try .named(name), .sm90a, key: key, value: value, PlanRequest(schedule: "warpgroup-prepared"))
     let package = try await KernelPackage.build(
       kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
       cache: KernelCache(folder: "\(bench.folder)/cache")
@@ -111,6 +111,60 @@ import Testing
       let most = kernel.name.hasSuffix("_walk") ? (hasValueGate ? 48 : 0) : 64
       #expect(kernel.spilled <= most, "\(kernel.name) spills \(kernel.spilled) bytes")
     }
+  }
+
+  @Test(
+    "Walks of keys that all decay alike become machine code that keeps no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [
+      ("simple-gla", 256, 512, 128), ("linear-attention", 256, 512, 128),
+      ("simple-gla", 128, 256, 64), ("mamba2", 256, 128, 128), ("mamba2", 128, 64, 64),
+      ("retnet", 72, 200, 128), ("lightning", 40, 40, 40), ("simple-gla", 192, 136, 128),
+      ("simple-gla", 64, 128, 128),
+    ])
+  func alikeMachineCode(_ name: String, _ key: Int, _ value: Int, _ valueTile: Int) async throws {
+    let bench = try await Workbench()
+    var builder = bench.builder
+    builder.assembler = try await CardAssembler.find()
+    let kernel = try emit(
+      try .named(name), .sm90a, key: key, value: value,
+      PlanRequest(schedule: "warpgroup-alike", valueTile: valueTile))
+    let package = try await KernelPackage.build(
+      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
+      cache: KernelCache(folder: "\(bench.folder)/cache")
+    ).package
+    let kernels = try #require(package.manifest.cardKernels)
+    #expect(kernels.map(\.name) == ["\(kernel.name)_walk"])
+    for kernel in kernels {
+      #expect(kernel.sharedMemory <= Target.sm90a.device!.sharedMemory)
+      #expect(kernel.spilled == 0, "\(kernel.name) spills \(kernel.spilled) bytes")
+    }
+  }
+
+  @Test("One decay a token, or none, is walked as it comes, by as many blocks as there is room for")
+  func alikePlans() throws {
+    func plan(
+      _ name: String, key: Int, value: Int, batch: Int = 8, heads: Int = 4, length: Int = 2048
+    ) throws -> Plan {
+      try Planner().plan(
+        try KernelSpecification(
+          normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
+          gateType: .f32, target: .sm90a),
+        PlanRequest(), Workload(batch: batch, heads: heads, length: length))
+    }
+    for name in ["simple-gla", "linear-attention", "retnet", "lightning", "mamba2"] {
+      let large = try plan(name, key: 256, value: 512)
+      #expect(large.schedule == "warpgroup-alike" && large.valueTile == 128)
+      let small = try plan(name, key: 128, value: 256)
+      #expect(small.schedule == "warpgroup-alike" && small.valueTile == 64)
+    }
+    #expect(try plan("simple-gla", key: 128, value: 128, heads: 16).schedule == "warpgroup-alike")
+    #expect(try plan("gla", key: 256, value: 512).schedule == "warpgroup-prepared")
+    // Rows that copies cannot begin at.
+    #expect(try plan("retnet", key: 60, value: 64).schedule == "warpgroup-prepared")
+    // Few heads are cut into segments.
+    let long = try plan("simple-gla", key: 128, value: 128, batch: 1, heads: 16, length: 16384)
+    #expect(long.schedule == "warpgroup-fused" && long.materialization == .segments(8))
   }
 
   @Test("Long sequences with few heads are walked in segments, others in one piece")

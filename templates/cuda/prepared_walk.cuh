@@ -2,9 +2,8 @@
 //
 //     o = q^ S + P v    S = diag(D) S + k^^T v
 //
-// A warpgroup has 64 values, and the state turned, S^T, in registers: its sums are what products take as
-// their left operand, so the state goes to o in bf16 without leaving them. One more warp asks for copies,
-// some chunks ahead; a block goes from walk to walk without a pause.
+// A warpgroup has 64 values, and the state turned in registers (turned_state.cuh). One more warp asks for
+// copies, some chunks ahead; a block goes from walk to walk without a pause.
 //
 // With gates along the values (prepared_values.cuh) it is o_i = w_i (q^_i S) + r_i and S = diag(D) S diag(E)
 // + k^^T v^, v^ in two bf16 numbers: rounded once, it would be one rounding more than outputs have room for.
@@ -56,24 +55,9 @@ SL_WORD void sl_bytes_ahead(const char *from, const int bytes) {
                : "memory");
 }
 
-// sum (+)= a b over 16: `a` in registers, as pairs of sums lie in them, `b` in panels whose rows are the
-// sums' columns.
-SL_WORD void sl_product_of_held(
-    float (&sum)[32], const uint32_t (&a)[4], uint64_t b, const int adds) {
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n" SL_PRODUCT
-               ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"
-               : SL_SUMS(sum)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
-}
 // sum += a^T b with `a` across, and `b` in panels whose rows are the sums' columns.
 SL_WORD void sl_product_turned(float (&sum)[32], uint64_t a, uint64_t b) {
   asm volatile(SL_PRODUCT ", %32, %33, 1, 1, 1, 1, 0;" : SL_SUMS(sum) : "l"(a), "l"(b));
-}
-// Four matrices as sl_store_matrices stores them, each turned.
-SL_WORD void sl_store_turned(uint32_t at, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
-               "r"(x), "r"(y), "r"(z), "r"(w)
-               : "memory");
 }
 
 SL_WORD uint32_t sl_landed(uint32_t shared, int stage) { return shared + sl_at_barriers + 8 * stage; }
@@ -118,48 +102,14 @@ SL_WORD void sl_walk_copies(
 
 // ---- Products, by a warpgroup ----
 
-// u[p] holds S^T for keys 64 p and on: thread 32 w + l values 16 w + l / 4 and 8 more, keys 8 j +
-// 2 (l % 4) and 1 more.
-typedef float sl_state[sl_key_panels][32];
-
-// A number of the state of a thread: its key, and its value among the warpgroup's.
-SL_WORD int sl_key_of(const int p, const int n) {
-  return 64 * p + n / 4 * 8 + SL_LANE % 4 * 2 + n % 2;
-}
-SL_WORD int sl_value_of(const int n) {
-  return SL_THREAD % 128 / 32 * 16 + SL_LANE / 4 + n / 2 % 2 * 8;
-}
-
-// The state before a walk, or zero: values from `initial` on, of which there are so many.
-SL_WORD void sl_state_take(sl_state &u, const float *const initial, const int values) {
-#pragma unroll
-  for (int p = 0; p < sl_key_panels; ++p)
-#pragma unroll
-    for (int n = 0; n < 32; ++n) {
-      const int key = sl_key_of(p, n), value = sl_value_of(n);
-      u[p][n] = initial && key < SL_OWN_KEYS && value < values
-                    ? initial[(int64_t)key * SL_OWN_VALUES + value]
-                    : 0.0f;
-    }
-}
-SL_WORD void sl_state_keep(const sl_state &u, float *const final, const int values) {
-#pragma unroll
-  for (int p = 0; p < sl_key_panels; ++p)
-#pragma unroll
-    for (int n = 0; n < 32; ++n) {
-      const int key = sl_key_of(p, n), value = sl_value_of(n);
-      if (key < SL_OWN_KEYS && value < values)
-        final[(int64_t)key * SL_OWN_VALUES + value] = u[p][n];
-    }
-}
-
 // S = diag(D) S, or diag(D) S diag(E): `ends` is the warpgroup's. E goes first and by itself, for which
 // registers have room.
 SL_WORD void sl_state_decay(sl_state &u, uint32_t decays, uint32_t ends) {
   if (SL_VALUE_GATED) {
     float end[2];
 #pragma unroll
-    for (int m = 0; m < 2; ++m) end[m] = sl_load_float(ends + 4 * (uint32_t)sl_value_of(2 * m));
+    for (int m = 0; m < 2; ++m)
+      end[m] = sl_load_float(ends + 4 * (uint32_t)sl_value_of(SL_THREAD, 2 * m));
 #pragma unroll
     for (int p = 0; p < sl_key_panels; ++p)
 #pragma unroll
@@ -170,7 +120,7 @@ SL_WORD void sl_state_decay(sl_state &u, uint32_t decays, uint32_t ends) {
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       float decay[2];
-      sl_load_floats(decay, decays + 4 * (uint32_t)sl_key_of(p, 4 * j));
+      sl_load_floats(decay, decays + 4 * (uint32_t)sl_key_of(SL_LANE, p, 4 * j));
 #pragma unroll
       for (int n = 0; n < 4; ++n) u[p][4 * j + n] *= decay[n % 2];
     }
@@ -187,7 +137,7 @@ SL_WORD void sl_take_read(float (&x)[sl_read_ahead][4][2], const char *const rea
       const int token = 8 * (from + j) + SL_LANE % 4 * 2 + n % 2;
       asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];"
                    : "=f"(x[j][n][0]), "=f"(x[j][n][1])
-                   : "l"(read + (64 * token + sl_value_of(n)) * 8));
+                   : "l"(read + (64 * token + sl_value_of(SL_THREAD, n)) * 8));
     }
 }
 SL_WORD void sl_add_read(
@@ -199,17 +149,6 @@ SL_WORD void sl_add_read(
       float &o = sum[4 * (from + j) + n];
       o = sl_fma(x[j][n][0], o, x[j][n][1]);
     }
-}
-
-// A chunk's output, turned, to where copies find it in bf16.
-SL_WORD void sl_output_stage(const float (&sum)[32], uint32_t staged) {
-  const int lane = SL_LANE, value = SL_THREAD % 128 / 32 * 16 + lane / 8 % 2 * 8;
-#pragma unroll
-  for (int j = 0; j < 8; j += 2)
-    sl_store_turned(
-        staged + sl_in_panel(8 * (j + lane / 16) + lane % 8, value),
-        sl_pack(sum[4 * j], sum[4 * j + 1]), sl_pack(sum[4 * j + 2], sum[4 * j + 3]),
-        sl_pack(sum[4 * j + 4], sum[4 * j + 5]), sl_pack(sum[4 * j + 6], sum[4 * j + 7]));
 }
 
 template <class Walks>
@@ -291,9 +230,8 @@ SL_WORD void sl_walk_products(
           sl_add_read(sum, found, from);
         }
       }
-      // One lane speaks for the reads of all.
-      sl_meet_warp();
-      if (SL_LANE == 0) sl_barrier_arrive(sl_free(shared, stage));
+      // Each thread speaks for its own reads: tools do not follow one lane that speaks for its warp.
+      sl_barrier_arrive(sl_free(shared, stage));
       // What was staged for the last chunk has been copied out before it is overwritten.
       if (thread == 0) sl_copied_out();
       sl_meet(8 + own, 128);
@@ -329,7 +267,7 @@ SL_WORD void sl_prepared_walks(
   if (SL_THREAD == 0) {
     for (int stage = 0; stage < SL_STAGES; ++stage) {
       sl_barrier_init(sl_landed(shared, stage), 1);
-      sl_barrier_init(sl_free(shared, stage), 4 * sl_groups);
+      sl_barrier_init(sl_free(shared, stage), 128 * sl_groups);
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }

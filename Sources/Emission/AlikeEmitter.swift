@@ -1,0 +1,238 @@
+import Recurrences
+import Schedules
+import TileIR
+
+/// Prints the kernel of `warpgroup-alike`: what the words of `templates/cuda/alike.cuh` are told of the
+/// recurrence and of where its tensors lie.
+struct AlikeEmitter: ChunkWalkEmitter {
+  let specification: KernelSpecification
+  let form: DiagonalForm
+  let kernel: String
+  /// Columns of the state that a walk has.
+  let valueTile: Int
+  /// The tensors that are multiplied, each with the number a token that it is multiplied with.
+  let query: (name: String, weight: Expression)
+  let key: (name: String, weight: Expression)
+  let value: String
+
+  let vocabularies = [
+    "words.cuh", "hopper.cuh", "turned_state.cuh", "alike.cuh", "alike_scores.cuh",
+    "alike_products.cuh",
+  ]
+  let counts = ""
+  let workspaceBytes: String? = nil
+
+  /// Nil for a kernel of another schedule.
+  init?(_ specification: KernelSpecification, _ plan: Plan, kernel: String) {
+    guard plan.schedule == WarpgroupAlike().name,
+      let form = specification.normalForm.diagonal, case .input(let value, _) = form.value,
+      let query = WarpgroupAlike.operand(.query, in: form.query, specification),
+      let key = WarpgroupAlike.operand(.operand, in: form.key, specification)
+    else { return nil }
+    self.specification = specification
+    self.form = form
+    self.kernel = kernel
+    self.query = query
+    self.key = key
+    self.value = value
+    valueTile = plan.valueTile
+  }
+
+  // MARK: The recurrence
+
+  private var logDecay: Expression? { form.keyGate.map(\.logarithm) }
+  private var skip: Expression? { form.skip.flatMap { $0.coefficient(of: form.value) } }
+  /// The inputs that expressions read, each once, in the recurrence's order.
+  private func inputs(_ expressions: [Expression?]) -> [Recurrence.Input] {
+    let names = Set(expressions.compactMap { $0 }.flatMap(\.inputNames))
+    return specification.recurrence.inputs.filter { names.contains($0.name) }
+  }
+  private var allInputs: [Recurrence.Input] {
+    inputs([query.weight, key.weight, logDecay, skip])
+  }
+  private func isToken(_ input: Recurrence.Input) -> Bool { input.role != .parameter }
+  private var weighsKeys: Bool { key.weight != .constant(1) }
+  /// Whether queries' numbers differ from token to token.
+  private var weighsQueries: Bool { inputs([query.weight]).contains(where: isToken) }
+
+  // MARK: Sizes
+
+  /// Panels of 64 keys, with zeros past the last key; warpgroups of a walk.
+  private var panels: Int { (specification.key + 63) / 64 }
+  private var groups: Int { (valueTile + 63) / 64 }
+  private var tiles: Int { (specification.value + valueTile - 1) / valueTile }
+  private var threads: Int { 128 * (groups + 2) }
+  /// Bytes beside the rings of q and k, as alike.cuh has them: v, P, outputs, numbers.
+  private var fixedBytes: Int {
+    let numbers = 784 + 512 + 256 * ((weighsKeys ? 1 : 0) + (weighsQueries ? 1 : 0))
+    return (3 * groups + 2) * Self.panel + 2 * numbers
+  }
+  /// Places of chunks' q and of their k. A k is free later than its q.
+  private var stages: (queries: Int, keys: Int) {
+    let both = (Self.sharedMemory - fixedBytes - 256) / (panels * Self.panel)
+    return (min(4, both / 2), min(4, both - both / 2))
+  }
+  /// Registers of a thread that has a state, of one that has scores, and of the others: of 65,536.
+  private var registers: (state: Int, scores: Int, others: Int) {
+    if groups == 1 { return (232, 112, 40) }
+    return panels > 2 ? (208, 64, 32) : (184, 80, 56)
+  }
+
+  var kernelNames: [String] { ["\(kernel)_walk"] }
+  var kernelThreads: [Int] { [threads] }
+  var kernelMemory: [Int] {
+    let barriers = 2 * (stages.queries + stages.keys + 2) + 6
+    return [
+      fixedBytes + (stages.queries + stages.keys) * panels * Self.panel + 8 * barriers
+    ]
+  }
+
+  var settings: String {
+    """
+    #define SL_KEYS \(64 * panels)
+    #define SL_VALUES \(64 * groups)
+    #define SL_OWN_KEYS \(specification.key)
+    #define SL_OWN_VALUES \(specification.value)
+    #define SL_GATED \(form.keyGate == nil ? 0 : 1)
+    #define SL_KEYS_WEIGHED \(weighsKeys ? 1 : 0)
+    #define SL_QUERIES_WEIGHED \(weighsQueries ? 1 : 0)
+    #define SL_SKIPS \(skip == nil ? 0 : 1)
+    #define SL_QUERY_STAGES \(stages.queries)
+    #define SL_KEY_STAGES \(stages.keys)
+    #define SL_STATE_REGISTERS \(registers.state)
+    #define SL_SCORE_REGISTERS \(registers.scores)
+    #define SL_OTHER_REGISTERS \(registers.others)
+
+    """
+  }
+
+  // MARK: Maps
+
+  /// A map of a token's numbers.
+  private func text(_ expression: Expression) -> String {
+    CExpression(isVector: true) { name in
+      guard let input = specification.recurrence.input(name) else { return "scale" }
+      return isToken(input) ? "token.\(name)" : "own_\(name)"
+    }.text(expression)
+  }
+
+  private func type(_ input: Recurrence.Input) -> ElementType {
+    input.role == .gate ? specification.gateType : specification.type
+  }
+
+  /// The struct `maps_of`.
+  var maps: String {
+    var out = CWriter()
+    out.line("// What the recurrence says of a token, for a walk's head.")
+    out.block("struct maps_of") { out in
+      out.line("float scale;")
+      for input in allInputs {
+        if isToken(input) {
+          out.line("const \(PhaseEmitter.element(type(input))) *at_\(input.name);")
+          out.line("int step_\(input.name);")
+        } else {
+          out.line("float own_\(input.name);")
+        }
+      }
+      let tokens = allInputs.filter(isToken)
+      let members = tokens.map { "float \($0.name); " }.joined()
+      out.line("struct token_numbers {\(members.isEmpty ? "" : " ")\(members)};")
+      out.block("SL_MEMBER token_numbers token_at(int row) const") { out in
+        out.line("token_numbers token;")
+        if tokens.isEmpty { out.line("(void)row;") }
+        for input in tokens {
+          let word = type(input).isSums ? "sl_load" : "sl_load_\(type(input).rawValue)"
+          out.line(
+            "token.\(input.name) = \(word)(at_\(input.name) + (int64_t)row * step_\(input.name));")
+        }
+        out.line("return token;")
+      }
+      function("log_decay", logDecay ?? .constant(0), &out)
+      out.line("// What q, k and, beside its score, the token's own value are multiplied with.")
+      function("query_weight", query.weight, &out)
+      function("key_weight", key.weight, &out)
+      function("beside", skip ?? .constant(0), &out)
+    }
+    return out.lines.dropLast().joined(separator: "\n") + "\n};\n"
+  }
+
+  private func function(_ name: String, _ map: Expression, _ out: inout CWriter) {
+    out.block("SL_MEMBER float \(name)(const token_numbers &token) const") {
+      $0.line("(void)token;")
+      $0.longLine("return \(text(map));")
+    }
+  }
+
+  // MARK: The kernel
+
+  var functions: String {
+    var out = CWriter()
+    out.lines(Self.rowOf)
+    out.line("// The walks, one a sequence, query head and value tile.")
+    out.block("struct walks_of_walk") { out in
+      out.lines(["typedef maps_of maps;", "const arguments *args;", "int o_token;"])
+      out.lines(
+        Self.walkPlaces(
+          tiles: tiles, valueTile: valueTile, key: specification.key, value: specification.value))
+      out.lines(["  return place;", "}"])
+      out.block("SL_MEMBER maps_of maps_at(const sl_place &place) const") { out in
+        out.line("maps_of found;")
+        out.line("(void)place;")
+        out.line("found.scale = args->scale;")
+        for input in allInputs {
+          let (name, isQuery) = (input.name, input.role == .query)
+          guard isToken(input) else {
+            out.line("found.own_\(name) = args->\(name)[place.head];")
+            continue
+          }
+          let (head, heads) = isQuery ? ("query_head", "query_heads") : ("head", "heads")
+          out.lines([
+            "found.at_\(name) = args->\(name)",
+            "    + row_of(args, place.batch, place.begin, place.\(head), args->\(heads));",
+            "found.step_\(name) = args->layout ? 1 : (int)args->\(heads);",
+          ])
+        }
+        out.line("return found;")
+      }
+    }
+    var text = CWriter()
+    text.lines(out.lines.dropLast() + ["};", ""])
+    text.line("// walk: every block takes its share of the walks.")
+    text.block(
+      "SL_KERNEL SL_BOUNDS_OF(\(threads), 1) void \(kernel)_walk(\n"
+        + "    SL_CONSTANT_ARGUMENT sl_tensor queries, SL_CONSTANT_ARGUMENT sl_tensor keys,\n"
+        + "    SL_CONSTANT_ARGUMENT sl_tensor values, SL_CONSTANT_ARGUMENT sl_tensor outputs,\n"
+        + "    SL_CONSTANT_ARGUMENT arguments given)"
+    ) {
+      $0.lines([
+        "const walks_of_walk walks = {",
+        "    &given, (given.layout ? 1 : (int)given.query_heads) * \(specification.value),",
+        "};",
+        "sl_alike_walks(walks, &queries, &keys, &values, &outputs);",
+      ])
+    }
+    return text.text
+  }
+
+  // MARK: The processor's side
+
+  var launch: [String] {
+    Self.countWalks(tiles)
+      + Self.describe("queries", query.name, specification.key, "query_heads")
+      + Self.describe("keys", key.name, specification.key, "heads")
+      + Self.describe("values", value, specification.value, "heads")
+      + Self.describe("outputs", TensorName.output, specification.value, "query_heads")
+      + [
+        "void *given[] = {&queries, &keys, &values, &outputs, (void *)args};",
+        "if (!problem) problem = launch(0, resident(walks), given, stream);",
+      ]
+  }
+}
+
+extension Gate {
+  /// The decay's natural logarithm.
+  var logarithm: Expression {
+    if case .unary(.exp, let logarithm) = decay { return logarithm }
+    return .unary(.log, decay)
+  }
+}

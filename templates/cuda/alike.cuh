@@ -1,0 +1,196 @@
+// Walks of recurrences whose keys all decay alike, or not at all: no operand of a product has to be made
+// ready, and one kernel reads q, k and v as they are. With c_i the sum of log2 decays from a chunk's start
+// to token i, and a_i, b_j the numbers that q and k are multiplied with,
+//
+//     P_ij = a_i b_j (q_i k_j) 2^{c_i - c_j}  for j <= i
+//     o_i = a_i 2^{c_i} q_i S + P_i v    S = 2^{c_64} S + k^T diag(b_j 2^{c_64 - c_j}) v
+//
+// No factor is above 1, so every decay is right. c is kept as a whole number and a rest: their differences
+// are as good beside a reset as elsewhere.
+//
+// A warpgroup has 64 values, and the state turned in registers (turned_state.cuh); one more has the scores
+// of all; a warp has the sums and factors of tokens, and a thread asks for copies, each as far ahead as
+// there are places. v^T lies in a warpgroup's registers too: it is multiplied with P, and, decayed, with k.
+// P is rounded to bf16, but one score alone may be all of an output: what rounding leaves of the diagonal
+// is multiplied in f32. A block goes from walk to walk without a pause.
+#ifndef SL_ALIKE_CUH
+#define SL_ALIKE_CUH
+
+enum {
+  sl_panel = 8192,                     // bytes of 64 rows of 64 columns
+  sl_key_panels = SL_KEYS / 64,        // of the keys, with zeros past their end
+  sl_groups = SL_VALUES / 64,          // warpgroups that have a state
+  sl_tile = sl_key_panels * sl_panel,  // bytes of a chunk's q, or of its k
+  sl_value_stages = 2,
+  // Rings of chunks: q, k, v; two of P; outputs on their way.
+  sl_at_keys = SL_QUERY_STAGES * sl_tile,
+  sl_at_values = sl_at_keys + SL_KEY_STAGES * sl_tile,
+  sl_at_scores = sl_at_values + sl_value_stages * sl_groups * sl_panel,
+  sl_at_staged = sl_at_scores + 2 * sl_panel,
+  // Numbers of two chunks: for each token a_i 2^{c_i}, b_j 2^{c_64 - c_j}, what rounding leaves of P_ii;
+  // 2^{c_64}; c_i in two parts, b_j, and a_i where they are not all one.
+  sl_at_numbers = sl_at_staged + sl_groups * sl_panel,
+  sl_to_leaving = 256,
+  sl_to_rest = 512,
+  sl_to_decay = 768,
+  sl_to_sums = 784,
+  sl_to_keys = sl_to_sums + 512,
+  sl_to_queries = sl_to_keys + 256 * SL_KEYS_WEIGHED,
+  sl_numbers = sl_to_queries + 256 * SL_QUERIES_WEIGHED,
+  sl_at_barriers = sl_at_numbers + 2 * sl_numbers,
+  // Barriers: q has landed, it is free; likewise k and v; numbers are there; scores are; both are free.
+  sl_keys_landed = 2 * SL_QUERY_STAGES,
+  sl_values_landed = sl_keys_landed + 2 * SL_KEY_STAGES,
+  sl_numbers_there = sl_values_landed + 2 * sl_value_stages,
+  sl_scores_there = sl_numbers_there + 2,
+  sl_scores_free = sl_scores_there + 2,
+  sl_barriers = sl_scores_free + 2,
+};
+
+// Where a walk's head lies. Tokens are counted in a batch row.
+typedef struct {
+  int head, query_head, value, batch, begin, length;
+  const float *initial;  // state, or NULL for zero
+  float *final;          // or NULL
+  uint16_t *o;
+} sl_place;
+
+SL_WORD uint32_t sl_barrier_at(uint32_t shared, const int first, int stage) {
+  return shared + sl_at_barriers + 8 * (uint32_t)(first + stage);
+}
+SL_WORD uint32_t sl_numbers_at(uint32_t shared, int n) {
+  return shared + sl_at_numbers + (uint32_t)(n % 2 * sl_numbers);
+}
+// Waits until what a barrier of a ring says of the n-th chunk is so; or until its place is free for it.
+SL_WORD void sl_wait_for(uint32_t shared, const int first, const int stages, int n) {
+  sl_barrier_wait(sl_barrier_at(shared, first, n % stages), (uint32_t)(n / stages) & 1);
+}
+SL_WORD void sl_wait_to_fill(uint32_t shared, const int first, const int stages, int n) {
+  if (n >= stages) sl_wait_for(shared, first, stages, n - stages);
+}
+// One lane speaks for what all lanes of a warp did.
+SL_WORD void sl_tell(uint32_t barrier) {
+  sl_meet_warp();
+  if (SL_LANE == 0) sl_barrier_arrive(barrier);
+}
+
+// x added up over this lane and those before it.
+SL_WORD float sl_sum_up_to(float x) {
+#pragma unroll
+  for (int by = 1; by < 32; by *= 2) {
+    float y;
+    asm volatile("shfl.sync.up.b32 %0, %1, %2, 0, 0xffffffff;" : "=f"(y) : "f"(x), "r"(by));
+    if (SL_LANE >= by) x += y;
+  }
+  return x;
+}
+// Four matrices as sl_load_matrices loads them, each turned.
+SL_WORD void sl_load_turned(uint32_t (&x)[4], uint32_t at) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+               : "r"(at)
+               : "memory");
+}
+
+// ---- Copies, by one thread ----
+
+// Asks for the n-th chunk of a ring: panels of 64 columns, once its place is free.
+SL_WORD void sl_ask_for(
+    uint32_t shared, uint32_t ring, const int first, const int stages, const int panels, int n,
+    const sl_tensor *const tensor, int column, int head, int token, int batch) {
+  const uint32_t landed = sl_barrier_at(shared, first, n % stages);
+  sl_wait_to_fill(shared, first + stages, stages, n);
+  sl_barrier_expect(landed, panels * sl_panel);
+  uint32_t to = shared + ring + (uint32_t)(n % stages * panels * sl_panel);
+#pragma unroll 1
+  for (int end = column + 64 * panels; column < end; column += 64, to += sl_panel)
+    sl_copy_in(to, tensor, landed, column, head, token, batch);
+}
+
+template <class Walks>
+SL_WORD void sl_alike_copies(
+    uint32_t shared, const Walks walks, const sl_tensor *const queries, const sl_tensor *const keys,
+    const sl_tensor *const values) {
+  int n = 0;
+#pragma unroll 1
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
+    const sl_place place = walks.at(walk);
+#pragma unroll 1
+    for (int token = place.begin; token < place.begin + place.length; token += 64, ++n) {
+      sl_ask_for(
+          shared, sl_at_keys, sl_keys_landed, SL_KEY_STAGES, sl_key_panels, n, keys, 0, place.head,
+          token, place.batch);
+      sl_ask_for(
+          shared, 0, 0, SL_QUERY_STAGES, sl_key_panels, n, queries, 0, place.query_head, token,
+          place.batch);
+      sl_ask_for(
+          shared, sl_at_values, sl_values_landed, sl_value_stages, sl_groups, n, values, place.value,
+          place.head, token, place.batch);
+    }
+  }
+}
+
+// ---- Numbers of tokens, by a warp ----
+
+// Sums and factors of a chunk. A lane has two tokens, 32 apart.
+template <class Maps>
+SL_WORD void sl_alike_numbers(
+    uint32_t numbers, const Maps &maps, const typename Maps::token_numbers (&tokens)[2],
+    const int rows) {
+  float whole[2] = {0.0f, 0.0f}, part[2] = {0.0f, 0.0f};
+  float whole_sum = 0.0f, part_sum = 0.0f;
+#pragma unroll
+  for (int m = 0; SL_GATED && m < 2; ++m) {
+    float logarithm = SL_LANE + 32 * m < rows ? 0x1.715476p0f * maps.log_decay(tokens[m]) : 0.0f;
+    // 2 to this is 0.
+    if (logarithm < -1024.0f) logarithm = -1024.0f;
+    const float nearest = (logarithm + SL_ROUNDER) - SL_ROUNDER;
+    whole[m] = sl_sum_up_to(nearest) + whole_sum;
+    part[m] = sl_sum_up_to(logarithm - nearest) + part_sum;
+    whole_sum = sl_of_lane(whole[m], 31), part_sum = sl_of_lane(part[m], 31);
+  }
+#pragma unroll
+  for (int m = 0; m < 2; ++m) {
+    const uint32_t token = (uint32_t)(SL_LANE + 32 * m);
+    const float query = maps.query_weight(tokens[m]), key = maps.key_weight(tokens[m]);
+    sl_store_word(numbers + 4 * token, SL_BITS(query * sl_power(whole[m] + part[m])));
+    sl_store_word(
+        numbers + sl_to_leaving + 4 * token,
+        SL_BITS(key * sl_power((whole_sum - whole[m]) + (part_sum - part[m]))));
+    // What the present token's value is weighted with beside its score.
+    if (SL_SKIPS) sl_store_word(numbers + sl_to_rest + 4 * token, SL_BITS(maps.beside(tokens[m])));
+    if (SL_GATED) sl_store_floats(numbers + sl_to_sums + 8 * token, whole[m], part[m]);
+    if (SL_KEYS_WEIGHED) sl_store_word(numbers + sl_to_keys + 4 * token, SL_BITS(key));
+    if (SL_QUERIES_WEIGHED) sl_store_word(numbers + sl_to_queries + 4 * token, SL_BITS(query));
+    if (token == 0) sl_store_floats(numbers + sl_to_decay, sl_power(whole_sum + part_sum), query);
+  }
+}
+
+template <class Walks>
+SL_WORD void sl_alike_number_walks(uint32_t shared, const Walks walks) {
+  int n = 0;
+#pragma unroll 1
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
+    const sl_place place = walks.at(walk);
+    const typename Walks::maps maps = walks.maps_at(place);
+    const int last = place.length - 1;
+    typename Walks::maps::token_numbers next[2];
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+      if (last >= 0) next[m] = maps.token_at((int)sl_least(SL_LANE + 32 * m, last));
+#pragma unroll 1
+    for (int done = 0; done <= last; done += 64, ++n) {
+      const typename Walks::maps::token_numbers tokens[2] = {next[0], next[1]};
+      // The next chunk's numbers are on their way meanwhile; past the sequence's end its last token is read,
+      // and not used.
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+        next[m] = maps.token_at((int)sl_least(done + 64 + SL_LANE + 32 * m, last));
+      sl_wait_to_fill(shared, sl_scores_free, 2, n);
+      sl_alike_numbers(sl_numbers_at(shared, n), maps, tokens, last + 1 - done);
+      sl_tell(sl_barrier_at(shared, sl_numbers_there, n % 2));
+    }
+  }
+}
+
+#endif
