@@ -2,20 +2,11 @@ import Schedules
 
 /// What prints the forward kernels of a schedule that goes by products of warpgroups chunk by chunk, and
 /// says how the processor launches them.
-protocol ChunkWalkEmitter {
-  /// The templates, in their order.
-  var vocabularies: [String] { get }
-  /// What the templates are told of sizes.
-  var settings: String { get }
+protocol ChunkWalkEmitter: CardKernels {
   /// What both sides know of the workspace.
   var counts: String { get }
   /// What the recurrence says of a token, for the templates.
   var maps: String { get }
-  /// The kernels.
-  var functions: String { get }
-  var kernelNames: [String] { get }
-  var kernelThreads: [Int] { get }
-  var kernelMemory: [Int] { get }
   /// Bytes of the workspace as C, where there is one.
   var workspaceBytes: String? { get }
   /// Describes the tensors that are copied and launches, inside `forward_on`.

@@ -22,6 +22,8 @@ struct DevicePart {
   var walk: (any ChunkWalkEmitter)?
 
   private var kernel: String { manifest.name }
+  /// Kernels that go by words of their own, if they do.
+  private var ownKernels: (any CardKernels)? { if let gradient { gradient } else { walk } }
   /// The walk by products of warpgroups, if the program is one.
   var warpgroup: WarpgroupEmitter? {
     entry == "forward" ? WarpgroupEmitter(program, kernel: kernel) : nil
@@ -161,15 +163,14 @@ struct DevicePart {
   var sizes: String { counts + "\n" + places }
 
   var kernelNames: [String] {
-    gradient?.kernelNames ?? walk?.kernelNames
+    ownKernels?.kernelNames
       ?? program.phases.map { "\(kernel)_\($0.name)" }
   }
   var kernelMemory: [Int] {
-    gradient?.kernelMemory ?? walk?.kernelMemory ?? warpgroup?.sharedBytes
-      ?? layouts.map(\.bytes)
+    ownKernels?.kernelMemory ?? warpgroup?.sharedBytes ?? layouts.map(\.bytes)
   }
   var kernelThreads: [Int] {
-    gradient?.kernelThreads ?? walk?.kernelThreads ?? warpgroup?.phaseThreads
+    ownKernels?.kernelThreads ?? warpgroup?.phaseThreads
       ?? program.phases.map { _ in target.device!.threads }
   }
 

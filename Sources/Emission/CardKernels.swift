@@ -1,17 +1,21 @@
-/// A gradient whose kernels on a card go by words of their own and not by the block's.
-protocol CardGradient {
+/// Kernels on a card that go by words of their own and not by the block's.
+protocol CardKernels {
   /// The templates, in their order.
   var vocabularies: [String] { get }
-  /// What the templates are told.
+  /// What the templates are told of sizes.
   var settings: String { get }
-  /// Whether its workspace has places for each chunk, as the tile program's tensors have.
-  var keepsChunks: Bool { get }
-  /// Maps, places and kernels.
+  /// Maps, places and kernels, in front of which a `ChunkWalkEmitter`'s maps stand.
   var functions: String { get }
   var kernelNames: [String] { get }
   var kernelThreads: [Int] { get }
   /// Bytes of shared memory that each kernel is launched with.
   var kernelMemory: [Int] { get }
+}
+
+/// Those of a gradient.
+protocol CardGradient: CardKernels {
+  /// Whether its workspace has places for each chunk, as the tile program's tensors have.
+  var keepsChunks: Bool { get }
   /// The bytes that a call's workspace takes, as C.
   var workspaceBytes: String { get }
   /// The launches, from the kernel at `first` on.
