@@ -22,7 +22,7 @@ public struct WarpgroupAlike: Schedule {
     if let obstacle = WarpgroupFused.obstacleToProducts(of: specification) { return obstacle }
     guard let form = specification.normalForm.diagonal else { return nil }
     if form.keyGate?.axes == .key || form.valueGate != nil {
-      return "Its decays stand outside of products: one for all keys and values, or none."
+      return "It takes one decay a token for all keys and values, or none."
     }
     if specification.key > Self.mostKeys || specification.key % 8 != 0
       || specification.value % 8 != 0
@@ -41,7 +41,7 @@ public struct WarpgroupAlike: Schedule {
     guard Self.operand(.query, in: form.query, specification) != nil,
       Self.operand(.operand, in: form.key, specification) != nil
     else {
-      return "q and k are multiplied as they are, or times one number a token: no map of keys."
+      return "It takes q and k as they are, or times one number a token, and no map of keys."
     }
     return nil
   }

@@ -75,13 +75,13 @@ import Testing
     #expect(try obstacle("mamba2") == nil)
     #expect(
       try obstacle("gla")
-        == "Its decays stand outside of products: one for all keys and values, or none.")
+        == "It takes one decay a token for all keys and values, or none.")
     #expect(
       try obstacle("simple-gla", key: 60)
         == "It takes K up to 256, K and V multiples of 8, not K = 60 and V = 128.")
     #expect(
       try obstacle("linear-attention", map: .elu)
-        == "q and k are multiplied as they are, or times one number a token: no map of keys.")
+        == "It takes q and k as they are, or times one number a token, and no map of keys.")
   }
 
   @Test func whatCannotBeMadeReadyIsSaid() throws {
