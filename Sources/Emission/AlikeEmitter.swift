@@ -40,27 +40,15 @@ struct AlikeEmitter: ChunkWalkEmitter {
 
   // MARK: The recurrence
 
-  private var logDecay: Expression? { form.keyGate.map(\.logarithm) }
-  private var skip: Expression? { form.skip.flatMap { $0.coefficient(of: form.value) } }
-  /// The inputs that expressions read, each once, in the recurrence's order.
-  private func inputs(_ expressions: [Expression?]) -> [Recurrence.Input] {
-    let names = Set(expressions.compactMap { $0 }.flatMap(\.inputNames))
-    return specification.recurrence.inputs.filter { names.contains($0.name) }
-  }
   private var allInputs: [Recurrence.Input] {
     inputs([query.weight, key.weight, logDecay, skip])
   }
-  private func isToken(_ input: Recurrence.Input) -> Bool { input.role != .parameter }
   private var weighsKeys: Bool { key.weight != .constant(1) }
   /// Whether queries' numbers differ from token to token.
   private var weighsQueries: Bool { inputs([query.weight]).contains(where: isToken) }
 
   // MARK: Sizes
 
-  /// Panels of 64 keys, with zeros past the last key; warpgroups of a walk.
-  private var panels: Int { (specification.key + 63) / 64 }
-  private var groups: Int { (valueTile + 63) / 64 }
-  private var tiles: Int { (specification.value + valueTile - 1) / valueTile }
   private var threads: Int { 128 * (groups + 2) }
   /// Bytes beside the rings of q and k, as alike.cuh has them: v, P, outputs, numbers.
   private var fixedBytes: Int {
@@ -88,22 +76,17 @@ struct AlikeEmitter: ChunkWalkEmitter {
   }
 
   var settings: String {
-    """
-    #define SL_KEYS \(64 * panels)
-    #define SL_VALUES \(64 * groups)
-    #define SL_OWN_KEYS \(specification.key)
-    #define SL_OWN_VALUES \(specification.value)
-    #define SL_GATED \(form.keyGate == nil ? 0 : 1)
-    #define SL_KEYS_WEIGHED \(weighsKeys ? 1 : 0)
-    #define SL_QUERIES_WEIGHED \(weighsQueries ? 1 : 0)
-    #define SL_SKIPS \(skip == nil ? 0 : 1)
-    #define SL_QUERY_STAGES \(stages.queries)
-    #define SL_KEY_STAGES \(stages.keys)
-    #define SL_STATE_REGISTERS \(registers.state)
-    #define SL_SCORE_REGISTERS \(registers.scores)
-    #define SL_OTHER_REGISTERS \(registers.others)
+    sizeSettings + """
+      #define SL_KEYS_WEIGHED \(weighsKeys ? 1 : 0)
+      #define SL_QUERIES_WEIGHED \(weighsQueries ? 1 : 0)
+      #define SL_SKIPS \(skip == nil ? 0 : 1)
+      #define SL_QUERY_STAGES \(stages.queries)
+      #define SL_KEY_STAGES \(stages.keys)
+      #define SL_STATE_REGISTERS \(registers.state)
+      #define SL_SCORE_REGISTERS \(registers.scores)
+      #define SL_OTHER_REGISTERS \(registers.others)
 
-    """
+      """
   }
 
   // MARK: Maps
@@ -114,10 +97,6 @@ struct AlikeEmitter: ChunkWalkEmitter {
       guard let input = specification.recurrence.input(name) else { return "scale" }
       return isToken(input) ? "token.\(name)" : "own_\(name)"
     }.text(expression)
-  }
-
-  private func type(_ input: Recurrence.Input) -> ElementType {
-    input.role == .gate ? specification.gateType : specification.type
   }
 
   /// The struct `maps_of`.
@@ -134,19 +113,7 @@ struct AlikeEmitter: ChunkWalkEmitter {
           out.line("float own_\(input.name);")
         }
       }
-      let tokens = allInputs.filter(isToken)
-      let members = tokens.map { "float \($0.name); " }.joined()
-      out.line("struct token_numbers {\(members.isEmpty ? "" : " ")\(members)};")
-      out.block("SL_MEMBER token_numbers token_at(int row) const") { out in
-        out.line("token_numbers token;")
-        if tokens.isEmpty { out.line("(void)row;") }
-        for input in tokens {
-          let word = type(input).isSums ? "sl_load" : "sl_load_\(type(input).rawValue)"
-          out.line(
-            "token.\(input.name) = \(word)(at_\(input.name) + (int64_t)row * step_\(input.name));")
-        }
-        out.line("return token;")
-      }
+      tokenNumbers(allInputs.filter(isToken), row: "(int64_t)row", &out)
       function("log_decay", logDecay ?? .constant(0), &out)
       out.line("// What q, k and, beside its score, the token's own value are multiplied with.")
       function("query_weight", query.weight, &out)
@@ -226,13 +193,5 @@ struct AlikeEmitter: ChunkWalkEmitter {
         "void *given[] = {&queries, &keys, &values, &outputs, (void *)args};",
         "if (!problem) problem = launch(0, resident(walks), given, stream);",
       ]
-  }
-}
-
-extension Gate {
-  /// The decay's natural logarithm.
-  var logarithm: Expression {
-    if case .unary(.exp, let logarithm) = decay { return logarithm }
-    return .unary(.log, decay)
   }
 }

@@ -1,8 +1,14 @@
+import Recurrences
 import Schedules
+import TileIR
 
 /// What prints the forward kernels of a schedule that goes by products of warpgroups chunk by chunk, and
 /// says how the processor launches them.
 protocol ChunkWalkEmitter: CardKernels {
+  var specification: KernelSpecification { get }
+  var form: DiagonalForm { get }
+  /// Columns of the state that a walk has.
+  var valueTile: Int { get }
   /// What both sides know of the workspace.
   var counts: String { get }
   /// What the recurrence says of a token, for the templates.
@@ -17,6 +23,62 @@ extension ChunkWalkEmitter {
   static var panel: Int { 8192 }
   /// Shared memory of a block of a card with products of warpgroups.
   static var sharedMemory: Int { 227 << 10 }
+
+  // MARK: The recurrence
+
+  var logDecay: Expression? { form.keyGate.map(\.logarithm) }
+  var skip: Expression? { form.skip.flatMap { $0.coefficient(of: form.value) } }
+
+  /// The inputs that expressions read, each once, in the recurrence's order.
+  func inputs(_ expressions: [Expression?]) -> [Recurrence.Input] {
+    let names = Set(expressions.compactMap { $0 }.flatMap(\.inputNames))
+    return specification.recurrence.inputs.filter { names.contains($0.name) }
+  }
+  func isToken(_ input: Recurrence.Input) -> Bool { input.role != .parameter }
+  func type(_ input: Recurrence.Input) -> ElementType {
+    switch input.role {
+    case .query, .operand: specification.type
+    case .gate: specification.gateType
+    case .parameter: .f32
+    }
+  }
+
+  /// The struct of a token's own numbers, one each, and the member that reads them; `row` says how a
+  /// row's number enters an offset.
+  func tokenNumbers(_ read: [Recurrence.Input], row: String, _ out: inout CWriter) {
+    let members = read.map { "float \($0.name); " }.joined()
+    out.line("struct token_numbers {\(members.isEmpty ? "" : " ")\(members)};")
+    out.block("SL_MEMBER token_numbers token_at(int row) const") { out in
+      out.line("token_numbers token;")
+      if read.isEmpty { out.line("(void)row;") }
+      for input in read {
+        let word = type(input).isSums ? "sl_load" : "sl_load_\(type(input).rawValue)"
+        out.line(
+          "token.\(input.name) = \(word)(at_\(input.name) + \(row) * step_\(input.name));")
+      }
+      out.line("return token;")
+    }
+  }
+
+  // MARK: Sizes
+
+  /// Panels of 64 keys, with zeros past the last key; warpgroups of a walk; walks of a head.
+  var panels: Int { (specification.key + 63) / 64 }
+  var groups: Int { (valueTile + 63) / 64 }
+  var tiles: Int { (specification.value + valueTile - 1) / valueTile }
+
+  var sizeSettings: String {
+    """
+    #define SL_KEYS \(64 * panels)
+    #define SL_VALUES \(64 * groups)
+    #define SL_OWN_KEYS \(specification.key)
+    #define SL_OWN_VALUES \(specification.value)
+    #define SL_GATED \(form.keyGate == nil ? 0 : 1)
+
+    """
+  }
+
+  // MARK: Texts
 
   static var rowOf: [String] {
     [
@@ -78,5 +140,13 @@ extension ChunkWalkEmitter {
       "      + row_of(args, place.batch, first_token, own_head, heads) * \(value)",
       "      + place.value;",
     ]
+  }
+}
+
+extension Gate {
+  /// The decay's natural logarithm.
+  var logarithm: Expression {
+    if case .unary(.exp, let logarithm) = decay { return logarithm }
+    return .unary(.log, decay)
   }
 }

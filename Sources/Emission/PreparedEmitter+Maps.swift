@@ -4,16 +4,8 @@ import TileIR
 
 /// What the recurrence says of one token and key, for the words of `templates/cuda/prepared.cuh`.
 extension PreparedEmitter {
-  var logDecay: Expression? { form.keyGate.map(\.logarithm) }
   private var valueLogDecay: Expression? { form.valueGate.map(\.logarithm) }
 
-  /// The inputs that expressions read, each once, in the recurrence's order.
-  private func inputs(_ expressions: [Expression?]) -> [Recurrence.Input] {
-    let names = Set(expressions.compactMap { $0 }.flatMap(\.inputNames))
-    return specification.recurrence.inputs.filter { names.contains($0.name) }
-  }
-
-  private var skip: Expression? { form.skip.flatMap { $0.coefficient(of: form.value) } }
   private var gateInputs: [Recurrence.Input] { inputs([logDecay]) }
   private var keyInputs: [Recurrence.Input] { inputs([form.query, form.key, form.present]) }
   var allInputs: [Recurrence.Input] {
@@ -31,14 +23,6 @@ extension PreparedEmitter {
 
   func isAlongKeys(_ input: Recurrence.Input) -> Bool { input.axes == .key }
   func isAlongValues(_ input: Recurrence.Input) -> Bool { input.axes == .value }
-  func isToken(_ input: Recurrence.Input) -> Bool { input.role != .parameter }
-  private func type(_ input: Recurrence.Input) -> ElementType {
-    switch input.role {
-    case .query, .operand: specification.type
-    case .gate: specification.gateType
-    case .parameter: .f32
-    }
-  }
 
   /// A map of a token's numbers, of one key where `key` and `e` say which.
   private func text(_ expression: Expression) -> String {
@@ -73,18 +57,8 @@ extension PreparedEmitter {
     out.line(
       "SL_MEMBER const uint16_t *value_row(int row) const { return at_\(value) + row * step_\(value); }"
     )
-    let members = read.map {
-      type($0).isSums ? "float \($0.name)[2]; " : "uint32_t \($0.name); "
-    }
-    out.line("struct value_gates {\(members.isEmpty ? "" : " ")\(members.joined())};")
-    out.block("SL_MEMBER value_gates value_gates_at(int row, int value) const") { out in
-      out.line("value_gates of;")
-      if read.isEmpty { out.line("(void)row, (void)value;") }
-      for input in read {
-        out.line(
-          "sl_read_values(of.\(input.name), at_\(input.name) + row * step_\(input.name) + value);")
-      }
-      out.line("return of;")
+    several("value_gates", read, at: "value", ("float", "[2]"), ("uint32_t", ""), &out) {
+      "sl_read_values(of.\($0), at_\($0) + row * step_\($0) + value);"
     }
     out.block(
       "SL_MEMBER float value_log_decay(\n      const value_gates &of, const token_numbers &token, "
@@ -98,17 +72,26 @@ extension PreparedEmitter {
   /// A struct of four keys' numbers, and the member that reads them of a token.
   private func fourKeys(_ name: String, _ inputs: [Recurrence.Input], _ out: inout CWriter) {
     let read = inputs.filter { isAlongKeys($0) && isToken($0) }
+    several(name, read, at: "key", ("float", "[4]"), ("uint32_t", "[2]"), &out) {
+      "sl_read_keys(of.\($0), at_\($0) + row * step_\($0), key);"
+    }
+  }
+
+  /// A struct of several keys' or values' numbers, of f32 or in words of sixteen bits each, and the member
+  /// that reads them of a token.
+  private func several(
+    _ name: String, _ read: [Recurrence.Input], at place: String, _ sums: (String, String),
+    _ words: (String, String), _ out: inout CWriter, reader: (String) -> String
+  ) {
     let members = read.map {
-      type($0).isSums ? "float \($0.name)[4]; " : "uint32_t \($0.name)[2]; "
+      let (type, count) = type($0).isSums ? sums : words
+      return "\(type) \($0.name)\(count); "
     }
     out.line("struct \(name) {\(members.isEmpty ? "" : " ")\(members.joined())};")
-    out.block("SL_MEMBER \(name) \(name)_at(int row, int key) const") { out in
+    out.block("SL_MEMBER \(name) \(name)_at(int row, int \(place)) const") { out in
       out.line("\(name) of;")
-      if read.isEmpty { out.line("(void)row, (void)key;") }
-      for input in read {
-        out.line(
-          "sl_read_keys(of.\(input.name), at_\(input.name) + row * step_\(input.name), key);")
-      }
+      if read.isEmpty { out.line("(void)row, (void)\(place);") }
+      for input in read { out.line(reader(input.name)) }
       out.line("return of;")
     }
   }
@@ -135,18 +118,7 @@ extension PreparedEmitter {
         isToken($0) && !isAlongKeys($0) && !isAlongValues($0)
       }
       out.line("// Numbers of a token, and of four keys of it.")
-      let members = scalars.map { "float \($0.name); " }.joined()
-      out.line("struct token_numbers {\(members.isEmpty ? "" : " ")\(members)};")
-      out.block("SL_MEMBER token_numbers token_at(int row) const") { out in
-        out.line("token_numbers token;")
-        if scalars.isEmpty { out.line("(void)row;") }
-        for input in scalars {
-          let word = type(input).isSums ? "sl_load" : "sl_load_\(type(input).rawValue)"
-          out.line(
-            "token.\(input.name) = \(word)(at_\(input.name) + row * step_\(input.name));")
-        }
-        out.line("return token;")
-      }
+      tokenNumbers(scalars, row: "row", &out)
       fourKeys("gates", gateInputs, &out)
       fourKeys("keys", keyInputs, &out)
       function("log_decay", of: "gates", logDecay ?? .constant(0), &out)

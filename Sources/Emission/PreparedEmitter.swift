@@ -37,12 +37,8 @@ struct PreparedEmitter: ChunkWalkEmitter {
 
   // MARK: Sizes
 
-  /// Panels of 64 keys, with zeros past the last key; warpgroups of a walk.
-  var panels: Int { (specification.key + 63) / 64 }
   /// Blocks that make chunks ready and run at once on a processor, by registers and shared memory.
   private var preparingBlocks: Int { panels > 2 ? 2 : 3 }
-  var groups: Int { (valueTile + 63) / 64 }
-  var tiles: Int { (specification.value + valueTile - 1) / valueTile }
   /// What prepared.cuh calls the same.
   var queryBytes: Int { (panels + 2) * Self.panel }
   var keyBytes: Int { panels * (Self.panel + 256) }
@@ -72,12 +68,7 @@ struct PreparedEmitter: ChunkWalkEmitter {
   }
 
   var settings: String {
-    (hasValueGate ? valueSettings : "") + """
-      #define SL_KEYS \(64 * panels)
-      #define SL_VALUES \(64 * groups)
-      #define SL_OWN_KEYS \(specification.key)
-      #define SL_OWN_VALUES \(specification.value)
-      #define SL_GATED \(form.keyGate == nil ? 0 : 1)
+    (hasValueGate ? valueSettings : "") + sizeSettings + """
       #define SL_VALUE_GATED \(hasValueGate ? 1 : 0)
       #define SL_READS_PREVIOUS \(form.readsPrevious ? 1 : 0)
       #define SL_PARTS \(Self.parts)

@@ -63,22 +63,28 @@ struct DerivationTests {
       }
   }
 
+  /// Checks those of the plans that apply, and returns how many do.
+  private func check(_ plans: [Plan], of specification: KernelSpecification) throws -> Int {
+    var count = 0
+    for plan in plans {
+      let schedule = try #require(Schedules.named(plan.schedule))
+      guard schedule.obstacle(to: specification) == nil,
+        schedule.objections(to: plan, for: specification).isEmpty
+      else { continue }
+      count += 1
+      for finding in try checkDerivation(specification, plan, seed: Self.seed) {
+        #expect(finding.passed, "\(label(specification, plan)), seed \(Self.seed): \(finding)")
+      }
+    }
+    return count
+  }
+
   @Test("Odd plans mean what the recurrence says")
   func oddPlans() async throws {
     try await sideBySide(Recurrence.variants + MappedRecurrences.all) { recurrence in
       let key = recurrence.hasFeatures ? Monomials.count(of: 3) : 9
       let specification = try Self.specification(recurrence, key: key, value: 7)
-      var count = 0
-      for plan in Self.oddPlans(key: key, value: 7) {
-        let schedule = try #require(Schedules.named(plan.schedule))
-        guard schedule.obstacle(to: specification) == nil,
-          schedule.objections(to: plan, for: specification).isEmpty
-        else { continue }
-        count += 1
-        for finding in try checkDerivation(specification, plan, seed: Self.seed) {
-          #expect(finding.passed, "\(label(specification, plan)), seed \(Self.seed): \(finding)")
-        }
-      }
+      let count = try check(Self.oddPlans(key: key, value: 7), of: specification)
       #expect(count >= 3, "no plan applied to \(recurrence.name)")
     }
   }
@@ -116,17 +122,8 @@ struct DerivationTests {
     for recurrence in Recurrence.variants {
       var specification = try Self.specification(recurrence, key: 9, value: 7)
       specification.snapshotEvery = 6
-      var count = 0
-      for plan in Self.oddPlans(key: 9, value: 7) where plan.keyTile == 9 {
-        let schedule = try #require(Schedules.named(plan.schedule))
-        guard schedule.obstacle(to: specification) == nil,
-          schedule.objections(to: plan, for: specification).isEmpty
-        else { continue }
-        count += 1
-        for finding in try checkDerivation(specification, plan, seed: Self.seed) {
-          #expect(finding.passed, "\(label(specification, plan)), seed \(Self.seed): \(finding)")
-        }
-      }
+      let plans = Self.oddPlans(key: 9, value: 7).filter { $0.keyTile == 9 }
+      let count = try check(plans, of: specification)
       #expect(count >= 1, "no plan applied")
     }
     var specification = try Self.specification(.gla, key: 9, value: 7)
