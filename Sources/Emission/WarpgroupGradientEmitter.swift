@@ -15,7 +15,8 @@ struct WarpgroupGradientEmitter: CardGradient {
   let keepsChunks = true
   let vocabularies = [
     "gradient.cuh", "gradient_states.cuh", "gradient_adjoints.cuh", "gradient_levels.cuh",
-    "gradient_exact.cuh", "gradient_wide.cuh", "gradient_wide_exact.cuh",
+    "gradient_blocks.cuh", "gradient_gate.cuh", "gradient_exact.cuh", "gradient_wide.cuh",
+    "gradient_wide_exact.cuh",
   ]
   private var keyTiles: Int { specification.key / WarpgroupGradient.tile }
   private var valueTiles: Int { specification.value / WarpgroupGradient.tile }
@@ -202,10 +203,12 @@ struct WarpgroupGradientEmitter: CardGradient {
   }
 
   /// Whether a chunk goes by factors in [0, 1] alone.
-  private func isExact(_ chunk: String, _ set: KernelSet) -> String {
+  private func isExact(
+    _ chunk: String, _ set: KernelSet, _ tensors: String = "tensors"
+  ) -> String {
     !set.isWide
-      ? "tensors.exact[\(chunk)]"
-      : "sl_gradients::sl_any_exact(tensors.exact + \(tiles) * (int64_t)(\(chunk)))"
+      ? "\(tensors).exact[\(chunk)]"
+      : "sl_gradients::sl_any_exact(\(tensors).exact + \(tiles) * (int64_t)(\(chunk)))"
   }
 
   /// Kernels of calls whose query heads are as many as heads, where tiles are one: the others take any.
@@ -311,6 +314,13 @@ struct WarpgroupGradientEmitter: CardGradient {
         "SL_SHARED scratch[];",
         "const uint32_t shared = sl_address(scratch);",
         "const gradient_maps maps = {given.scale};",
+      ])
+      let places = set.isWide ? "sl_wide_exact_bytes" : "sl_listed_bytes"
+      out.line(
+        "static_assert(sl_gradients::\(places) == \(Self.exactMemory(set)), \"What a launch asks for.\");"
+      )
+      if !set.isWide { out.line("sl_gradients::sl_exact_begin(shared);") }
+      out.lines([
         "if (SL_THREAD == 0)",
         "  sl_store_word(",
         "      shared + sl_gradients::sl_at_slots,",
@@ -322,32 +332,56 @@ struct WarpgroupGradientEmitter: CardGradient {
         "for (int from = (int)SL_BLOCK;; from += (int)SL_BLOCKS * sl_gradients::sl_exact_threads)"
       ) { out in
         out.lines([
-          "const int slots = (int)sl_load_word(shared + sl_gradients::sl_at_slots);",
+          "const int slots = sl_gradients::sl_slots_left(shared);",
           "if (from >= slots) break;",
           "const int own = from + (int)SL_BLOCKS * SL_THREAD;",
-          "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
-          "sl_gradients::sl_leave_found(shared, own < slots ? \(isExact("own", set)) : 0);",
-          "#pragma unroll 1",
         ])
-        out.block("for (int thread = 0;; ++thread)") { out in
-          out.lines([
-            "thread = sl_gradients::sl_first_found(shared, thread);",
-            "if (thread == sl_gradients::sl_exact_threads) break;",
-          ])
-          leaveChunk(
-            "(from + (int)SL_BLOCKS * thread)", at: "sl_at_chunk", rows: "sl_at_exact_rows", set,
-            &out)
-          out.lines([
-            "sl_sync();",
-            "sl_gradients::sl_gradient_\(set.isWide ? "wide_" : "")exact(",
-            "    shared, maps, tensors_of(&given));",
-            "// Its places in shared memory are the next one's.",
-            "sl_sync();",
-          ])
-        }
+        if set.isWide { takeEach(set, &out) } else { takeListed(set, &out) }
       }
     }
     return out.text
+  }
+
+  /// A thread's chunk, where it found one: all are worked at while what the next one needs is on its way.
+  private func takeListed(_ set: KernelSet, _ out: inout CWriter) {
+    out.line("int found = own < slots && \(isExact("own", set, "tensors_of(&given)"));")
+    out.block("if (found)") {
+      $0.lines([
+        "const int64_t slot = own / given.heads, sequence = sequence_of(&given, slot);",
+        "const int64_t chunk = slot - slot_of(&given, sequence);",
+        "const sl_gradients::sl_place place =",
+        "    place_of(&given, sequence, own % given.heads, \(set.queries));",
+        "// Not every slot has tokens.",
+        "found = 64 * chunk < place.length;",
+        "sl_gradients::sl_leave_chunk(",
+        "    sl_gradients::sl_listed(shared, SL_THREAD), place, (int)chunk);",
+      ])
+    }
+    out.line("sl_gradients::sl_gradient_exact(shared, found, maps, tensors_of(&given));")
+  }
+
+  /// The chunks that threads found, each with what it needs.
+  private func takeEach(_ set: KernelSet, _ out: inout CWriter) {
+    out.lines([
+      "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
+      "sl_gradients::sl_leave_found(shared, own < slots ? \(isExact("own", set)) : 0);",
+      "#pragma unroll 1",
+    ])
+    out.block("for (int thread = 0;; ++thread)") { out in
+      out.lines([
+        "thread = sl_gradients::sl_first_found(shared, thread);",
+        "if (thread == sl_gradients::sl_exact_threads) break;",
+      ])
+      leaveChunk(
+        "(from + (int)SL_BLOCKS * thread)", at: "sl_at_chunk", rows: "sl_at_exact_rows", set, &out)
+      out.lines([
+        "sl_sync();",
+        "sl_gradients::sl_gradient_wide_exact(",
+        "    shared, maps, tensors_of(&given));",
+        "// Its places in shared memory are the next one's.",
+        "sl_sync();",
+      ])
+    }
   }
 
   // MARK: The processor's side
@@ -363,7 +397,7 @@ struct WarpgroupGradientEmitter: CardGradient {
         ("states", 512, 217600, walks),
         set.isWide ? ("adjoints", 512, 204416, "chunks") : ("adjoints", 256, 114752, "chunks"),
         (
-          "exact", Self.exactThreads, set.isWide ? 205520 : 205456,
+          "exact", Self.exactThreads, Self.exactMemory(set),
           "chunks < processors ? chunks : processors"
         ),
       ]
@@ -373,6 +407,8 @@ struct WarpgroupGradientEmitter: CardGradient {
     sets.flatMap(launches)
   }
   private static let exactThreads = 512
+  /// What the third kernel's places add up to, which the emitted code checks.
+  private static func exactMemory(_ set: KernelSet) -> Int { set.isWide ? 205_520 : 225_984 }
 
   var kernelNames: [String] { launches.map { "\(kernel)_\($0.name)" } }
   var kernelThreads: [Int] { launches.map(\.threads) }

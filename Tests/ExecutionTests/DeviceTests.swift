@@ -212,20 +212,26 @@ import Testing
 
   @Test(
     "Gradients by products of warpgroups keep no registers in memory",
-    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil })
-  func gradientMachineCode() async throws {
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [
+      ("gla", ["states", "adjoints", "exact", "grouped_states"]),
+      ("gla-logits", ["states", "exact", "grouped_states"]),
+      ("simple-gla", ["states", "adjoints", "exact", "grouped_states"]),
+    ])
+  func gradientMachineCode(_ recurrence: String, _ names: [String]) async throws {
     let bench = try await Workbench()
     var builder = bench.builder
     builder.assembler = try await CardAssembler.find()
-    let kernel = try emitGradient(.gla, .sm90a, type: .bf16, key: 128, value: 128)
+    let kernel = try emitGradient(.named(recurrence), .sm90a, type: .bf16, key: 128, value: 128)
     let package = try await KernelPackage.build(
       kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
       cache: KernelCache(folder: "\(bench.folder)/cache")
     ).package
     let kernels = try #require(package.manifest.cardKernels)
-    for name in ["states", "adjoints", "exact", "grouped_states"] {
+    for name in names {
       let own = "\(kernel.name)_\(name)"
       let found = try #require(kernels.first { $0.name == own })
+      #expect(found.sharedMemory <= Target.sm90a.device!.sharedMemory)
       #expect(found.spilled == 0, "\(own) spills \(found.spilled) bytes")
     }
   }

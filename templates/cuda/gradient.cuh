@@ -116,16 +116,15 @@ typedef struct {
 } sl_chunk;
 enum { sl_chunk_bytes = 64 };
 
+SL_WORD void sl_leave_number(uint32_t to, int64_t x) {
+  asm volatile("st.shared.b64 [%0], %1;" ::"r"(to), "l"(x) : "memory");
+}
 SL_WORD void sl_leave_chunk(uint32_t to, const sl_place place, int chunk) {
   const int64_t gates = SL_GATE == 2 ? place.at : place.gate;
   const int gate_step = SL_GATE == 2 ? place.step : place.gate_step;
-  const int64_t numbers[] = {
-      place.at + 64 * (int64_t)chunk * place.step, gates + 64 * (int64_t)chunk * gate_step,
-      place.slot + chunk * place.slot_step};
-  for (int n = 0; n < 3; ++n) {
-    sl_store_word(to + 8 * n, (uint32_t)numbers[n]);
-    sl_store_word(to + 8 * n + 4, (uint32_t)(numbers[n] >> 32));
-  }
+  sl_leave_number(to, place.at + 64 * (int64_t)chunk * place.step);
+  sl_leave_number(to + 8, gates + 64 * (int64_t)chunk * gate_step);
+  sl_leave_number(to + 16, place.slot + chunk * place.slot_step);
   sl_store_word(to + 24, (uint32_t)place.step);
   sl_store_word(to + 28, (uint32_t)gate_step);
   sl_store_word(
@@ -134,14 +133,14 @@ SL_WORD void sl_leave_chunk(uint32_t to, const sl_place place, int chunk) {
 }
 // Its tokens alone: what is not wanted is not to be read.
 SL_WORD int sl_rows_left(uint32_t from) { return (int)sl_load_word(from + 32); }
+SL_WORD int64_t sl_number_left(uint32_t from) {
+  int64_t x;
+  asm volatile("ld.shared.b64 %0, [%1];" : "=l"(x) : "r"(from));
+  return x;
+}
 SL_WORD sl_chunk sl_chunk_left(uint32_t from) {
-  const auto number = [&](int n) __attribute__((always_inline)) {
-    int64_t x;
-    asm volatile("ld.shared.b64 %0, [%1];" : "=l"(x) : "r"(from + 8 * n));
-    return x;
-  };
   const sl_chunk own = {
-      number(0), number(1), number(2), (int)sl_load_word(from + 24),
+      sl_number_left(from), sl_number_left(from + 8), sl_number_left(from + 16), (int)sl_load_word(from + 24),
       (int)sl_load_word(from + 28), (int)sl_load_word(from + 32)};
   return own;
 }
@@ -153,6 +152,14 @@ SL_WORD void sl_copy_sixteen(uint32_t to, const void *from, const int there) {
   asm volatile("{\n.reg .u64 at;\ncvta.to.global.u64 at, %1;\n"
                "cp.async.cg.shared.global [%0], [at], 16, %2;\n}" ::"r"(to),
                "l"(from), "r"(there ? 16 : 0)
+               : "memory");
+}
+// Bytes that lie side by side, sixteen or a multiple of it: a barrier counts them.
+SL_WORD void sl_copy_bytes(uint32_t to, const void *from, const int bytes, uint32_t barrier) {
+  asm volatile("{\n.reg .u64 at;\ncvta.to.global.u64 at, %1;\n"
+               "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+               "[%0], [at], %2, [%3];\n}" ::"r"(to),
+               "l"(from), "n"(bytes), "r"(barrier)
                : "memory");
 }
 // Brings bytes into the second-level cache, where they are asked for later.

@@ -1,5 +1,5 @@
 // What the third kernel of gradients (gradient_exact.cuh) is made of: its places in shared memory, which
-// chunks it takes, products of fewer columns, sums of log decays, dP level by level, the gate's adjoint.
+// chunks it takes, products of fewer columns, sums of log decays, dP level by level.
 // A block has four warpgroups, and a warpgroup 32 of the keys (of the values, where rows of values are
 // made): [4 j + 2 (the later row) + (the later column)] with columns 8 j + 2 (l % 4) and 1 more.
 #ifndef SL_GRADIENT_LEVELS_CUH
@@ -10,8 +10,8 @@ namespace sl_gradients {
 enum {
   sl_exact_threads = 512,
   sl_sum_row = 544,  // bytes from a token's sums to the next token's
-  // Places in shared memory: q, k, v, dO; x, and at the end k^; P in two parts; the state; A; dP + dP^T of
-  // two levels and of blocks of 16, and at the end the state's adjoint; sums.
+  // Places in shared memory: q, k, v, dO; x; P in two parts; the state's adjoint; A; the state, then dP + dP^T
+  // of two levels and of blocks of 16; sums. gradient_wide_exact.cuh has the two states the other way round.
   sl_at_scaled = 4 * sl_tile,
   sl_at_other = sl_at_scaled + sl_tile,
   sl_at_exact_state = sl_at_other + sl_tile,
@@ -25,10 +25,25 @@ enum {
   sl_at_slots = sl_at_chunk + sl_chunk_bytes,  // how many chunks there are
   sl_at_cuts = sl_at_slots + 8,  // of each block of 16 tokens, a bit for each
   sl_exact_bytes = sl_at_slots + 16,
+  // Where states and their adjoints lie; barriers for the copies of gates and of states, and the parity of
+  // their phases; which chunk is at hand; the chunk that each thread found, and behind it the next one's place.
+  sl_at_bases = sl_exact_bytes,
+  sl_at_gates_landed = sl_at_bases + 16,
+  sl_at_states_landed = sl_at_gates_landed + 8,
+  sl_at_parity = sl_at_states_landed + 8,
+  sl_at_hand = sl_at_parity + 4,
+  sl_at_list = sl_at_parity + 16,
+  sl_list_step = 40,
+  sl_at_next = 36,
+  sl_listed_bytes = sl_at_list + sl_exact_threads * sl_list_step,
 };
 
 // ---- Which chunk ----
 
+// How many chunks there are, from a place whose address is made anew.
+SL_WORD int sl_slots_left(uint32_t shared) {
+  return (int)sl_load_word((uint32_t)sl_fresh((int)shared) + sl_at_slots);
+}
 // What each thread found, for all to see.
 SL_WORD void sl_leave_found(uint32_t shared, int found) {
   uint32_t all;
@@ -37,8 +52,12 @@ SL_WORD void sl_leave_found(uint32_t shared, int found) {
                : "r"(found)
                : "memory");
   sl_sync();
-  if (SL_LANE == 0) sl_store_word(shared + sl_at_found + 4 * (uint32_t)SL_WARP, all);
+  if (sl_fresh(SL_LANE) == 0) sl_store_word(shared + sl_at_found + 4 * (uint32_t)SL_WARP, all);
   sl_sync();
+}
+// Where the chunk that a thread found is said to lie.
+SL_WORD uint32_t sl_listed(uint32_t shared, const int thread) {
+  return shared + sl_at_list + (uint32_t)(sl_list_step * thread);
 }
 // The first thread from `thread` on that found something; sl_exact_threads for none.
 SL_WORD int sl_first_found(uint32_t shared, int thread) {
@@ -74,6 +93,22 @@ SL_WORD void sl_product_rows(float (&sum)[8], uint64_t a, uint64_t b, const int 
                "{%0, %1, %2, %3, %4, %5, %6, %7}, %8, %9, p, 1, 1, 0, 0;\n}"
                : SL_SUMS_8(sum, 0)
                : "l"(a), "l"(b), "r"(adds));
+}
+// The same with `a` in registers, and both in rows.
+SL_WORD void sl_product_held(float (&sum)[16], const uint32_t *a, uint64_t b, const int adds) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+               "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+               "{%16, %17, %18, %19}, %20, p, 1, 1, 0;\n}"
+               : SL_SUMS_8(sum, 0), SL_SUMS_8(sum, 8)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
+}
+SL_WORD void sl_product_held(float (&sum)[8], const uint32_t *a, uint64_t b, const int adds) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %13, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 "
+               "{%0, %1, %2, %3, %4, %5, %6, %7}, {%8, %9, %10, %11}, %12, p, 1, 1, 0;\n}"
+               : SL_SUMS_8(sum, 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
 }
 // sum = a b^T over 128, `b` the warpgroup's 16 rows of a tile.
 SL_WORD void sl_own_scores(float (&sum)[8], uint32_t a, uint32_t b) {
@@ -117,31 +152,60 @@ SL_WORD uint32_t sl_in_sums(int row, int column) {
   return (uint32_t)(row * sl_sum_row + 4 * column);
 }
 
+// x or y, and no branch.
+SL_WORD float sl_either(int is_first, float x, float y) {
+  float z;
+  asm("{\n.reg .pred p;\nsetp.ne.s32 p, %1, 0;\nselp.f32 %0, %2, %3, p;\n}"
+      : "=f"(z)
+      : "r"(is_first), "f"(x), "f"(y));
+  return z;
+}
+// Four lanes have four words of a row each, their own of every fourth: a lane gets four that lie side by side.
+SL_WORD void sl_side_by_side(uint32_t (&x)[4]) {
+  const int lane = sl_fresh(SL_LANE);
+#pragma unroll
+  for (int apart = 1; apart < 4; apart *= 2)
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      if (n & apart) continue;
+      const float early = SL_FROM_BITS(x[n]), late = SL_FROM_BITS(x[n + apart]);
+      const int is_later = lane & apart;
+      const float other = sl_of_other(sl_either(is_later, early, late), apart);
+      x[n] = SL_BITS(sl_either(is_later, other, early));
+      x[n + apart] = SL_BITS(sl_either(is_later, late, other));
+    }
+}
+// Sixteen bytes to memory where they are `there`.
+SL_WORD void sl_write_words(uint16_t *to, const uint32_t (&x)[4], const int there) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.s32 p, %5, 0;\n@p st.global.v4.b32 [%0], {%1, %2, %3, %4};\n}" ::"l"(to),
+               "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(there)
+               : "memory");
+}
 // Numbers of the tokens' rows to memory, in bf16, as far as there are `rows`.
 SL_WORD void sl_write_own(uint16_t *to, int64_t step, int rows, const float (&x)[16]) {
-  const int group = sl_group();
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int row = sl_row() + 8 * h;
-    uint16_t *const at = to + (int64_t)row * step + sl_own_column(group, 0);
+    uint32_t words[4];
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      sl_write_word(at + 8 * j, sl_pack(x[4 * j + 2 * h], x[4 * j + 2 * h + 1]), row < rows);
+    for (int j = 0; j < 4; ++j) words[j] = sl_pack(x[4 * j + 2 * h], x[4 * j + 2 * h + 1]);
+    sl_side_by_side(words);
+    sl_write_words(to + (int64_t)row * step + 32 * sl_group() + 8 * (SL_LANE % 4), words, row < rows);
   }
 }
 // The same of adjoints of rows of q or k, through the slope of their map.
 template <const bool bends, class Slope>
 SL_WORD void sl_write_own_mapped(
-    uint16_t *to, const uint16_t *from, int64_t step, int rows, const float (&x)[16],
-    const Slope slope) {
-  const int group = sl_group();
+    uint16_t *to, const uint16_t *from, int64_t step, int rows, float (&x)[16], const Slope slope) {
 #pragma unroll
   for (int n = 0; n < 16; n += 2) {
     const int row = sl_row() + (n & 2) * 4;
-    const int64_t at = (int64_t)row * step + sl_own_column(group, n);
-    const float pair[2] = {x[n], x[n + 1]};
-    sl_write_mapped_pair<bends>(to + at, from + at, pair, slope, row < rows);
+    const int64_t at = (int64_t)row * step + sl_own_column(sl_group(), n);
+    const uint32_t word = bends && row < rows ? *(const uint32_t *)(from + at) : 0u;
+    x[n] *= slope(sl_low(word));
+    x[n + 1] *= slope(sl_high(word));
   }
+  sl_write_own(to, step, rows, x);
 }
 
 // Cuts of the warp's block of 16 tokens: where all keys' decays are zero, which does not count for the
@@ -167,15 +231,10 @@ SL_WORD float sl_without_cuts(float x) {
   return sl_fma(cuts, -128.0f, x);
 }
 
-// A and cuts to shared memory. A thread has eight tokens and two keys. Decays below 2^-128 are zero, and
-// count no further.
-template <class Maps>
-SL_WORD void sl_leave_logs(
-    uint32_t shared, const float *gate, int step, int rows, const Maps maps) {
-  const int part = sl_uniform(SL_WARP / 2), key = sl_key();
-  const uint32_t own = shared + sl_at_exact_sums + 4 * (uint32_t)key;
-  float x[8][2], whole[2] = {0.0f, 0.0f}, inner[2] = {0.0f, 0.0f};
-  int64_t at = (int64_t)(8 * part) * step + (SL_GATE == 2 ? key : 0);
+// Along the tokens a thread has two neighbouring keys and eight tokens: the gate's numbers, from memory.
+SL_WORD void sl_read_eight(float (&x)[8][2], const float *gate, int step, int rows) {
+  const int part = sl_uniform(SL_WARP / 2);
+  int64_t at = (int64_t)(8 * part) * step + (SL_GATE == 2 ? sl_key() : 0);
 #pragma unroll
   for (int n = 0; n < 8; ++n, at += step) {
     const int there = 8 * part + n < rows;
@@ -184,6 +243,14 @@ SL_WORD void sl_leave_logs(
     else
       x[n][0] = x[n][1] = SL_GATE && there ? gate[at] : 0.0f;
   }
+}
+
+// A and cuts to shared memory, from the gate's numbers. Decays below 2^-128 are zero, and count no further.
+template <class Maps>
+SL_WORD void sl_leave_logs(uint32_t shared, float (&x)[8][2], int rows, const Maps maps) {
+  const int part = sl_uniform(SL_WARP / 2), key = sl_key();
+  const uint32_t own = shared + sl_at_exact_sums + 4 * (uint32_t)key;
+  float whole[2] = {0.0f, 0.0f}, inner[2] = {0.0f, 0.0f};
   uint32_t cuts = 0u;
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
@@ -191,7 +258,8 @@ SL_WORD void sl_leave_logs(
 #pragma unroll
     for (int e = 0; e < 2; ++e)
       x[n][e] = there ? sl_max(0x1.715476p0f * maps.log_decay(x[n][e]), -128.0f) : 0.0f;
-    if (sl_max(x[n][0], x[n][1]) == -128.0f) cuts |= 1u << n;
+    // Bits and not one comparison after the other, which maps that branch have no registers for.
+    cuts |= (uint32_t)sl_fresh(sl_max(x[n][0], x[n][1]) == -128.0f) << n;
   }
   cuts = sl_bits_of_all(cuts);
 #pragma unroll
@@ -204,7 +272,7 @@ SL_WORD void sl_leave_logs(
   sl_store_floats(own + 512 * (uint32_t)part, whole[0], whole[1]);
   if (sl_any(!(inner[0] >= -62.0f) | !(inner[1] >= -62.0f))) cuts = sl_by_levels;
   const uint32_t found = shared + sl_at_exact_shares;
-  if (SL_LANE == 0) sl_store_word(found + 4 * (uint32_t)SL_WARP, cuts);
+  if (sl_fresh(SL_LANE) == 0) sl_store_word(found + 4 * (uint32_t)SL_WARP, cuts);
   sl_sync();
   float sums[2] = {0.0f, 0.0f};
 #pragma unroll
@@ -229,119 +297,65 @@ SL_WORD void sl_leave_logs(
                : "memory");
 }
 
+// sl_store_matrices, each matrix turned.
+SL_WORD void sl_store_turned(uint32_t at, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
+               "r"(x), "r"(y), "r"(z), "r"(w)
+               : "memory");
+}
 // D = dP + dP^T to shared memory, its diagonal once, without what is beyond a cut of a block that takes one
-// anchor: of pairs that part in two halves of 32 tokens, of 16,
-// and of those in one block of 16. Warps have 16 rows and warpgroups 16 columns, so all numbers of a
-// warp go to the same one.
+// anchor: of pairs that part in two halves of 32 tokens, of 16, and of those in one block of 16. Warps have
+// 16 rows and warpgroups 16 columns, so all numbers of a warp go to the same one, and zeros to the others.
 SL_WORD void sl_leave_levels(uint32_t shared, const float (&dp)[8]) {
-  const uint32_t levels = shared + sl_at_levels;
   const int group = sl_group(), warp = sl_uniform(SL_WARP % 4), apart = warp ^ group;
   if (warp < group) return;
-  const uint32_t to = levels + (uint32_t)(apart >= 2 ? 0 : apart ? sl_panel : 2 * sl_panel);
-  const int first = sl_fresh(sl_row()), first_column = 16 * group + sl_fresh(sl_column());
-  const int cuts = apart ? 0 : sl_own_cuts(shared);
+  const int own = apart >= 2 ? 0 : apart ? 1 : 2, lane = sl_fresh(SL_LANE);
+  uint32_t x[4];
 #pragma unroll
-  for (int n = 0; n < 8; ++n) {
-    const int row = first + (n & 2) * 4;
-    const int column = first_column + 8 * (n / 4) + (n & 1);
-    if (row < column) continue;
-    const float kept = cuts && sl_is_parted(cuts, row % 16, column % 16) ? 0.0f : dp[n];
-    const uint16_t own = (uint16_t)sl_pack(kept, 0.0f);
-    const uint32_t at = to + sl_in_panel(row, column & ~1) + 2 * (column & 1);
-    const uint32_t other = to + sl_in_panel(column, row & ~1) + 2 * (row & 1);
-    asm volatile("st.shared.b16 [%0], %1;" ::"r"(at), "h"(own) : "memory");
-    asm volatile("st.shared.b16 [%0], %1;" ::"r"(other), "h"(own) : "memory");
-  }
-}
-
-// x[i] becomes the sum over the warp's sixteen rows from its own on.
-SL_WORD void sl_sum_from(float (&x)[16]) {
-  const int place = SL_LANE / 4;
+  for (int n = 0; n < 4; ++n) x[n] = sl_pack(dp[2 * n], dp[2 * n + 1]);
+  const int row = lane % 16, column = lane / 16 * 8;
+  const uint32_t to = shared + sl_at_levels;
+  const uint32_t below = to + sl_in_panel(16 * warp + row, 16 * group + column);
+  const uint32_t above = to + sl_in_panel(16 * group + row, 16 * warp + column);
+  if (!apart) {
+    const int cuts = sl_own_cuts(shared);
+    if (cuts != 0 && cuts != sl_by_levels)
 #pragma unroll
-  for (int n = 0; n < 16; ++n)
-#pragma unroll
-    for (int apart = 1; apart < 8; apart *= 2) {
-      const float other = sl_from_below(x[n], 4 * apart);
-      x[n] += place + apart < 8 ? other : 0.0f;
-    }
-#pragma unroll
-  for (int n = 0; n < 16; ++n)
-    if (!(n & 2)) x[n] += sl_of_lane(x[n ^ 2], SL_LANE % 4);
-}
-
-// The gate's adjoint, from the terms q dq - k dk: what passes a token's decay is the sum of those from
-// it on and of what leaves the chunk.
-template <class Maps>
-SL_WORD void sl_gate_adjoint(
-    float (&terms)[16], uint32_t shared, const float *gate, float *d_gate, int64_t step, int rows,
-    const float (&leaving)[8], const Maps maps) {
-  const int group = sl_group();
-  const int warp = sl_uniform(SL_WARP % 4);
-  const uint32_t sums = shared + sl_at_exact_sums;
-  // The gate's numbers, asked for before they are wanted.
-  float own[8][2];
-#pragma unroll
-  for (int m = 0; m < 8; ++m) {
-    const int row = sl_row() + (m & 1) * 8, there = row < rows;
-    if (SL_GATE == 2)
-      sl_read_pair(own[m], gate + (int64_t)row * step + sl_own_column(group, 2 * m), there);
-    else
-      own[m][0] = own[m][1] = there ? gate[(int64_t)row * step] : 0.0f;
-  }
-  sl_sum_from(terms);
-  if (SL_LANE < 4)
-#pragma unroll
-    for (int n = 0; n < 16; n += 4)
-      sl_store_floats(
-          sums + 512 * (uint32_t)warp + 4 * (uint32_t)sl_own_column(group, n), terms[n], terms[n + 1]);
-  sl_sync();
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    float later[2] = {leaving[2 * j], leaving[2 * j + 1]};
-#pragma unroll
-    for (int w = 1; w < 4; ++w)
-      if (w > warp) {
-        float each[2];
-        sl_load_floats(each, sums + 512 * w + 4 * (uint32_t)sl_own_column(group, 4 * j));
-        later[0] += each[0];
-        later[1] += each[1];
+      for (int n = 0; n < 4; ++n) {
+        const int later = lane / 4 + n % 2 * 8, earlier = 2 * (lane % 4) + n / 2 * 8;
+        if (sl_is_parted(cuts, later, earlier)) x[n] &= 0xffff0000u;
+        if (sl_is_parted(cuts, later, earlier + 1)) x[n] &= 0xffffu;
       }
-#pragma unroll
-    for (int n = 0; n < 4; ++n) terms[4 * j + n] += later[n & 1];
+    // What lies above the diagonal is what lies below it, turned.
+    const int after = lane / 4 - 2 * (lane % 4);
+    const uint32_t low = (after >= 0 ? 0xffffu : 0u) | (after >= 1 ? 0xffff0000u : 0u);
+    x[0] = (x[0] & low) | (sl_turned(x[0]) & ~low);
+    x[2] = sl_turned(x[1]);
+    x[3] = (x[3] & low) | (sl_turned(x[3]) & ~low);
   }
-  float token[2] = {0.0f, 0.0f};
 #pragma unroll
-  for (int n = 0; n < 16; n += 2) {
-    const int row = sl_row() + (n & 2) * 4, there = row < rows;
-    const int64_t at = (int64_t)row * step + (SL_GATE == 2 ? sl_own_column(group, n) : 0);
-    float x[2] = {terms[n], terms[n + 1]};
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      // A decay of zero passes nothing on.
-      if (0x1.715476p0f * maps.log_decay(own[n / 2][e]) < -126.0f) x[e] = 0.0f;
-      if (SL_GATE_BENDS) x[e] *= maps.gate_slope(own[n / 2][e]);
-      token[n / 2 & 1] += x[e];
-    }
-    if (SL_GATE == 2) sl_write_pair(d_gate + at, x, there);
+  for (int level = 0; level < 3; ++level) {
+    const uint32_t kept = own == level ? 0xffffffffu : 0u, there = (uint32_t)(level * sl_panel);
+    sl_store_matrices(below + there, x[0] & kept, x[1] & kept, x[2] & kept, x[3] & kept);
+    if (apart) sl_store_turned(above + there, x[0] & kept, x[2] & kept, x[1] & kept, x[3] & kept);
   }
-  if (SL_GATE != 1) return;
-  // All keys have one gate: those of a warpgroup are added here, and the warpgroups' below.
-  sl_sync();
+}
+
+// The chunk's sums as they grow, of the thread's numbers.
+typedef struct {
+  float dq[16], dk[16], terms[16];
+} sl_exact_sums;
+
+// P of the thread's rows and its warpgroup's 16 columns, in bf16 and what that leaves.
+SL_WORD void sl_leave_scores(uint32_t shared, const float (&p)[8]) {
+  const int group = sl_group(), first = sl_fresh(sl_row());
 #pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    token[h] += sl_of_partner(token[h], 1);
-    token[h] += sl_of_partner(token[h], 2);
-    if (SL_LANE % 4 == 0)
-      sl_store_word(
-          sums + 256 * (uint32_t)group + 4 * (uint32_t)(sl_row() + 8 * h),
-          SL_BITS(token[h]));
-  }
-  sl_sync();
-  if (SL_THREAD < rows && SL_THREAD < 64) {
-    float all = 0.0f;
-#pragma unroll
-    for (int g = 0; g < 4; ++g) all += sl_load_float(sums + 256 * g + 4 * (uint32_t)SL_THREAD);
-    d_gate[SL_THREAD * step] = all;
+  for (int n = 0; n < 8; n += 2) {
+    const int column = 16 * group + 8 * (n / 4) + sl_column();
+    const uint32_t to = shared + sl_at_other + sl_in_panel(first + (n & 2) * 4, column);
+    const uint32_t pair = sl_pack(p[n], p[n + 1]);
+    sl_store_word(to, pair);
+    sl_store_word(to + sl_panel, sl_pack(p[n] - sl_low(pair), p[n + 1] - sl_high(pair)));
   }
 }
 

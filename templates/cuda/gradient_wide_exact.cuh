@@ -55,9 +55,6 @@ SL_WORD void sl_wide_exact_turn(
     sl_copy_rows<sl_exact_threads>(
         shared, t.q + rows.query + turn.query * rows.query_next + 128 * tile, rows.query_step,
         sl_rows_left(shared + sl_at_chunk));
-    for (int n = 0; n < 3 * sl_panel / 8 / sl_exact_threads; ++n)
-      sl_store_floats(
-          shared + sl_at_levels + 8 * (uint32_t)(n * sl_exact_threads + SL_THREAD), 0.0f, 0.0f);
   }
   float scores[8];
 #pragma unroll
@@ -80,8 +77,8 @@ SL_WORD void sl_wide_exact_turn(
 #pragma unroll
   for (int n = 0; n < 16; ++n) sums.dq[n] = 0.0f;
   sl_leave_levels(shared, scores);
-  sl_level<32>(shared, sums, maps);
-  sl_level<16>(shared, sums, maps);
+  sl_level<32, true>(shared, sums, maps);
+  sl_level<16, true>(shared, sums, maps);
   sl_blocks(shared, sums, maps);
   sl_sync();
 
@@ -199,14 +196,15 @@ template <class Maps>
 SL_WORD void sl_wide_exact_tile(
     uint32_t scratch, const int tile, const Maps maps, const sl_tensors t) {
   uint32_t shared = (uint32_t)sl_fresh((int)scratch);
-  const int group = sl_group(), queries = sl_rows_of(shared + sl_at_exact_rows).queries;
+  const int queries = sl_rows_of(shared + sl_at_exact_rows).queries;
   int is_framed;
   {
     const sl_chunk own = sl_chunk_left(shared + sl_at_chunk);
     is_framed = !t.exact[own.slot + tile * sl_value_tiles];
     sl_copy_rows<sl_exact_threads>(shared + sl_tile, t.k + own.at + 128 * tile, own.step, own.rows);
-    sl_leave_logs(
-        shared, t.gate + own.gate + (SL_GATE == 2 ? 128 * tile : 0), own.gate_step, own.rows, maps);
+    float x[8][2];
+    sl_read_eight(x, t.gate + own.gate + (SL_GATE == 2 ? 128 * tile : 0), own.gate_step, own.rows);
+    sl_leave_logs(shared, x, own.rows, maps);
   }
   sl_exact_sums sums;
 #pragma unroll
@@ -225,33 +223,14 @@ SL_WORD void sl_wide_exact_tile(
       t.d_k + keys, t.k + keys, own.step, own.rows, sums.dk,
       [&](float z) __attribute__((always_inline)) { return maps.key_slope(z); });
   if (!SL_GATE) return;
-  const uint32_t shares = shared + sl_at_exact_shares, logs = shared + sl_at_logs;
-  float leaving[8];
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    const uint32_t column = 4 * (uint32_t)sl_own_column(group, 4 * j);
-    float sum[2], decay[2], each[2];
-    sl_load_floats(sum, shared + sl_at_exact_whole + column);
-    sl_load_floats(decay, logs + sl_in_sums(63, sl_own_column(group, 4 * j)));
-#pragma unroll
-    for (int e = 0; e < 2; ++e) sum[e] *= is_framed ? 1.0f : sl_power(decay[e]);
-#pragma unroll
-    for (int w = 0; w < 4; ++w) {
-      sl_load_floats(each, shares + 512 * w + column);
-      sum[0] += each[0];
-      sum[1] += each[1];
-    }
-    leaving[2 * j] = sum[0];
-    leaving[2 * j + 1] = sum[1];
-  }
   const int64_t gate = own.gate + (SL_GATE == 2 ? 128 * tile : 0);
   // A gate that all keys share has its adjoint added up here: a thread has the same tokens for all tiles.
   const int adds = SL_GATE == 1 && tile > 0 && SL_THREAD < own.rows;
   float *const token = t.d_gate + gate + (int64_t)SL_THREAD * own.gate_step;
   const float earlier = adds ? *token : 0.0f;
   sl_gate_adjoint(
-      sums.terms, shared, t.gate + gate, t.d_gate + gate, own.gate_step, own.rows, leaving,
-      maps);
+      sums.terms, shared, t.gate + gate, t.d_gate + gate, own.gate_step, own.rows, is_framed, maps,
+      [] {});
   if (adds) *token += earlier;
 }
 
