@@ -15,10 +15,12 @@ struct AlikeEmitter: ChunkWalkEmitter {
   let key: (name: String, weight: Expression)
   let value: String
 
-  let vocabularies = [
-    "words.cuh", "hopper.cuh", "turned_state.cuh", "alike.cuh", "alike_scores.cuh",
-    "alike_products.cuh",
-  ]
+  var vocabularies: [String] {
+    ["words.cuh", "hopper.cuh", "turned_state.cuh", "alike.cuh", "alike_scores.cuh"]
+      + (keepsStateApart
+        ? ["alike_state.cuh", "alike_outputs.cuh"] : ["alike_handed.cuh", "alike_products.cuh"])
+      + ["alike_walks.cuh"]
+  }
   let counts = ""
   let workspaceBytes: String? = nil
 
@@ -49,19 +51,27 @@ struct AlikeEmitter: ChunkWalkEmitter {
 
   // MARK: Sizes
 
-  private var threads: Int { 128 * (groups + 2) }
-  /// Bytes beside the rings of q and k, as alike.cuh has them: v, P, outputs, numbers.
-  private var fixedBytes: Int {
-    let numbers = 784 + 512 + 256 * ((weighsKeys ? 1 : 0) + (weighsQueries ? 1 : 0))
-    return (3 * groups + 2) * Self.panel + 2 * numbers
+  /// Whether one warpgroup keeps the state, and two others have the outputs of every other chunk each: one
+  /// that did both would multiply for 640 clocks of a chunk and wait for itself in between.
+  private var keepsStateApart: Bool { groups == 1 && panels <= 2 }
+  private var threads: Int { 128 * (keepsStateApart ? 4 : groups + 2) }
+
+  /// Places of chunks' q, k and v and of their numbers. A k is free later than its q. With outputs by turns
+  /// the number of q's places is even: each belongs to one warpgroup, which knows all that was there before.
+  private var stages: (queries: Int, keys: Int, values: Int, numbers: Int) {
+    if keepsStateApart { return (4, 4, 5, 4) }
+    let both = (Self.sharedMemory - fixedBytes(values: 2, numbers: 2) - 256) / (panels * Self.panel)
+    return (min(4, both / 2), min(4, both - both / 2), 2, 2)
   }
-  /// Places of chunks' q and of their k. A k is free later than its q.
-  private var stages: (queries: Int, keys: Int) {
-    let both = (Self.sharedMemory - fixedBytes - 256) / (panels * Self.panel)
-    return (min(4, both / 2), min(4, both - both / 2))
+  /// Bytes beside the rings of q and k, as alike.cuh has them: v, what is handed on, outputs, numbers.
+  private func fixedBytes(values: Int, numbers: Int) -> Int {
+    let handed = keepsStateApart ? 2 * panels : 2, outputs = keepsStateApart ? 2 : groups
+    let bytes = 784 + 512 + 256 * ((weighsKeys ? 1 : 0) + (weighsQueries ? 1 : 0))
+    return (values * groups + handed + outputs) * Self.panel + numbers * bytes
   }
-  /// Registers of a thread that has a state, of one that has scores, and of the others: of 65,536.
+  /// Registers of a thread that has a state, of one that has scores or outputs, and of the others: of 65,536.
   private var registers: (state: Int, scores: Int, others: Int) {
+    if keepsStateApart { return (152, 152, 56) }
     if groups == 1 { return (232, 112, 40) }
     return panels > 2 ? (208, 64, 32) : (184, 80, 56)
   }
@@ -69,9 +79,10 @@ struct AlikeEmitter: ChunkWalkEmitter {
   var kernelNames: [String] { ["\(kernel)_walk"] }
   var kernelThreads: [Int] { [threads] }
   var kernelMemory: [Int] {
-    let barriers = 2 * (stages.queries + stages.keys + 2) + 6
+    let (queries, keys, values, numbers) = stages
     return [
-      fixedBytes + (stages.queries + stages.keys) * panels * Self.panel + 8 * barriers
+      fixedBytes(values: values, numbers: numbers) + (queries + keys) * panels * Self.panel
+        + 8 * (2 * (queries + keys + values + numbers) + 4)
     ]
   }
 
@@ -82,6 +93,9 @@ struct AlikeEmitter: ChunkWalkEmitter {
       #define SL_SKIPS \(skip == nil ? 0 : 1)
       #define SL_QUERY_STAGES \(stages.queries)
       #define SL_KEY_STAGES \(stages.keys)
+      #define SL_VALUE_STAGES \(stages.values)
+      #define SL_NUMBER_STAGES \(stages.numbers)
+      #define SL_OUTPUT_GROUPS \(keepsStateApart ? 2 : 0)
       #define SL_STATE_REGISTERS \(registers.state)
       #define SL_SCORE_REGISTERS \(registers.scores)
       #define SL_OTHER_REGISTERS \(registers.others)

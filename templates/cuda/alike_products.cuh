@@ -39,23 +39,13 @@ SL_WORD void sl_output_scale(float (&sum)[32], const sl_turned_values &v, uint32
   }
 }
 
-// Two bf16 numbers times two factors. Volatile: what it has of the pair in f32 is not kept from other uses.
-SL_WORD uint32_t sl_pair_times(const uint32_t pair, const float (&factors)[2]) {
-  uint32_t x;
-  asm volatile("{\n.reg .f32 low, high;\n.reg .b32 y;\nprmt.b32 y, %1, 0, 0x1044;\nmov.b32 low, y;\n"
-               "prmt.b32 y, %1, 0, 0x3244;\nmov.b32 high, y;\nmul.ftz.f32 low, low, %2;\n"
-               "mul.ftz.f32 high, high, %3;\ncvt.rn.bf16x2.f32 %0, high, low;\n}"
-               : "=r"(x)
-               : "r"(pair), "f"(factors[0]), "f"(factors[1]));
-  return x;
-}
 // v_j b_j 2^{c_64 - c_j} of 16 tokens.
 SL_WORD void sl_values_decay(uint32_t (&to)[4], const uint32_t (&v)[4], uint32_t numbers) {
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
-    float leaving[2] = {1.0f, 1.0f};
+    uint32_t leaving[2] = {0, 0};
     if (SL_GATED || SL_KEYS_WEIGHED)
-      sl_load_floats(leaving, numbers + sl_to_leaving + 4 * (uint32_t)(8 * j + 2 * (SL_LANE % 4)));
+      sl_load_words(leaving, numbers + sl_to_leaving + 4 * (uint32_t)(8 * j + 2 * (SL_LANE % 4)));
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       const uint32_t pair = v[2 * j + m];
@@ -86,7 +76,7 @@ SL_WORD void sl_state_read(
           sum, held[half % 2][s], sl_operand(q, p * sl_panel + 32 * (half % 2 * 2 + s)), half + s > 0);
     sl_products_commit();
     if (half == 0) {
-      sl_wait_for(shared, sl_numbers_there, 2, n);
+      sl_wait_for(shared, sl_numbers_there, SL_NUMBER_STAGES, n);
       if (SL_GATED) decay = sl_load_float(sl_numbers_at(shared, n) + sl_to_decay);
     }
     // Volatile, so that no compiler does all of it after the last product.
@@ -119,13 +109,13 @@ SL_WORD void sl_alike_products(
     for (int done = 0; done < length; done += 64, ++n) {
       const int rows = sl_uniform(length - done);
       const int query_stage = n % SL_QUERY_STAGES, key_stage = n % SL_KEY_STAGES;
-      const int value_stage = n % sl_value_stages;
+      const int value_stage = n % SL_VALUE_STAGES;
       const uint32_t q = shared + (uint32_t)(query_stage * sl_tile);
       const uint32_t k = shared + sl_at_keys + (uint32_t)(key_stage * sl_tile);
       const uint32_t values_at =
           shared + sl_at_values + (uint32_t)((value_stage * sl_groups + own) * sl_panel);
       const uint32_t numbers = sl_numbers_at(shared, n);
-      const uint32_t scores = shared + sl_at_scores + (uint32_t)(n % 2 * sl_panel);
+      const uint32_t scores = shared + sl_at_handed + (uint32_t)(n % 2 * sl_panel);
       float sum[32];
       uint32_t held[2][2][4];
       // The last chunk's products are over: said here, where all that comes after can be seen to know it.
@@ -136,7 +126,7 @@ SL_WORD void sl_alike_products(
       sl_turn_pass(own);
       sl_products_wait(0);
       sl_turned_values v;
-      sl_wait_for(shared, sl_values_landed, sl_value_stages, n);
+      sl_wait_for(shared, sl_values_landed, SL_VALUE_STAGES, n);
       // Past the walk's end lies another sequence: no value of it may be multiplied by 0.
       if (rows < 64) {
         for (int word = 32 * rows + sl_own(thread); word < 32 * 64; word += 128)
@@ -145,11 +135,11 @@ SL_WORD void sl_alike_products(
         sl_meet(8 + own, 128);
       }
       sl_values_take(v, values_at);
-      sl_wait_for(shared, sl_scores_there, 2, n);
-      sl_tell(sl_barrier_at(shared, SL_QUERY_STAGES, query_stage));
+      sl_wait_for(shared, sl_handed_there, 2, n);
+      sl_tell(sl_barrier_at(shared, sl_queries_free, query_stage));
       sl_output_scale(sum, v, numbers);
       // Said once v has been computed with: a load that is under way may still find what is copied next.
-      sl_tell(sl_barrier_at(shared, sl_values_landed + sl_value_stages, value_stage));
+      sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, value_stage));
       // o^T += v^T P^T
       sl_turn_take(own);
       sl_products_begin();
@@ -173,7 +163,8 @@ SL_WORD void sl_alike_products(
       }
       sl_turn_pass(own);
       // While they go on, the output leaves.
-      sl_tell(sl_barrier_at(shared, sl_scores_free, n % 2));
+      sl_tell(sl_barrier_at(shared, sl_handed_free, n % 2));
+      sl_tell(sl_barrier_at(shared, sl_numbers_free, n % SL_NUMBER_STAGES));
       // What was staged for the last chunk has been copied out before it is overwritten.
       if (thread == 0) sl_copied_out();
       sl_meet(8 + own, 128);
@@ -183,7 +174,7 @@ SL_WORD void sl_alike_products(
       if (rows >= 64 && thread == 0)
         sl_copy_out(outputs, staged, value, head, token + done, batch);
       sl_products_wait(0);
-      sl_tell(sl_barrier_at(shared, sl_keys_landed + SL_KEY_STAGES, key_stage));
+      sl_tell(sl_barrier_at(shared, sl_keys_free, key_stage));
       if (rows >= 64) continue;
       // The walk's last tokens one by one.
       uint16_t *const o = walks.at(sl_uniform(walk)).o + 64 * own;
@@ -200,41 +191,15 @@ SL_WORD void sl_alike_products(
   if (thread == 0) sl_copied_out();
 }
 
-// ---- All walks ----
-
 template <class Walks>
-SL_WORD void sl_alike_walks(
-    const Walks walks, const sl_tensor *const queries, const sl_tensor *const keys,
-    const sl_tensor *const values, const sl_tensor *const outputs) {
-  SL_SHARED scratch[];
-  const uint32_t shared = sl_address(scratch);
-  if (SL_THREAD == 0) {
-    for (int barrier = 0; barrier < sl_barriers; ++barrier) {
-      // Landed: the thread that asked for it.
-      int arrivals = 1;
-      if (barrier >= SL_QUERY_STAGES && barrier < sl_keys_landed) arrivals = 4 * sl_groups + 4;
-      if (barrier >= sl_keys_landed + SL_KEY_STAGES && barrier < sl_values_landed)
-        arrivals = 4 * sl_groups + 4;
-      if (barrier >= sl_values_landed + sl_value_stages && barrier < sl_numbers_there)
-        arrivals = 4 * sl_groups;
-      if (barrier >= sl_scores_there) arrivals = barrier >= sl_scores_free ? 4 * sl_groups : 4;
-      sl_barrier_init(sl_barrier_at(shared, 0, barrier), arrivals);
-    }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  }
-  sl_sync();
-  const int warp = sl_uniform(SL_WARP), role = warp / 4;
+SL_WORD void sl_alike_work(
+    uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int role) {
   if (role < sl_groups) {
     sl_take_registers(SL_STATE_REGISTERS);
     sl_alike_products(shared, walks, outputs, role);
-  } else if (role == sl_groups) {
+  } else {
     sl_give_registers(SL_SCORE_REGISTERS);
     sl_alike_score_walks(shared, walks, 8 + sl_groups);
-  } else {
-    sl_give_registers(SL_OTHER_REGISTERS);
-    // A thread of the first warp asks for copies, the second warp has the numbers.
-    if (warp == 4 * (sl_groups + 1) + 1) sl_alike_number_walks(shared, walks);
-    else if (SL_THREAD == 128 * (sl_groups + 1)) sl_alike_copies(shared, walks, queries, keys, values);
   }
 }
 

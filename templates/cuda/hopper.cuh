@@ -92,6 +92,10 @@ SL_WORD void sl_copy_out(
       : "memory");
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
+// Has a description at hand before the first copy by it.
+SL_WORD void sl_tensor_ahead(const sl_tensor *tensor) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(tensor) : "memory");
+}
 // Brings a box on its way to the second-level cache.
 SL_WORD void sl_copy_ahead(const sl_tensor *tensor, int column, int head, int token, int batch) {
   asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global [%0, {%1, %2, %3, %4}];" ::"l"(tensor),
@@ -258,6 +262,9 @@ SL_WORD void sl_products_end() {
 #define SL_SUM_NAMES                                                                           \
   "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "     \
   "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
+// Sums that products have left: no compiler reads them before this.
+SL_WORD void sl_sums_are_there(float (&sum)[32]) { asm volatile("" : SL_SUMS(sum)::"memory"); }
+
 #define SL_PRODUCT "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " SL_SUM_NAMES
 // sum (+)= a b over 16, with `a` and `b` in panels whose rows are the sums' rows and columns.
 SL_WORD void sl_product_rows(float (&sum)[32], uint64_t a, uint64_t b, const int adds) {

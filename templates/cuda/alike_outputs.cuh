@@ -1,0 +1,164 @@
+// Outputs for the walks of alike.cuh where one warpgroup keeps the state: two warpgroups have every other
+// chunk each, and two chunks' time for one. A chunk's q lies in registers and is multiplied with k and with
+// the state before the chunk; its scores are weighed where they have been summed up, and multiplied with v
+// from there.
+#ifndef SL_ALIKE_OUTPUTS_CUH
+#define SL_ALIKE_OUTPUTS_CUH
+
+// P. One score alone may be all of an output, the diagonal's: so that rounding leaves it as it is, its row
+// is multiplied by 1 / exact first, and the output by exact, which is beside 1 by no more than bf16's rounding.
+SL_WORD void sl_scores_take(
+    float (&sum)[32], float (&inexact)[2], float (&exact)[2], uint32_t numbers) {
+  const int lane = SL_LANE, own = sl_uniform(SL_THREAD % 128 / 32);
+#pragma unroll
+  for (int warp = 0; warp < 4; ++warp) {
+    if (warp != own) continue;
+    sl_row_weights rows;
+    sl_rows_take(rows, numbers, lane, warp);
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      const uint32_t token = (uint32_t)(16 * warp + lane / 4 + 8 * m);
+      float score = sl_diagonal(sum, m, lane, warp) * rows.query[m];
+      if (SL_KEYS_WEIGHED) score *= sl_load_float(numbers + sl_to_keys + 4 * token);
+      score = sl_of_lane(score + rows.beside[m], sl_diagonal_lane(lane));
+      const float rounded = sl_low(sl_pack(score, 0.0f)), size = rounded * rounded;
+      const int has_inverse = size > 0x1p-100f && size < 0x1p100f;
+      inexact[m] = has_inverse ? rounded * sl_inverse(score) : 1.0f;
+      exact[m] = has_inverse ? score * sl_inverse(rounded) : 1.0f;
+      rows.query[m] *= inexact[m], rows.beside[m] *= inexact[m];
+    }
+    sl_scores_weigh(sum, rows, numbers, lane, warp);
+  }
+}
+
+// o = diag(a_i 2^{c_i}) o
+SL_WORD void sl_output_weigh(float (&o)[32], const float (&inexact)[2], uint32_t numbers) {
+  const int first = SL_THREAD % 128 / 32 * 16 + SL_LANE / 4;
+#pragma unroll
+  for (int m = 0; m < 2; ++m) {
+    const float entering =
+        inexact[m] * sl_load_float(numbers + 4 * (uint32_t)(first + 8 * m));
+#pragma unroll
+    for (int j = 0; j < 8; ++j) o[4 * j + 2 * m] *= entering, o[4 * j + 2 * m + 1] *= entering;
+  }
+}
+
+// A chunk's output in bf16, to where copies find it.
+SL_WORD void sl_output_leave(float (&o)[32], const float (&exact)[2], uint32_t staged) {
+#pragma unroll
+  for (int i = 0; i < 32; ++i) o[i] *= exact[i / 2 % 2];
+  const int lane = SL_LANE, row = SL_THREAD % 128 / 32 * 16 + lane % 16;
+  const uint32_t at = staged + sl_in_panel(row, 8 * (lane / 16));
+#pragma unroll
+  for (int j = 0; j < 8; j += 2)
+    sl_store_matrices(
+        at ^ (uint32_t)(16 * j), sl_pack(o[4 * j], o[4 * j + 1]), sl_pack(o[4 * j + 2], o[4 * j + 3]),
+        sl_pack(o[4 * j + 4], o[4 * j + 5]), sl_pack(o[4 * j + 6], o[4 * j + 7]));
+}
+
+template <class Walks>
+SL_WORD void sl_alike_outputs(
+    uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int own) {
+  const int thread = SL_THREAD % 128;
+  const uint32_t staged = shared + sl_at_staged + (uint32_t)(own * sl_panel);
+  int before = 0;
+#pragma unroll 1
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
+    const sl_place place = walks.at(walk);
+    const int length = place.length;
+#pragma unroll 1
+    for (int done = 64 * ((before + own) % 2); done < length; done += 128) {
+      const int n = before + done / 64, rows = sl_uniform(length - done);
+      const uint32_t q = shared + (uint32_t)(n % SL_QUERY_STAGES * sl_tile);
+      const uint32_t k = shared + sl_at_keys + (uint32_t)(n % SL_KEY_STAGES * sl_tile);
+      const uint32_t values = shared + sl_at_values + (uint32_t)(n % SL_VALUE_STAGES * sl_panel);
+      const uint32_t state = shared + sl_at_handed + (uint32_t)(n % 2 * sl_handed);
+      const uint32_t numbers = sl_numbers_at(shared, n);
+      // The last chunk's products are over: said here, where all that comes after can be seen to know it.
+      sl_products_wait(0);
+      uint32_t held[4 * sl_key_panels][4];
+      float sum[32], o[32];
+      {
+        const int lane = SL_LANE;
+        const uint32_t at = q + sl_in_panel(thread / 32 * 16 + lane % 16, 8 * (lane / 16));
+        sl_wait_for(shared, 0, SL_QUERY_STAGES, n);
+#pragma unroll
+        for (int s = 0; s < 4 * sl_key_panels; ++s)
+          sl_load_matrices(held[s], (at + (uint32_t)(s / 4 * sl_panel)) ^ (uint32_t)(32 * (s % 4)));
+      }
+      // q k^T, and q S.
+      sl_wait_for(shared, sl_keys_landed, SL_KEY_STAGES, n);
+      sl_products_begin();
+#pragma unroll
+      for (int s = 0; s < 4 * sl_key_panels; ++s)
+        sl_product_of_held(sum, held[s], sl_operand(k, s / 4 * sl_panel + 32 * (s % 4)), s > 0);
+      sl_products_commit();
+      // Said once products have asked for q: a load that is under way may still find what is copied next.
+      sl_barrier_arrive(sl_barrier_at(shared, sl_queries_free, n % SL_QUERY_STAGES));
+      // That the state is there says that the chunk's numbers and v are, of which it was handed out.
+      sl_wait_for(shared, sl_handed_there, 2, n);
+      sl_products_begin();
+#pragma unroll
+      for (int s = 0; s < 4 * sl_key_panels; ++s)
+        sl_product_of_held(o, held[s], sl_operand(state, s / 4 * sl_panel + 32 * (s % 4)), s > 0);
+      sl_products_commit();
+      sl_products_wait(1);
+      sl_sums_are_there(sum);
+      sl_tell(sl_barrier_at(shared, sl_keys_free, n % SL_KEY_STAGES));
+      float inexact[2], exact[2];
+      sl_scores_take(sum, inexact, exact, numbers);
+      sl_products_wait(0);
+      sl_sums_are_there(o);
+      sl_sums_are_there(sum);
+      sl_tell(sl_barrier_at(shared, sl_handed_free, n % 2));
+      // What products read in registers is made while none is under way.
+      uint32_t scores[4][4];
+#pragma unroll
+      for (int i = 0; i < 16; ++i) scores[i / 4][i % 4] = sl_pack(sum[2 * i], sum[2 * i + 1]);
+      sl_output_weigh(o, inexact, numbers);
+      sl_tell(sl_barrier_at(shared, sl_numbers_free, n % SL_NUMBER_STAGES));
+      // o += P v
+      sl_products_begin();
+#pragma unroll
+      for (int s = 0; s < 4; ++s) sl_product_held(o, scores[s], sl_operand(values, 2048 * s));
+      sl_products_commit();
+      // What was staged for the chunk before has been copied out before it is overwritten.
+      if (thread == 0) sl_copied_out();
+      sl_meet(10 + own, 128);
+      sl_products_wait(0);
+      sl_sums_are_there(o);
+      sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, n % SL_VALUE_STAGES));
+      sl_output_leave(o, exact, staged);
+      sl_publish();
+      sl_meet(10 + own, 128);
+      if (rows >= 64) {
+        if (thread == 0)
+          sl_copy_out(outputs, staged, place.value, place.query_head, place.begin + done, place.batch);
+        continue;
+      }
+      // The walk's last tokens one by one.
+      for (int word = sl_own(thread); word < 32 * rows; word += 128) {
+        const int row = word / 32, column = word % 32 * 2;
+        if (column < SL_OWN_VALUES - place.value)
+          *(uint32_t *)(place.o + (int64_t)(done + row) * walks.o_token + column) =
+              sl_load_word(staged + sl_in_panel(row, column));
+      }
+    }
+    before += (length + 63) / 64;
+  }
+  if (thread == 0) sl_copied_out();
+}
+
+template <class Walks>
+SL_WORD void sl_alike_work(
+    uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int role) {
+  if (role < sl_groups) {
+    sl_take_registers(SL_STATE_REGISTERS);
+    sl_alike_states(shared, walks);
+  } else {
+    sl_take_registers(SL_SCORE_REGISTERS);
+    sl_alike_outputs(shared, walks, outputs, role - sl_groups);
+  }
+}
+
+#endif

@@ -1,0 +1,152 @@
+// A state that one warpgroup keeps for the walks of alike.cuh, 64 values of up to 128 keys: it walks on by
+// itself, and hands out what the state was before each chunk, rounded. Outputs are made of that by others
+// (alike_outputs.cuh), which it does not wait for: a chunk's way from state to state is one product.
+#ifndef SL_ALIKE_STATE_CUH
+#define SL_ALIKE_STATE_CUH
+
+// v^T of 64 tokens: v[s] has tokens 16 s and on, as products take it on the left.
+typedef uint32_t sl_turned_values[4][4];
+
+// Whether v is multiplied with anything before k.
+enum { sl_values_decaying = SL_GATED || SL_KEYS_WEIGHED };
+
+// Rows past a walk's end, which another sequence has: zeros, so that nothing is multiplied with it.
+SL_WORD void sl_rows_clear(uint32_t panel, int rows) {
+  for (int word = 32 * rows + sl_own(SL_THREAD % 128); word < 32 * 64; word += 128)
+    sl_store_word(panel + 4 * (uint32_t)word, 0u);
+}
+
+// What the n-th chunk's v_j b_j 2^{c_64 - c_j} are made of, as it is loaded: v^T, and factors of two tokens.
+typedef struct {
+  sl_turned_values v;
+  uint32_t leaving[8][2];
+  float decay;
+} sl_chunk_values;
+
+// Waits for a chunk: that its numbers are there says that k and v have landed.
+SL_WORD void sl_chunk_wait(uint32_t shared, int n, int rows) {
+  sl_wait_for(shared, sl_numbers_there, SL_NUMBER_STAGES, n);
+  if (rows >= 64) return;
+  sl_rows_clear(shared + sl_at_values + (uint32_t)(n % SL_VALUE_STAGES * sl_panel), rows);
+  sl_meet(8, 128);
+}
+SL_WORD void sl_values_load(sl_chunk_values &next, uint32_t shared, int n) {
+  const uint32_t values = shared + sl_at_values + (uint32_t)(n % SL_VALUE_STAGES * sl_panel);
+  const uint32_t numbers = sl_numbers_at(shared, n);
+  const int lane = SL_LANE, value = SL_THREAD % 128 / 32 * 16 + lane / 8 % 2 * 8;
+#pragma unroll
+  for (int s = 0; s < 4; ++s)
+    sl_load_turned(next.v[s], values + sl_in_panel(16 * s + lane / 16 * 8 + lane % 8, value));
+#pragma unroll
+  for (int j = 0; sl_values_decaying && j < 8; ++j)
+    sl_load_words(
+        next.leaving[j], numbers + sl_to_leaving + 4 * (uint32_t)(8 * j + 2 * (lane % 4)));
+  next.decay = SL_GATED ? sl_load_float(numbers + sl_to_decay) : 1.0f;
+}
+SL_WORD void sl_values_decay(sl_chunk_values &next) {
+#pragma unroll
+  for (int j = 0; sl_values_decaying && j < 8; ++j)
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      uint32_t &pair = next.v[j / 2][j % 2 * 2 + m];
+      pair = sl_pair_times(pair, next.leaving[j]);
+    }
+}
+
+// Hands out the state before the n-th chunk, a row for each value; and S = 2^{c_64} S.
+SL_WORD void sl_state_hand(sl_state &u, uint32_t shared, int n, float decay) {
+  const int lane = SL_LANE, row = SL_THREAD % 128 / 32 * 16 + lane % 16;
+  const uint32_t at = shared + sl_at_handed + (uint32_t)(n % 2 * sl_handed) +
+                      sl_in_panel(row, 8 * (lane / 16));
+  sl_wait_to_fill(shared, sl_handed_free, 2, n);
+#pragma unroll
+  for (int p = 0; p < sl_key_panels; ++p)
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+      float *const of = u[p] + 4 * j;
+      // Columns 8 j further in the panel: exchanged likewise.
+      sl_store_matrices(
+          (at + (uint32_t)(p * sl_panel)) ^ (uint32_t)(16 * j), sl_pack(of[0], of[1]),
+          sl_pack(of[2], of[3]), sl_pack(of[4], of[5]), sl_pack(of[6], of[7]));
+#pragma unroll
+      for (int i = 0; SL_GATED && i < 8; ++i) of[i] *= decay;
+    }
+  sl_publish();
+  sl_tell(sl_barrier_at(shared, sl_handed_there, n % 2));
+}
+
+// The n-th chunk, whose v is there, and the next one's v. A warp that asks for a product waits until the one
+// before has begun. So what has to be computed with is on its way before, and arrives meanwhile; what is
+// multiplied as it is comes after, and this chunk need not wait for the next one.
+SL_WORD void sl_state_step(
+    sl_state &u, const sl_chunk_values &own, sl_chunk_values &next, uint32_t shared, int n, int rows) {
+  const uint32_t k = shared + sl_at_keys + (uint32_t)(n % SL_KEY_STAGES * sl_tile);
+  // The last chunk's products are over: said here, where all that comes after can be seen to know it.
+  sl_products_wait(0);
+  if (sl_values_decaying && rows > 64) sl_chunk_wait(shared, n + 1, rows - 64);
+  if (rows < 64) {
+#pragma unroll 1
+    for (int p = 0; p < sl_key_panels; ++p) sl_rows_clear(k + (uint32_t)(p * sl_panel), rows);
+    sl_publish();
+    sl_meet(8, 128);
+  }
+  // After the walk's last chunk its own are loaded again, and not used.
+  if (sl_values_decaying) sl_values_load(next, shared, n + (rows > 64));
+  // S^T += (decayed v)^T k, by 16 tokens.
+  sl_products_begin();
+#pragma unroll
+  for (int s = 0; s < 4; ++s)
+    if (sl_key_panels == 2)
+      sl_product_held_twice(u[0], u[sl_key_panels - 1], own.v[s], k, 2048 * s);
+    else
+      sl_product_held(u[0], own.v[s], sl_operand(k, 2048 * s));
+  sl_products_commit();
+  // Said once products have asked for v: a load that is under way may still find what is copied next.
+  sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, n % SL_VALUE_STAGES));
+  if (!sl_values_decaying && rows > 64) {
+    sl_chunk_wait(shared, n + 1, rows - 64);
+    sl_values_load(next, shared, n + 1);
+  }
+  sl_values_decay(next);
+  if (rows > 64) sl_tell(sl_barrier_at(shared, sl_numbers_free, (n + 1) % SL_NUMBER_STAGES));
+  sl_products_wait(0);
+#pragma unroll
+  for (int p = 0; p < sl_key_panels; ++p) sl_sums_are_there(u[p]);
+  sl_tell(sl_barrier_at(shared, sl_keys_free, n % SL_KEY_STAGES));
+  if (rows > 64) sl_state_hand(u, shared, n + 1, next.decay);
+}
+
+template <class Walks>
+SL_WORD void sl_alike_states(uint32_t shared, const Walks walks) {
+  int before = 0;
+#pragma unroll 1
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
+    int length;
+    sl_state u;
+    {
+      const sl_place place = walks.at(walk);
+      length = sl_uniform(place.length);
+      sl_state_take(
+          u, place.initial ? place.initial + place.value : NULL, SL_OWN_VALUES - place.value);
+    }
+    sl_chunk_values even, odd;
+    if (length > 0) {
+      sl_chunk_wait(shared, before, length);
+      sl_values_load(even, shared, before);
+      sl_values_decay(even);
+      sl_tell(sl_barrier_at(shared, sl_numbers_free, before % SL_NUMBER_STAGES));
+      sl_state_hand(u, shared, before, even.decay);
+    }
+#pragma unroll 1
+    for (int done = 0; done < length; done += 128) {
+      const int n = before + done / 64, rows = length - done;
+      sl_state_step(u, even, odd, shared, n, rows);
+      if (rows > 64) sl_state_step(u, odd, even, shared, n + 1, rows - 64);
+    }
+    before += (length + 63) / 64;
+    const sl_place place = walks.at(sl_uniform(walk));
+    if (place.final) sl_state_keep(u, place.final + place.value, SL_OWN_VALUES - place.value);
+  }
+}
+
+#endif

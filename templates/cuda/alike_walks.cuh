@@ -1,0 +1,44 @@
+// The walks of alike.cuh: what each warp of a block does.
+#ifndef SL_ALIKE_WALKS_CUH
+#define SL_ALIKE_WALKS_CUH
+
+template <class Walks>
+SL_WORD void sl_alike_walks(
+    const Walks walks, const sl_tensor *const queries, const sl_tensor *const keys,
+    const sl_tensor *const values, const sl_tensor *const outputs) {
+  SL_SHARED scratch[];
+  const uint32_t shared = sl_address(scratch);
+  if (SL_THREAD == 0) {
+    sl_tensor_ahead(values);
+    sl_tensor_ahead(keys);
+    sl_tensor_ahead(queries);
+    sl_tensor_ahead(outputs);
+  }
+  // The first chunk is on its way before the block's other warps go to their work.
+  if (SL_THREAD == 128 * sl_workers) {
+#pragma unroll
+    for (int barrier = 0; barrier < sl_barriers; ++barrier)
+      sl_barrier_init(sl_barrier_at(shared, 0, barrier), sl_arrivals(barrier));
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    const int walk = (int)SL_BLOCK;
+    if (walk < walks.count() && walks.at(walk).length > 0) {
+      const sl_place place = walks.at(walk);
+      for (int is_values = 2; is_values-- > 0;)
+        sl_ask_for_chunk(shared, place, 0, place.begin, queries, keys, values, is_values);
+    }
+  }
+  sl_sync();
+  const int warp = sl_uniform(SL_WARP), role = warp / 4;
+  if (role < sl_workers) {
+    sl_alike_work(shared, walks, outputs, role);
+  } else {
+    sl_give_registers(SL_OTHER_REGISTERS);
+    // A thread each of two warps asks for copies, the other two have the numbers.
+    if (warp % 4 >= 2)
+      sl_alike_number_walks(shared, walks, warp % 2);
+    else if (SL_LANE == 0)
+      sl_alike_copies(shared, walks, queries, keys, values, warp % 4);
+  }
+}
+
+#endif
