@@ -16,8 +16,8 @@ struct AlikeEmitter: ChunkWalkEmitter {
   let value: String
 
   let vocabularies = [
-    "words.cuh", "hopper.cuh", "turned_state.cuh", "alike.cuh", "alike_scores.cuh",
-    "alike_products.cuh",
+    "words.cuh", "hopper.cuh", "turned_products.cuh", "turned_state.cuh", "alike.cuh",
+    "alike_scores.cuh", "alike_products.cuh",
   ]
   let counts = ""
   let workspaceBytes: String? = nil

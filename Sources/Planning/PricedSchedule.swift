@@ -51,6 +51,31 @@ extension WalkedGradient: PricedSchedule {
   }
 }
 
+/// Figures of an H200: walks side by side, a chunk of which takes so long for a panel of its keys. With a
+/// gate walks for dq and dk go in two halves, one after the other, and keep and fetch states in between.
+extension AlikeGradient: PricedSchedule {
+  func seconds(of plan: Plan, _ program: TileProgram, _ workload: Workload) -> Double {
+    func up(_ count: Int, _ unit: Int) -> Double { Double((count + unit - 1) / unit) }
+    let heads = Double(workload.batch * workload.heads)
+    let queries = Double(workload.queryHeads) / Double(workload.heads)
+    let chunks = (Double(workload.length) / 64).rounded(.up)
+    let parts = up(program.value, 256), panels = up(program.value, 64) / parts
+    let hasGate = program.tensors.contains { $0.kind == .tokens && $0.columns == 1 }
+    func chunk(_ panels: Double) -> Double { 1.0e-6 + panels * 0.5e-6 }
+    func turns(_ walks: Double, _ time: Double) -> Double {
+      (walks / WarpgroupCost.processors).rounded(.up) * chunks * time
+    }
+    // dv's walks go beside the last of the others.
+    let keys = 2 * heads * up(program.key, 128)
+    let values = heads * up(program.value, 128)
+    let sides = turns(keys, chunk(panels) * (hasGate ? 1.2 : 1))
+    let beside =
+      keys + values > WarpgroupCost.processors ? turns(values, chunk(up(program.key, 64))) : 0
+    let launches = parts * (hasGate ? 3 : 1)
+    return queries * (parts * sides + beside + launches * WarpgroupCost.launch)
+  }
+}
+
 /// Figures of an H200: the first kernel is bound by its bytes or by 4.5 us of a processor's time for 64
 /// tokens and 128 keys; then walks side by side, a chunk of which takes its bytes' time, out of the
 /// second-level cache where walks share a head, or that of its products.

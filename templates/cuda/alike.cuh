@@ -68,30 +68,6 @@ SL_WORD void sl_wait_for(uint32_t shared, const int first, const int stages, int
 SL_WORD void sl_wait_to_fill(uint32_t shared, const int first, const int stages, int n) {
   if (n >= stages) sl_wait_for(shared, first, stages, n - stages);
 }
-// One lane speaks for what all lanes of a warp did.
-SL_WORD void sl_tell(uint32_t barrier) {
-  sl_meet_warp();
-  if (SL_LANE == 0) sl_barrier_arrive(barrier);
-}
-
-// x added up over this lane and those before it.
-SL_WORD float sl_sum_up_to(float x) {
-#pragma unroll
-  for (int by = 1; by < 32; by *= 2) {
-    float y;
-    asm volatile("shfl.sync.up.b32 %0, %1, %2, 0, 0xffffffff;" : "=f"(y) : "f"(x), "r"(by));
-    if (SL_LANE >= by) x += y;
-  }
-  return x;
-}
-// Four matrices as sl_load_matrices loads them, each turned.
-SL_WORD void sl_load_turned(uint32_t (&x)[4], uint32_t at) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-               : "r"(at)
-               : "memory");
-}
-
 // ---- Copies, by one thread ----
 
 // Asks for the n-th chunk of a ring: panels of 64 columns, once its place is free.

@@ -39,16 +39,6 @@ SL_WORD void sl_output_scale(float (&sum)[32], const sl_turned_values &v, uint32
   }
 }
 
-// Two bf16 numbers times two factors. Volatile: what it has of the pair in f32 is not kept from other uses.
-SL_WORD uint32_t sl_pair_times(const uint32_t pair, const float (&factors)[2]) {
-  uint32_t x;
-  asm volatile("{\n.reg .f32 low, high;\n.reg .b32 y;\nprmt.b32 y, %1, 0, 0x1044;\nmov.b32 low, y;\n"
-               "prmt.b32 y, %1, 0, 0x3244;\nmov.b32 high, y;\nmul.ftz.f32 low, low, %2;\n"
-               "mul.ftz.f32 high, high, %3;\ncvt.rn.bf16x2.f32 %0, high, low;\n}"
-               : "=r"(x)
-               : "r"(pair), "f"(factors[0]), "f"(factors[1]));
-  return x;
-}
 // v_j b_j 2^{c_64 - c_j} of 16 tokens.
 SL_WORD void sl_values_decay(uint32_t (&to)[4], const uint32_t (&v)[4], uint32_t numbers) {
 #pragma unroll
