@@ -51,28 +51,25 @@ extension WalkedGradient: PricedSchedule {
   }
 }
 
-/// Figures of an H200: walks side by side, a chunk of which takes so long for a panel of its keys. With a
-/// gate walks for dq and dk go in two halves, one after the other, and keep and fetch states in between.
+/// Figures of an H200: walks side by side, a chunk of which takes so long for each panel of its keys. With a
+/// gate those for dq and dk go in two halves, one after the other, and leave and fetch states.
 extension AlikeGradient: PricedSchedule {
   func seconds(of plan: Plan, _ program: TileProgram, _ workload: Workload) -> Double {
-    func up(_ count: Int, _ unit: Int) -> Double { Double((count + unit - 1) / unit) }
+    func tiles(_ count: Int, _ unit: Int) -> Double { Double((count + unit - 1) / unit) }
     let heads = Double(workload.batch * workload.heads)
     let queries = Double(workload.queryHeads) / Double(workload.heads)
     let chunks = (Double(workload.length) / 64).rounded(.up)
-    let parts = up(program.value, 256), panels = up(program.value, 64) / parts
+    let parts = tiles(program.value, 256), panels = tiles(program.value, 64) / parts
     let hasGate = program.tensors.contains { $0.kind == .tokens && $0.columns == 1 }
-    func chunk(_ panels: Double) -> Double { 1.0e-6 + panels * 0.5e-6 }
-    func turns(_ walks: Double, _ time: Double) -> Double {
-      (walks / WarpgroupCost.processors).rounded(.up) * chunks * time
-    }
-    // dv's walks go beside the last of the others.
-    let keys = 2 * heads * up(program.key, 128)
-    let values = heads * up(program.value, 128)
-    let sides = turns(keys, chunk(panels) * (hasGate ? 1.2 : 1))
-    let beside =
-      keys + values > WarpgroupCost.processors ? turns(values, chunk(up(program.key, 64))) : 0
+    func chunk(_ panels: Double) -> Double { 1.4e-6 + panels * 0.34e-6 }
+    let own = hasGate ? 2.2e-6 + panels * 1.45e-6 : chunk(panels) + (parts > 1 ? 0.7e-6 : 0)
+    // Walks for dv go beside the last of the others.
+    let keys = 2 * heads * tiles(program.key, 128), values = heads * tiles(program.value, 128)
+    let time = parts * keys * own + values * chunk(tiles(program.key, 64))
+    let busy = time * chunks / WarpgroupCost.processors
     let launches = parts * (hasGate ? 3 : 1)
-    return queries * (parts * sides + beside + launches * WarpgroupCost.launch)
+    // No less than a walk of each part, one after the other.
+    return queries * (max(busy, parts * chunks * own) + launches * WarpgroupCost.launch)
   }
 }
 
