@@ -59,11 +59,13 @@ def form_of(module):
     return module.manifest["recurrence"]["name"]
 
 
+@functools.lru_cache(maxsize=None)
 def peer(form):
-    """fla's function for the form, or None where fla is not installed."""
+    """fla's function for the form; None, with a line that says why, where it cannot be imported."""
     try:
         return getattr(importlib.import_module(FORMS[form].module), FORMS[form].function)
-    except ImportError:
+    except ImportError as problem:
+        print(f"fla is left out of {form}: {problem}", flush=True)
         return None
 
 

@@ -10,8 +10,8 @@ fastest counts. OURS and FLA are milliseconds of calls that leave the final stat
 backward go through autograd. A package's answers, and adjoints, are held to the recurrence in double
 first. FLOOR reads inputs once (with the gradient twice, and the adjoint of o once), and writes
 outputs and adjoints once, at the rate of a large copy here. With both gates fla's is a walk token by
-token: it has no chunks for them. fla's first calls at a size take minutes, which Triton's cache
-(TRITON_CACHE_DIR) keeps.
+token: it has no chunks for them. fla's first calls at a size take minutes, which warm.py beside this
+spends on all cores, and Triton's cache (TRITON_CACHE_DIR) keeps.
 """
 
 import argparse

@@ -133,12 +133,7 @@ struct DeviceEmitter {
     out.lines([
       "static const unsigned char image[] = {", "#embed \"kernel.ptx\" suffix(, 0)", "};",
     ])
-    out.line("// Its machine code, where ptxas was at hand.")
-    out.lines([
-      "#if __has_embed(\"kernel.cubin\")", "#define HAS_MACHINE_CODE",
-      "static _Alignas(16) const unsigned char machine_code[] = {", "#embed \"kernel.cubin\"", "};",
-      "#endif",
-    ])
+    out.lines(machineCodes)
     out.line(
       "enum { driver_needed = \(device.driverVersion), card_needed = \(device.computeCapability), "
         + "card_is_exact = \(target.name.hasSuffix("a") ? 1 : 0) };")
@@ -146,6 +141,22 @@ struct DeviceEmitter {
     out.line("static const int kernel_memory[] = \(list(memory));")
     out.line("static const int kernel_threads[] = \(list(threads));")
     return out.text
+  }
+
+  /// The machine codes and, for the table of images, the cards that they are for.
+  private var machineCodes: [String] {
+    let codes = device.architectures.map { (name: "machine_code_\($0.computeCapability)", of: $0) }
+    let embedded = codes.flatMap {
+      [
+        "static _Alignas(16) const unsigned char \($0.name)[] = {",
+        "#embed \"\($0.of.fileName)\"", "};",
+      ]
+    }
+    let table = codes.map { "{\($0.name), \($0.of.computeCapability)}," }.joined(separator: " ")
+    return [
+      "// Its machine code for each family of cards, where ptxas was at hand.",
+      "#if __has_embed(\"\(codes[0].of.fileName)\")",
+    ] + embedded + ["#define MACHINE_CODES \(table)", "#else", "#define MACHINE_CODES", "#endif"]
   }
 
   private var message: String {

@@ -43,7 +43,9 @@ public struct Builder: Sendable {
   func compile(_ job: BuildJob, in folder: String) async throws -> String {
     if let preceding = job.preceding {
       _ = try await compile(preceding, in: folder)
-      try await job.assembler?.assemble(for: job.target, in: folder, limit: limit)
+      if let device = job.target.device {
+        try await job.assembler?.assemble(for: device, in: folder, limit: limit)
+      }
     }
     try Files.write(job.source.text, to: "\(folder)/\(job.source.name)")
     // Messages in English, and no dates, whatever the user's environment says; clang's own

@@ -66,22 +66,37 @@ public struct CardAssembler: Hashable, Codable, Sendable {
       path: path, version: String(outcome.output[start...].prefix { $0 != "\n" }))
   }
 
-  static let product = "kernel.cubin"
-  /// What ptxas said of the kernels, beside the product.
+  /// What ptxas said of the kernels for the first of a target's architectures, beside the machine codes.
   static let report = "kernel.ptxas.txt"
 
-  /// Makes the machine code beside the PTX in a folder.
-  func assemble(for target: Target, in folder: String, limit: Duration) async throws {
+  /// Makes machine code for each of a card's architectures, side by side, beside the PTX in a folder.
+  func assemble(for device: Device, in folder: String, limit: Duration) async throws {
+    try await withThrowingTaskGroup { group in
+      for architecture in device.architectures {
+        group.addTask {
+          let said = try await assemble(for: architecture, in: folder, limit: limit)
+          guard architecture == device.architectures.first else { return }
+          try Files.write(said, to: "\(folder)/\(Self.report)")
+        }
+      }
+      try await group.waitForAll()
+    }
+  }
+
+  private func assemble(
+    for architecture: Device.Architecture, in folder: String, limit: Duration
+  ) async throws -> String {
+    let product = architecture.fileName
     let program = Program(
-      path, ["-arch", target.name, "-v", BuildJob.Output.ptx.fileName, "-o", Self.product],
+      path, ["-arch", architecture.name, "-v", BuildJob.Output.ptx.fileName, "-o", product],
       folder: folder, environment: ["LC_ALL": "C", "TMPDIR": "."])
     let outcome = try await program.run(limit: limit)
-    guard outcome.succeeded, Files.isRegular("\(folder)/\(Self.product)") else {
+    guard outcome.succeeded, Files.isRegular("\(folder)/\(product)") else {
       throw SluiceError(
         .toolchain, "ptxas (\(version)) \(outcome.description); --ptxas none does without it.",
         details: Builder.firstErrors(outcome.errors) + ["command: \(program.commandLine)"])
     }
-    try Files.write(outcome.output + outcome.errors, to: "\(folder)/\(Self.report)")
+    return outcome.output + outcome.errors
   }
 }
 

@@ -4,6 +4,6 @@ extension Target {
     name: "sm_90a", vocabulary: "words.cuh", lanes: 32, vectorRegisters: 64,
     secondLevelCache: 50 << 20, compilerArguments: [],
     device: Device(
-      computeCapability: 90, ptxVersion: 80, driverVersion: 12000, sharedMemory: 227 << 10,
-      threads: 256, hasWarpgroups: true))
+      computeCapability: 90, architectures: [.init("sm_90a", 90)], ptxVersion: 80,
+      driverVersion: 12000, sharedMemory: 227 << 10, threads: 256, hasWarpgroups: true))
 }

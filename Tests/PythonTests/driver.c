@@ -6,8 +6,7 @@
 //   DRIVER_INIT        what cuInit answers: 0
 //   DRIVER_CONTEXT     what cuCtxGetDevice answers: 0
 //   DRIVER_LOAD        what cuLibraryLoadData answers: 0
-//   DRIVER_MACHINE     the major number of cards that machine code is for: 9; as the driver itself, the
-//                      stand-in sees that when it is asked about a kernel, not when the code is loaded
+//   DRIVER_COMPILE     the same where it is given PTX: 0
 //   DRIVER_ATTRIBUTE   what cuKernelSetAttribute answers: 0
 //   DRIVER_LAUNCH      what cuLaunchKernel answers: 0
 #include <stdlib.h>
@@ -31,12 +30,19 @@ int cuDeviceGetAttribute(int *value, int which, int device) {
   return 0;
 }
 
+// The major number of the cards for which driver.py's ptxas made that; 0 for PTX. As the driver itself, the
+// stand-in looks at it when it is asked about a kernel, not when the code is loaded.
+static int major_of(const char *code) {
+  return strncmp(code, "machine code of sm_", 19) == 0 ? code[19] - '0' : 0;
+}
+
 int cuLibraryLoadData(
     void **library, const void *code, int *options, void **values, unsigned count, int *more,
     void **theirs, unsigned those) {
   (void)options, (void)values, (void)count, (void)more, (void)theirs, (void)those;
   *library = (void *)code;
-  return answer("DRIVER_LOAD", 0);
+  const int loaded = answer("DRIVER_LOAD", 0);
+  return loaded || major_of(code) ? loaded : answer("DRIVER_COMPILE", 0);
 }
 
 int cuLibraryGetKernel(void **kernel, void *library, const char *name) {
@@ -47,8 +53,7 @@ int cuLibraryGetKernel(void **kernel, void *library, const char *name) {
 
 int cuKernelSetAttribute(int which, int value, void *kernel, int device) {
   (void)which, (void)value, (void)device;
-  const int is_machine_code = strncmp(kernel, "machine code", 12) == 0;
-  if (is_machine_code && answer("DRIVER_MACHINE", 9) != answer("DRIVER_CARD", 90) / 10) return 209;
+  if (major_of(kernel) && major_of(kernel) != answer("DRIVER_CARD", 90) / 10) return 209;
   return answer("DRIVER_ATTRIBUTE", 0);
 }
 

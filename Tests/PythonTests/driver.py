@@ -35,7 +35,7 @@ def build_with_machine_code(folder: Path) -> Path:
         "#!/bin/sh\n"
         "echo 'ptxas: NVIDIA (R) Ptx optimizing assembler'\n"
         "echo 'Cuda compilation tools, release 13.0, V13.0.88'\n"
-        '[ "$1" = --version ] || printf \'machine code of a test\' > "$6"\n'
+        '[ "$1" = --version ] || printf \'machine code of %s\' "$2" > "$6"\n'
     )
     ptxas.chmod(0o755)
     package = folder / "gla"

@@ -70,12 +70,15 @@ def test_machine_code_is_for_its_own_cards(
 ) -> None:
     """Elsewhere the driver compiles the kernels: it would take foreign machine code, and fail later."""
     load_driver()
-    monkeypatch.setenv("DRIVER_MACHINE", "8")
     made = next(build_with_machine_code(tmp_path).glob("*.so"))
-    for card in (80, 86, 90, 100):
-        monkeypatch.setenv("DRIVER_CARD", str(card))
-        enter, message = library(shutil.copy(made, tmp_path / f"copy{card}.so"))
-        assert message(enter(arguments())) == "Nothing is wrong."
+    for compiles in (0, 218):
+        monkeypatch.setenv("DRIVER_COMPILE", str(compiles))
+        for card in (80, 86, 89, 90, 100):
+            monkeypatch.setenv("DRIVER_CARD", str(card))
+            enter, message = library(shutil.copy(made, tmp_path / f"copy{card}_{compiles}.so"))
+            fails = compiles and card == 100
+            wanted = "A call of the CUDA driver failed with code 218." if fails else "Nothing is wrong."
+            assert message(enter(arguments())) == wanted
 
 
 @pytest.mark.parametrize(

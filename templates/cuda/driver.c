@@ -39,14 +39,14 @@ static pthread_mutex_t kernels_lock = PTHREAD_MUTEX_INITIALIZER;
 static int32_t driver_problem;
 static int driver_found, driver_code;
 enum { kernel_count = sizeof kernel_names / sizeof *kernel_names };
-#ifdef HAS_MACHINE_CODE
-static const void *const images[2] = {image, machine_code};
-#else
-static const void *const images[2] = {image, NULL};
-#endif
-// By image: machines may have cards of both kinds.
-static _Atomic int kernels_loaded[2];
-static handle kernels[2][kernel_count];
+static const struct {
+  const void *code;
+  int card;  // what machine code is for; 0: PTX, which the driver compiles for any card
+} images[] = {{image, 0}, MACHINE_CODES};
+enum { image_count = sizeof images / sizeof *images };
+// By image: a machine may have cards of several kinds.
+static _Atomic int kernels_loaded[image_count];
+static handle kernels[image_count][kernel_count];
 static _Thread_local int image_used;  // by the card that prepare() last saw
 static _Atomic uint64_t prepared_devices;
 static _Thread_local int64_t processors;  // of the card that prepare() last saw
@@ -84,17 +84,17 @@ static int32_t failure(int code) {
   return code == 2 ? out_of_memory : code ? driver_failed : 0;
 }
 
-// Loads the machine code (`image_used` 1), which must be for the card: the driver looks at it only when a
-// kernel is asked for. Else the driver compiles the kernels here (0), and keeps what it compiled. A call
-// that fails, as on a full card, leaves the next one to try again. 0, or what is wrong.
+// Loads the image used. Machine code must be for the card: the driver looks at it only when a kernel is
+// asked for. PTX it compiles here, and keeps what it compiled. A call that fails, as on a full card, leaves
+// the next one to try again. 0, or what is wrong.
 static int32_t load_kernels(void) {
-  static handle libraries[2];
+  static handle libraries[image_count];
   handle *const library = &libraries[image_used], *const own = kernels[image_used];
   if (kernels_loaded[image_used]) return 0;
   int code = 0;
   pthread_mutex_lock(&kernels_lock);
   if (!*library) {
-    code = driver.load(library, images[image_used], NULL, NULL, 0, NULL, NULL, 0);
+    code = driver.load(library, images[image_used].code, NULL, NULL, 0, NULL, NULL, 0);
     if (code) *library = NULL;
   }
   for (size_t i = 0; !code && i < kernel_count; ++i)
@@ -123,7 +123,9 @@ static int32_t prepare(void) {
     return foreign_card;
   // Machine code runs on cards of its own major number, from its minor one on.
   static _Atomic int is_refused;  // by a driver that does not know this machine code
-  image_used = images[1] && !is_refused && major == card_needed / 10 && minor >= card_needed % 10;
+  image_used = 0;
+  for (int i = 1; i < image_count && !is_refused; ++i)
+    if (major == images[i].card / 10 && minor >= images[i].card % 10) image_used = i;
   int32_t problem = load_kernels();
   if (problem == driver_failed && image_used) {
     is_refused = 1;
