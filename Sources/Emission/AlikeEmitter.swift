@@ -16,7 +16,10 @@ struct AlikeEmitter: ChunkWalkEmitter {
   let value: String
 
   var vocabularies: [String] {
-    ["words.cuh", "hopper.cuh", "turned_state.cuh", "alike.cuh", "alike_scores.cuh"]
+    [
+      "words.cuh", "hopper.cuh", "turned_products.cuh", "turned_state.cuh", "alike.cuh",
+      "alike_scores.cuh",
+    ]
       + (keepsStateApart
         ? ["alike_state.cuh", "alike_outputs.cuh"] : ["alike_handed.cuh", "alike_products.cuh"])
       + ["alike_walks.cuh"]

@@ -16,6 +16,7 @@ struct BackwardEmitter {
   /// The gradient by a card's own words, if that is the plan.
   var card: (any CardGradient)? {
     WarpgroupGradientEmitter(specification, manifest.backward, kernel: kernel)
+      ?? AlikeGradientEmitter(specification, manifest.backward, kernel: kernel)
       ?? WalkedGradientEmitter(specification, manifest.backward, kernel: kernel)
   }
   private var structName: String { "\(kernel)_backward_args" }

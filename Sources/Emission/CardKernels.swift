@@ -16,8 +16,14 @@ protocol CardKernels {
 protocol CardGradient: CardKernels {
   /// Whether its workspace has places for each chunk, as the tile program's tensors have.
   var keepsChunks: Bool { get }
+  /// Whether the processor describes tensors for its copies.
+  var describesTensors: Bool { get }
   /// The bytes that a call's workspace takes, as C.
   var workspaceBytes: String { get }
   /// The launches, from the kernel at `first` on.
   func launch(_ first: Int) -> [String]
+}
+
+extension CardGradient {
+  var describesTensors: Bool { false }
 }

@@ -44,6 +44,9 @@ struct DeviceEmitter {
 
   private var kernel: String { manifest.name }
   private var parts: [DevicePart] { [forward] + further }
+  private var describesTensors: Bool {
+    forward.usesWarpgroups || further.contains { $0.gradient?.describesTensors == true }
+  }
 
   /// - Throws: `.internal` when a vocabulary is missing from this build.
   func source(preamble: String, interface: Interface, manifestJSON: String) throws(SluiceError)
@@ -78,13 +81,15 @@ struct DeviceEmitter {
       guard let gradient = part.gradient else { continue }
       if !forward.usesWarpgroups { texts.append(try template("hopper.cuh")) }
       texts.append(gradient.settings)
-      for name in gradient.vocabularies { texts.append(try template(name)) }
+      for name in gradient.vocabularies where forward.walk?.vocabularies.contains(name) != true {
+        texts.append(try template(name))
+      }
       texts.append(gradient.functions)
     }
     texts += [
       "#else", "// ==== The processor's part: C ====\n", hostIncludes,
       "#define SL_ANYWHERE static inline\n", forward.counts, constants, try template("driver.c"),
-      forward.usesWarpgroups ? try template("tensors.c") : "", forward.entries, message,
+      describesTensors ? try template("tensors.c") : "", forward.entries, message,
     ]
     for part in further { texts += [part.counts, part.entries, part.aliases] }
     texts += [tail(manifestJSON), "#endif"]

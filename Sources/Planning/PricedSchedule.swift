@@ -51,6 +51,28 @@ extension WalkedGradient: PricedSchedule {
   }
 }
 
+/// Figures of an H200: walks side by side, a chunk of which takes so long for each panel of its keys. With a
+/// gate those for dq and dk go in two halves, one after the other, and leave and fetch states.
+extension AlikeGradient: PricedSchedule {
+  func seconds(of plan: Plan, _ program: TileProgram, _ workload: Workload) -> Double {
+    func tiles(_ count: Int, _ unit: Int) -> Double { Double((count + unit - 1) / unit) }
+    let heads = Double(workload.batch * workload.heads)
+    let queries = Double(workload.queryHeads) / Double(workload.heads)
+    let chunks = (Double(workload.length) / 64).rounded(.up)
+    let parts = tiles(program.value, 256), panels = tiles(program.value, 64) / parts
+    let hasGate = program.tensors.contains { $0.kind == .tokens && $0.columns == 1 }
+    func chunk(_ panels: Double) -> Double { 1.4e-6 + panels * 0.34e-6 }
+    let own = hasGate ? 2.2e-6 + panels * 1.45e-6 : chunk(panels) + (parts > 1 ? 0.7e-6 : 0)
+    // Walks for dv go beside the last of the others.
+    let keys = 2 * heads * tiles(program.key, 128), values = heads * tiles(program.value, 128)
+    let time = parts * keys * own + values * chunk(tiles(program.key, 64))
+    let busy = time * chunks / WarpgroupCost.processors
+    let launches = parts * (hasGate ? 3 : 1)
+    // No less than a walk of each part, one after the other.
+    return queries * (max(busy, parts * chunks * own) + launches * WarpgroupCost.launch)
+  }
+}
+
 /// Figures of an H200: the first kernel is bound by its bytes or by 4.5 us of a processor's time for 64
 /// tokens and 128 keys; then walks side by side, a chunk of which takes its bytes' time, out of the
 /// second-level cache where walks share a head, or that of its products.

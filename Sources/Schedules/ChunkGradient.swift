@@ -152,7 +152,7 @@ public struct ChunkGradient: Schedule {
 extension Schedules {
   /// The schedules of gradients.
   public static let gradients: [any Schedule] = [
-    WarpgroupGradient(), WalkedGradient(), ChunkGradient(), TokenGradient(),
+    AlikeGradient(), WarpgroupGradient(), WalkedGradient(), ChunkGradient(), TokenGradient(),
   ]
 
   public static func gradient(_ name: String) -> (any Schedule)? {

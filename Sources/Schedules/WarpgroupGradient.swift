@@ -46,7 +46,10 @@ public struct WarpgroupGradient: Schedule {
 
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
-    let ways: [Materialization] = [.chunks, .segments(2), .segments(4), .segments(8)]
+    // Whole sequences are walked better where all keys decay alike; segments of them are left to this one.
+    let whole: [Materialization] =
+      AlikeGradient().obstacle(to: specification) == nil ? [] : [.chunks]
+    let ways = whole + [.segments(2), .segments(4), .segments(8)]
     return ways.map {
       Plan(
         schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: specification.key,

@@ -63,6 +63,25 @@ import Testing
     }
   }
 
+  @Test(
+    "A gradient in walks of keys that all decay alike means what the recurrence says",
+    arguments: ["simple-gla", "linear-attention"])
+  func alikeGradientDerivation(_ name: String) throws {
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.named(name).normalForm(), key: 24, value: 72, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    let plans = AlikeGradient().candidates(for: specification)
+    #expect(plans.map(\.materialization) == [.chunks])
+    for plan in plans {
+      #expect(AlikeGradient().objections(to: plan, for: specification) == [])
+      let program = AlikeGradient().lower(specification, plan)
+      #expect(program.violations == [])
+      for finding in try program.checkGradientDerivation(specification, plan, seed: 7) {
+        #expect(finding.passed, "\(finding)")
+      }
+    }
+  }
+
   @Test func whatDoesNotDecayAlikeIsSaid() throws {
     func obstacle(_ name: String, key: Int = 128, map: FeatureMap? = nil) throws -> String? {
       var recurrence = try Recurrence.named(name)

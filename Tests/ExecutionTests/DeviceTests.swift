@@ -289,6 +289,9 @@ import Testing
     for name in ["gla-decay", "retnet", "hgrn2", "rwkv6"] {
       #expect(try schedule(try .named(name)) == "chunk-gradient")
     }
+    for name in ["simple-gla", "linear-attention"] {
+      #expect(try schedule(try .named(name), key: 40, value: 72) == "alike-gradient")
+    }
     #expect(try schedule(.gla, value: 256) == "warpgroup-gradient")
     #expect(try schedule(.gla, key: 256, value: 512) == "warpgroup-gradient")
     #expect(try schedule(.gla, value: 192) == "chunk-gradient")
@@ -297,6 +300,87 @@ import Testing
     #expect(try schedule(.gatedOuter, key: 256, value: 512) == "walked-gradient")
     #expect(try schedule(.gatedOuter, key: 320) == "chunk-gradient")
     #expect(try schedule(.gatedOuter, type: .f16) == "chunk-gradient")
+  }
+
+  @Test("One decay a token, or none, has its gradient in three walks where there are heads enough")
+  func alikeGradientPlans() throws {
+    func plan(_ name: String, _ key: Int, _ value: Int, _ heads: Int) throws -> Plan {
+      try Planner().gradientPlan(
+        try KernelSpecification(
+          normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
+          gateType: .f32, target: .sm90a), PlanRequest(),
+        Workload(batch: 8, heads: heads, length: 2048))
+    }
+    for name in ["simple-gla", "linear-attention"] {
+      for (key, value, heads) in [(128, 256, 4), (256, 512, 4), (128, 128, 16)] {
+        #expect(try plan(name, key, value, heads).schedule == "alike-gradient")
+      }
+    }
+    #expect(try plan("gla", 128, 256, 4).schedule == "warpgroup-gradient")
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.simpleGLA.normalForm(), key: 128, value: 256, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    var segments = try plan("simple-gla", 128, 256, 4)
+    segments.materialization = .segments(2)
+    #expect(
+      AlikeGradient().objections(to: segments, for: specification)
+        == ["alike-gradient walks a whole sequence, not segments of it; warpgroup-gradient does."])
+  }
+
+  @Test("What a gradient in three walks cannot take is said")
+  func alikeGradientObstacles() throws {
+    func obstacle(
+      _ name: String, key: Int = 128, type: ElementType = .bf16, gate: ElementType = .f32
+    ) throws -> String? {
+      AlikeGradient().obstacle(
+        to: try KernelSpecification(
+          normalForm: Recurrence.named(name).normalForm(), key: key, value: 72, type: type,
+          gateType: gate, target: .sm90a))
+    }
+    #expect(try obstacle("simple-gla", key: 40) == nil)
+    #expect(try obstacle("linear-attention", key: 256) == nil)
+    #expect(
+      try obstacle("gla") == "It takes one decay a token for all keys and values, or none.")
+    #expect(
+      try obstacle("simple-gla", key: 320)
+        == "It takes K up to 256 and V, both multiples of 8, not K = 320 and V = 72.")
+    for name in ["retnet", "lightning"] {
+      #expect(try obstacle(name) == "It takes no parameters of a head.")
+    }
+    #expect(
+      try obstacle("linear-attention-normalized")
+        == "It takes no normalizer and nothing beside the state's read-out.")
+    #expect(try obstacle("simple-gla", gate: .bf16) == "A gate must be of f32.")
+    #expect(try obstacle("simple-gla", type: .f16) != nil)
+  }
+
+  @Test(
+    "A gradient in three walks becomes machine code that keeps no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [
+      ("simple-gla", 128, 256), ("simple-gla", 256, 512), ("simple-gla", 40, 72),
+      ("linear-attention", 128, 128), ("linear-attention", 192, 320),
+    ])
+  func alikeGradient(_ name: String, _ key: Int, _ value: Int) async throws {
+    let bench = try await Workbench()
+    var builder = bench.builder
+    builder.assembler = try await CardAssembler.find()
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    let kernel = try Emitter.emit(
+      specification, try Planner().plan(specification, PlanRequest()),
+      backward: AlikeGradient().candidates(for: specification).first, step: nil)
+    let package = try await KernelPackage.build(
+      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
+      cache: KernelCache(folder: "\(bench.folder)/cache")
+    ).package
+    let kernels = try #require(package.manifest.cardKernels)
+    for own in ["walks"] + (name == "simple-gla" ? ["gates"] : []) {
+      let found = try #require(kernels.first { $0.name == "\(kernel.name)_\(own)" })
+      #expect(found.sharedMemory <= Target.sm90a.device!.sharedMemory)
+      #expect(found.spilled == 0, "\(found.name) spills \(found.spilled) bytes")
+    }
   }
 
   @Test("What a gradient token by token cannot walk is said")

@@ -93,29 +93,6 @@ SL_WORD int sl_arrivals(const int barrier) {
   if (barrier >= sl_keys_free && barrier < sl_values_landed) return 4 * sl_groups + 4;
   return barrier >= sl_queries_free && barrier < sl_keys_landed ? 4 * sl_groups + 4 : 1;
 }
-// One lane speaks for what all lanes of a warp did.
-SL_WORD void sl_tell(uint32_t barrier) {
-  sl_meet_warp();
-  if (SL_LANE == 0) sl_barrier_arrive(barrier);
-}
-
-// x added up over this lane and those before it.
-SL_WORD float sl_sum_up_to(float x) {
-#pragma unroll
-  for (int by = 1; by < 32; by *= 2) {
-    float y;
-    asm volatile("shfl.sync.up.b32 %0, %1, %2, 0, 0xffffffff;" : "=f"(y) : "f"(x), "r"(by));
-    if (SL_LANE >= by) x += y;
-  }
-  return x;
-}
-// Four matrices as sl_load_matrices loads them, each turned.
-SL_WORD void sl_load_turned(uint32_t (&x)[4], uint32_t at) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-               : "r"(at)
-               : "memory");
-}
 
 // Two bf16 numbers times two factors, each of which is the sum of two bf16: as if of f32, and rounded once.
 SL_WORD uint32_t sl_pair_times(const uint32_t pair, const uint32_t (&factors)[2]) {

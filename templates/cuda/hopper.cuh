@@ -46,6 +46,11 @@ SL_WORD void sl_pass(const int which, const int threads) {
 }
 // Waits for the other lanes of the warp, whose writes are then seen.
 SL_WORD void sl_meet_warp() { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
+// One lane speaks for what all lanes of a warp did.
+SL_WORD void sl_tell(uint32_t barrier) {
+  sl_meet_warp();
+  if (SL_LANE == 0) sl_barrier_arrive(barrier);
+}
 // sl_meet, and whether any of them brought a value other than 0.
 SL_WORD int sl_meet_any(const int which, const int threads, int value) {
   int any;
@@ -188,6 +193,16 @@ SL_WORD int sl_uniform(int x) {
   return y;
 }
 
+// x added up over this lane and those before it.
+SL_WORD float sl_sum_up_to(float x) {
+#pragma unroll
+  for (int by = 1; by < 32; by *= 2) {
+    float y;
+    asm volatile("shfl.sync.up.b32 %0, %1, %2, 0, 0xffffffff;" : "=f"(y) : "f"(x), "r"(by));
+    if (SL_LANE >= by) x += y;
+  }
+  return x;
+}
 // Whether any lane of the warp brings a value other than 0.
 SL_WORD int sl_any(int value) {
   int any;

@@ -3,41 +3,9 @@
 #ifndef SL_TURNED_STATE_CUH
 #define SL_TURNED_STATE_CUH
 
-// sum (+)= a b over 16: `a` in registers, as pairs of sums lie in them, `b` in panels whose rows are the
-// sums' columns.
-SL_WORD void sl_product_of_held(
-    float (&sum)[32], const uint32_t (&a)[4], uint64_t b, const int adds) {
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n" SL_PRODUCT
-               ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"
-               : SL_SUMS(sum)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
-}
-// Four matrices as sl_store_matrices stores them, each turned.
-SL_WORD void sl_store_turned(uint32_t at, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
-               "r"(x), "r"(y), "r"(z), "r"(w)
-               : "memory");
-}
-
 // u[p] holds S^T for keys 64 p and on: thread 32 w + l values 16 w + l / 4 and 8 more, keys 8 j +
 // 2 (l % 4) and 1 more.
 typedef float sl_state[SL_KEYS / 64][32];
-
-// Two panels of keys at once: sum += a b over 16 tokens, `a` in registers, `b` in panels that lie side by
-// side, whose rows are what is summed over.
-SL_WORD void sl_product_held_twice(
-    float (&low)[32], float (&high)[32], const uint32_t (&a)[4], uint32_t panels, const int offset) {
-  // The second panel lies 8192 bytes on.
-  const uint64_t b = sl_operand(panels, offset) + ((uint64_t)(512u - 64u) << 16);
-  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-               "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-               "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-               "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-               "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-               "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
-               : SL_SUMS(low), SL_SUMS(high)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
 
 // The key of a number of a thread's state, and its value among the warpgroup's.
 SL_WORD int sl_key_of(const int thread, const int p, const int n) {

@@ -1,0 +1,227 @@
+import Recurrences
+import Schedules
+import TileIR
+
+/// Prints the kernels of `alike-gradient`: what the words of `templates/cuda/alike_gradient*.cuh` are told
+/// of the recurrence and of where its tensors lie.
+struct AlikeGradientEmitter: CardGradient {
+  let specification: KernelSpecification
+  let kernel: String
+  private let query: (name: String, weight: Expression)
+  private let key: String
+  private let value: String
+  private let gate: (name: String, logarithm: Expression)?
+
+  let vocabularies = [
+    "turned_products.cuh", "alike_gradient.cuh", "alike_gradient_states.cuh",
+    "alike_gradient_scores.cuh", "alike_gradient_products.cuh", "alike_gradient_places.cuh",
+    "alike_gradient_walks.cuh",
+  ]
+  let keepsChunks = true
+  let describesTensors = true
+
+  /// Nil for a gradient of another schedule.
+  init?(_ specification: KernelSpecification, _ plan: Plan?, kernel: String) {
+    guard let plan, plan.schedule == AlikeGradient().name,
+      let form = specification.normalForm.diagonal,
+      let query = AlikeGradient.query(of: specification, form),
+      let key = WalkedGradient.tensor(form.key), let value = WalkedGradient.tensor(form.value)
+    else { return nil }
+    self.specification = specification
+    self.kernel = kernel
+    self.query = query
+    (self.key, self.value) = (key, value)
+    gate = form.keyGate.flatMap { AlikeGradient.gate(of: specification, $0) }
+  }
+
+  // MARK: Sizes
+
+  private var K: Int { specification.key }
+  private var V: Int { specification.value }
+  /// Values are the keys of dq's and dk's walks, 256 at most at once: parts of as many panels of 64.
+  private var parts: Int { (V + 255) / 256 }
+  private var partPanels: Int { ((V + 63) / 64 + parts - 1) / parts }
+  /// Tiles of 128 keys, and of values, each a walk of its own.
+  private var keyTiles: Int { (K + 127) / 128 }
+  private var valueTiles: Int { (V + 127) / 128 }
+  private var hasGate: Bool { gate != nil }
+
+  private static let threads = 512
+  private static let sharedBytes = 227 << 10
+  private static let gateThreads = 32
+
+  var kernelNames: [String] { ["\(kernel)_walks"] + (hasGate ? ["\(kernel)_gates"] : []) }
+  var kernelThreads: [Int] { [Self.threads] + (hasGate ? [Self.gateThreads] : []) }
+  var kernelMemory: [Int] { [Self.sharedBytes] + (hasGate ? [0] : []) }
+
+  var settings: String {
+    // Registers of a thread that has a state, of one that has scores, and of the others: of 65,536.
+    """
+    #define SL_WALK_GATED \(hasGate ? 1 : 0)
+    #define SL_WALK_OWN_KEYS \(K)
+    #define SL_WALK_OWN_VALUES \(V)
+    #define SL_WALK_KEY_PANELS \((K + 63) / 64)
+    #define SL_WALK_PARTS \(parts)
+    #define SL_WALK_PART_PANELS \(partPanels)
+    #define SL_WALK_STATE_REGISTERS 208
+    #define SL_WALK_SCORE_REGISTERS 72
+    #define SL_WALK_OTHER_REGISTERS 24
+
+    """
+  }
+
+  // MARK: The card's side
+
+  /// A map as a function of `x`, the gate's number.
+  private func text(_ expression: Expression) -> String {
+    CExpression(isVector: true) { $0 == Symbol.scale ? "scale" : "x" }.text(expression)
+  }
+
+  var functions: String {
+    var out = CWriter()
+    maps(&out)
+    call(&out)
+    out.line()
+    out.line("// The walks of dq, dk and dv, one a block.")
+    out.block(
+      "SL_KERNEL SL_BOUNDS_OF(\(Self.threads), 1) void \(kernel)_walks(\n"
+        + "    SL_CONSTANT_ARGUMENT sl_alike_gradients::sl_tensors tensors,\n"
+        + "    SL_CONSTANT_ARGUMENT backward_arguments given,\n"
+        + "    SL_CONSTANT_ARGUMENT sl_alike_gradients::sl_launch own)"
+    ) {
+      $0.lines([
+        "SL_SHARED scratch[];",
+        "const walk_maps maps = {given.scale};",
+        "sl_alike_gradients::sl_block_walk(scratch, call_of(&given), own, maps, &tensors);",
+      ])
+    }
+    guard hasGate else { return out.text }
+    out.line()
+    out.line("// The decays' adjoint, a chunk of a head a block.")
+    out.block(
+      "SL_KERNEL SL_BOUNDS_OF(\(Self.gateThreads), 1) void \(kernel)_gates(\n"
+        + "    SL_CONSTANT_ARGUMENT backward_arguments given, SL_CONSTANT_ARGUMENT int adds)"
+    ) {
+      $0.lines([
+        "const walk_maps maps = {given.scale};",
+        "sl_alike_gradients::sl_chunk_gates(",
+        "    call_of(&given), maps, SL_BLOCK / given.heads, SL_BLOCK % given.heads, adds);",
+      ])
+    }
+    return out.text
+  }
+
+  private func maps(_ out: inout CWriter) {
+    let logarithm = gate?.logarithm ?? .constant(0)
+    let slope = gate.map { $0.logarithm.derivative(of: $0.name) } ?? .constant(0)
+    var own = CWriter()
+    own.line("// What the recurrence says of the decay's logarithm, how steep that is, and q's weight.")
+    own.block("struct walk_maps") { out in
+      out.line("float scale;")
+      for (name, map) in [("log_decay", logarithm), ("gate_slope", slope)] {
+        out.block("SL_MEMBER float \(name)(float x) const") {
+          $0.line("(void)x;")
+          $0.longLine("return \(text(map));")
+        }
+      }
+      out.block("SL_MEMBER float query_weight() const") {
+        $0.longLine("return \(text(query.weight));")
+      }
+    }
+    out.lines(own.lines.dropLast() + ["};", ""])
+  }
+
+  private func call(_ out: inout CWriter) {
+    func adjoint(_ name: String) -> String { "args->\(TensorName.adjoint(of: name))" }
+    out.line("// A call, and where its tensors lie.")
+    out.block(
+      "SL_WORD sl_alike_gradients::sl_call call_of(const backward_arguments *args)"
+    ) {
+      $0.lines([
+        "sl_alike_gradients::sl_call call;",
+        "call.batch = args->batch, call.length = args->length;",
+        "call.query_heads = args->query_heads, call.heads = args->heads;",
+        "call.sequences = backward_sequences_of(args), call.slots = backward_slots_of(args);",
+        "call.layout = args->layout;",
+        "call.cu_seqlens = args->cu_seqlens;",
+        "call.workspace = (char *)args->workspace;",
+        "call.gate = \(gate.map { "args->\($0.name)" } ?? "NULL");",
+        "call.d_gate = \(gate.map { adjoint($0.name) } ?? "NULL");",
+        "call.initial = args->\(TensorName.initialState);",
+        "call.d_final = \(adjoint(TensorName.finalState));",
+        "call.d_initial = \(adjoint(TensorName.initialState));",
+        "call.d_q = \(adjoint(query.name));",
+        "call.d_k = \(adjoint(key));",
+        "call.d_v = \(adjoint(value));",
+        "return call;",
+      ])
+    }
+  }
+
+  // MARK: The processor's side
+
+  /// What is kept of chunks and heads, as `sl_room_of` has it.
+  var workspaceBytes: String {
+    let tile = 64 * 64, sums = 68
+    let isGrouped = "(args->query_heads > args->heads)"
+    let ofQueries = parts > 1 ? "\(4 * 2 * keyTiles * tile)" : "0"
+    let ofKeys = parts > 1 ? ofQueries : "\(isGrouped) * \(4 * 2 * keyTiles * tile)"
+    let ofValues = "\(isGrouped) * \(4 * 2 * valueTiles * tile)"
+    let state = partPanels * tile
+    let chunk = hasGate ? 2 * keyTiles * (2 * 4 * sums + 3 * state) : 0
+    let head = hasGate ? 4 * 4 * keyTiles * state : 0
+    return "slots_of(args) * args->heads * (int64_t)(\(ofQueries) + \(ofKeys) + \(ofValues) "
+      + "+ \(chunk)) + sequences_of(args) * args->heads * (int64_t)\(head)"
+  }
+
+  func launch(_ first: Int) -> [String] {
+    func adjoint(_ name: String) -> String { TensorName.adjoint(of: name) }
+    let tensors: [(data: String, columns: Int, heads: String)] = [
+      (query.name, K, "query_heads"), (key, K, "heads"), (value, V, "heads"),
+      (adjoint(TensorName.output), V, "query_heads"), (adjoint(query.name), K, "query_heads"),
+      (adjoint(key), K, "heads"), (adjoint(value), V, "heads"),
+    ]
+    let halves = hasGate ? 2 : 1
+    var lines = [
+      "// q, k, v, dO, dq, dk and dv, of bf16: 9 in the driver's numbering.",
+      "tensor tensors[\(tensors.count)];",
+    ]
+    for (index, tensor) in tensors.enumerated() {
+      lines += [
+        "if (!problem)",
+        "  problem = describe_tensor(",
+        "      tensors + \(index), args->\(tensor.data), 9, 2, \(tensor.columns), "
+          + "(uint64_t)args->\(tensor.heads), 64, (const void *)args);",
+      ]
+    }
+    lines += [
+      "// Tokens and walks are counted in 32 bits.",
+      "const int64_t items = sequences_of(args) * args->heads;",
+      "const int64_t key_walks = items * \(2 * keyTiles);",
+      "if (!problem && (args->length > 0x7fffffc0 || key_walks + items * \(valueTiles) > 0x7fffffff))",
+      "  problem = 3;",
+      "struct { int32_t query, part, half, key_walks; } own = {0, 0, 0, (int32_t)key_walks};",
+      "int32_t adds = 0;",
+      "void *given[] = {tensors, (void *)args, &own};",
+    ]
+    if hasGate { lines.append("void *gates[] = {(void *)args, &adds};") }
+    lines += [
+      "for (; own.query < args->query_heads / args->heads; ++own.query)",
+      "  for (own.part = 0; own.part < \(parts); ++own.part, adds = 1) {",
+      "    for (own.half = 0; own.half < \(halves); ++own.half) {",
+      "      // dv is found at once, beside the last of the others' walks.",
+      "      const int walks_values = own.part == \(parts - 1) && own.half == \(halves - 1);",
+      "      if (!problem)",
+      "        problem = launch(",
+      "            \(first), key_walks + (walks_values ? items * \(valueTiles) : 0), given, stream);",
+      "    }",
+    ]
+    if hasGate {
+      lines += [
+        "    if (!problem)",
+        "      problem = launch(\(first + 1), slots_of(args) * args->heads, gates, stream);",
+      ]
+    }
+    return lines + ["  }", hasGate ? "" : "(void)adds;", "return problem;"].filter { !$0.isEmpty }
+  }
+}
