@@ -118,7 +118,8 @@ import Testing
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [
       ("simple-gla", 256, 512, 128), ("linear-attention", 256, 512, 128),
-      ("simple-gla", 128, 256, 64), ("mamba2", 256, 128, 128), ("mamba2", 128, 64, 64),
+      ("simple-gla", 128, 256, 64), ("linear-attention", 128, 256, 64), ("simple-gla", 256, 64, 64),
+      ("mamba2", 256, 128, 128), ("mamba2", 128, 64, 64),
       ("retnet", 72, 200, 128), ("lightning", 40, 40, 40), ("simple-gla", 192, 136, 128),
       ("simple-gla", 64, 128, 128),
     ])

@@ -8,11 +8,11 @@
 // No factor is above 1, so every decay is right. c is kept as a whole number and a rest: their differences
 // are as good beside a reset as elsewhere.
 //
-// A warpgroup has 64 values, and the state turned in registers (turned_state.cuh); one more has the scores
-// of all; a warp has the sums and factors of tokens, and a thread asks for copies, each as far ahead as
-// there are places. v^T lies in a warpgroup's registers too: it is multiplied with P, and, decayed, with k.
-// P is rounded to bf16, but one score alone may be all of an output: what rounding leaves of the diagonal
-// is multiplied in f32. A block goes from walk to walk without a pause.
+// A warpgroup has 64 values, and the state turned in registers (turned_state.cuh). Either one keeps it and two
+// have outputs (alike_state.cuh, alike_outputs.cuh), or each has its values' outputs too, and one more has
+// the scores of all (alike_products.cuh, alike_handed.cuh). Two warps have the sums and factors of tokens, and
+// threads of two others ask for copies, each as far ahead as there are places. A block goes from walk to walk
+// without a pause.
 #ifndef SL_ALIKE_CUH
 #define SL_ALIKE_CUH
 
@@ -199,7 +199,8 @@ SL_WORD void sl_alike_numbers(
   }
 }
 
-// Every other chunk's numbers, by one of two warps: what they read of a token is on its way two chunks ahead.
+// Every other chunk's numbers, by one of two warps. What they read of a token is on its way four chunks ahead:
+// under load the card's memory takes longer than two chunks do.
 template <class Walks>
 SL_WORD void sl_alike_number_walks(uint32_t shared, const Walks walks, const int own) {
   int n = 0;
@@ -207,19 +208,23 @@ SL_WORD void sl_alike_number_walks(uint32_t shared, const Walks walks, const int
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
     const sl_place place = walks.at(walk);
     const typename Walks::maps maps = walks.maps_at(place);
-    const int last = place.length - 1, first = 64 * ((n + own) % 2);
-    typename Walks::maps::token_numbers next[2];
+    const int last = place.length - 1, chunks = (place.length + 63) / 64, first = (n + own) % 2;
+    typename Walks::maps::token_numbers next[2][2];
 #pragma unroll
-    for (int m = 0; m < 2; ++m)
-      if (last >= 0) next[m] = maps.token_at((int)sl_least(first + SL_LANE + 32 * m, last));
+    for (int m = 0; m < 4; ++m)
+      if (last >= 0)
+        next[m / 2][m % 2] =
+            maps.token_at((int)sl_least(64 * first + m / 2 * 128 + SL_LANE + m % 2 * 32, last));
 #pragma unroll 1
-    for (int done = first; done <= last; done += 128) {
-      const int chunk = n + done / 64;
-      const typename Walks::maps::token_numbers tokens[2] = {next[0], next[1]};
+    for (int of_walk = first; of_walk < chunks; of_walk += 2) {
+      const int chunk = n + of_walk, done = 64 * of_walk;
+      const typename Walks::maps::token_numbers tokens[2] = {next[0][0], next[0][1]};
       // Past the sequence's end its last token is read, and not used.
 #pragma unroll
-      for (int m = 0; m < 2; ++m)
-        next[m] = maps.token_at((int)sl_least(done + 128 + SL_LANE + 32 * m, last));
+      for (int m = 0; m < 2; ++m) {
+        next[0][m] = next[1][m];
+        next[1][m] = maps.token_at((int)sl_least((int64_t)done + 256 + SL_LANE + 32 * m, last));
+      }
       sl_wait_to_fill(shared, sl_numbers_free, SL_NUMBER_STAGES, chunk);
       sl_alike_numbers(sl_numbers_at(shared, chunk), maps, tokens, last + 1 - done);
       if (SL_OUTPUT_GROUPS) {
@@ -229,7 +234,7 @@ SL_WORD void sl_alike_number_walks(uint32_t shared, const Walks walks, const int
       }
       sl_tell(sl_barrier_at(shared, sl_numbers_there, chunk % SL_NUMBER_STAGES));
     }
-    n += (place.length + 63) / 64;
+    n += chunks;
   }
 }
 

@@ -6,9 +6,9 @@
 #define SL_ALIKE_OUTPUTS_CUH
 
 // P. One score alone may be all of an output, the diagonal's: so that rounding leaves it as it is, its row
-// is multiplied by 1 / exact first, and the output by exact, which is beside 1 by no more than bf16's rounding.
+// is multiplied by the inverse of `exact` first, and the output by `exact`, which bf16 would round to 1.
 SL_WORD void sl_scores_take(
-    float (&sum)[32], float (&inexact)[2], float (&exact)[2], uint32_t numbers) {
+    float (&sum)[32], float (&inverse)[2], float (&exact)[2], uint32_t numbers) {
   const int lane = SL_LANE, own = sl_uniform(SL_THREAD % 128 / 32);
 #pragma unroll
   for (int warp = 0; warp < 4; ++warp) {
@@ -23,21 +23,21 @@ SL_WORD void sl_scores_take(
       score = sl_of_lane(score + rows.beside[m], sl_diagonal_lane(lane));
       const float rounded = sl_low(sl_pack(score, 0.0f)), size = rounded * rounded;
       const int has_inverse = size > 0x1p-100f && size < 0x1p100f;
-      inexact[m] = has_inverse ? rounded * sl_inverse(score) : 1.0f;
+      inverse[m] = has_inverse ? rounded * sl_inverse(score) : 1.0f;
       exact[m] = has_inverse ? score * sl_inverse(rounded) : 1.0f;
-      rows.query[m] *= inexact[m], rows.beside[m] *= inexact[m];
+      rows.query[m] *= inverse[m], rows.beside[m] *= inverse[m];
     }
     sl_scores_weigh(sum, rows, numbers, lane, warp);
   }
 }
 
 // o = diag(a_i 2^{c_i}) o
-SL_WORD void sl_output_weigh(float (&o)[32], const float (&inexact)[2], uint32_t numbers) {
+SL_WORD void sl_output_weigh(float (&o)[32], const float (&inverse)[2], uint32_t numbers) {
   const int first = SL_THREAD % 128 / 32 * 16 + SL_LANE / 4;
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
     const float entering =
-        inexact[m] * sl_load_float(numbers + 4 * (uint32_t)(first + 8 * m));
+        inverse[m] * sl_load_float(numbers + 4 * (uint32_t)(first + 8 * m));
 #pragma unroll
     for (int j = 0; j < 8; ++j) o[4 * j + 2 * m] *= entering, o[4 * j + 2 * m + 1] *= entering;
   }
@@ -65,10 +65,10 @@ SL_WORD void sl_alike_outputs(
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
     const sl_place place = walks.at(walk);
-    const int length = place.length;
+    const int chunks = (place.length + 63) / 64;
 #pragma unroll 1
-    for (int done = 64 * ((before + own) % 2); done < length; done += 128) {
-      const int n = before + done / 64, rows = sl_uniform(length - done);
+    for (int chunk = (before + own) % 2; chunk < chunks; chunk += 2) {
+      const int n = before + chunk, done = 64 * chunk, rows = sl_uniform(place.length - done);
       const uint32_t q = shared + (uint32_t)(n % SL_QUERY_STAGES * sl_tile);
       const uint32_t k = shared + sl_at_keys + (uint32_t)(n % SL_KEY_STAGES * sl_tile);
       const uint32_t values = shared + sl_at_values + (uint32_t)(n % SL_VALUE_STAGES * sl_panel);
@@ -105,8 +105,8 @@ SL_WORD void sl_alike_outputs(
       sl_products_wait(1);
       sl_sums_are_there(sum);
       sl_tell(sl_barrier_at(shared, sl_keys_free, n % SL_KEY_STAGES));
-      float inexact[2], exact[2];
-      sl_scores_take(sum, inexact, exact, numbers);
+      float inverse[2], exact[2];
+      sl_scores_take(sum, inverse, exact, numbers);
       sl_products_wait(0);
       sl_sums_are_there(o);
       sl_sums_are_there(sum);
@@ -115,7 +115,7 @@ SL_WORD void sl_alike_outputs(
       uint32_t scores[4][4];
 #pragma unroll
       for (int i = 0; i < 16; ++i) scores[i / 4][i % 4] = sl_pack(sum[2 * i], sum[2 * i + 1]);
-      sl_output_weigh(o, inexact, numbers);
+      sl_output_weigh(o, inverse, numbers);
       sl_tell(sl_barrier_at(shared, sl_numbers_free, n % SL_NUMBER_STAGES));
       // o += P v
       sl_products_begin();
@@ -144,7 +144,7 @@ SL_WORD void sl_alike_outputs(
               sl_load_word(staged + sl_in_panel(row, column));
       }
     }
-    before += (length + 63) / 64;
+    before += chunks;
   }
   if (thread == 0) sl_copied_out();
 }

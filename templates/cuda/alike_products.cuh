@@ -1,4 +1,6 @@
-// Outputs and states for the walks of alike.cuh, by warpgroups of 64 values, and the walks themselves.
+// Outputs and states for the walks of alike.cuh, by warpgroups of 64 values. v^T lies in registers too: it is
+// multiplied with P, and, decayed, with k. P is rounded to bf16, but one score alone may be all of an output:
+// what rounding leaves of the diagonal is multiplied in f32.
 #ifndef SL_ALIKE_PRODUCTS_CUH
 #define SL_ALIKE_PRODUCTS_CUH
 

@@ -129,6 +129,7 @@ SL_WORD void sl_alike_states(uint32_t shared, const Walks walks) {
       sl_state_take(
           u, place.initial ? place.initial + place.value : NULL, SL_OWN_VALUES - place.value);
     }
+    const int chunks = (length + 63) / 64;
     sl_chunk_values even, odd;
     if (length > 0) {
       sl_chunk_wait(shared, before, length);
@@ -138,12 +139,12 @@ SL_WORD void sl_alike_states(uint32_t shared, const Walks walks) {
       sl_state_hand(u, shared, before, even.decay);
     }
 #pragma unroll 1
-    for (int done = 0; done < length; done += 128) {
-      const int n = before + done / 64, rows = length - done;
+    for (int chunk = 0; chunk < chunks; chunk += 2) {
+      const int n = before + chunk, rows = length - 64 * chunk;
       sl_state_step(u, even, odd, shared, n, rows);
       if (rows > 64) sl_state_step(u, odd, even, shared, n + 1, rows - 64);
     }
-    before += (length + 63) / 64;
+    before += chunks;
     const sl_place place = walks.at(sl_uniform(walk));
     if (place.final) sl_state_keep(u, place.final + place.value, SL_OWN_VALUES - place.value);
   }
