@@ -159,14 +159,14 @@ SL_WORD void sl_copy_bytes(uint32_t to, const void *from, const int bytes, uint3
   asm volatile("{\n.reg .u64 at;\ncvta.to.global.u64 at, %1;\n"
                "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
                "[%0], [at], %2, [%3];\n}" ::"r"(to),
-               "l"(from), "n"(bytes), "r"(barrier)
+               "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
 }
 // Brings bytes into the second-level cache, where they are asked for later.
 SL_WORD void sl_ask_ahead(const char *from, const int bytes) {
   asm volatile("{\n.reg .u64 at;\ncvta.to.global.u64 at, %0;\n"
                "cp.async.bulk.prefetch.L2.global [at], %1;\n}" ::"l"(from),
-               "n"(bytes)
+               "r"(bytes)
                : "memory");
 }
 SL_WORD void sl_copies_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -297,7 +297,7 @@ SL_WORD void sl_from_middle(float (&x)[16][2], uint32_t sums) {
 // scaled by them errs by 4e-4, a quarter of what bf16 rounds off.
 SL_WORD uint32_t sl_bytes_of(uint32_t low, uint32_t high, const uint32_t which) {
   uint32_t x;
-  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(x) : "r"(low), "r"(high), "n"(which));
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(x) : "r"(low), "r"(high), "r"(which));
   return x;
 }
 SL_WORD uint32_t sl_pack_sums(float low, float high) {

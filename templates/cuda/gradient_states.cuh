@@ -35,7 +35,7 @@ enum {
 SL_WORD void sl_copy_state_out(char *to, uint32_t from) {
   asm volatile("{\n.reg .u64 at;\ncvta.to.global.u64 at, %0;\n"
                "cp.async.bulk.global.shared::cta.bulk_group [at], [%1], %2;\n}" ::"l"(to),
-               "r"(from), "n"(sl_state)
+               "r"(from), "r"((int)sl_state)
                : "memory");
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
