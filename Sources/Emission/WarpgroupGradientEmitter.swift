@@ -361,7 +361,7 @@ struct WarpgroupGradientEmitter: CardGradient {
     let all =
       (segments > 1 ? [("segments", 512, 217600, walks)] : []) + [
         ("states", 512, 217600, walks),
-        set.isWide ? ("adjoints", 512, 204416, "chunks") : ("adjoints", 256, 114752, "chunks"),
+        set.isWide ? ("adjoints", 512, 220800, "chunks") : ("adjoints", 256, 114752, "chunks"),
         (
           "exact", Self.exactThreads, set.isWide ? 205520 : 205456,
           "chunks < processors ? chunks : processors"
