@@ -76,10 +76,17 @@ struct DeviceEmitter {
       for name in Templates.deviceVocabularies { texts.append(try template(name)) }
       texts += ["#define SL_ANYWHERE SL_WORD\n", forward.functions]
     }
+    var hasHopper = forward.usesWarpgroups
     for part in further {
-      texts += [try template("\(part.entry).cuh"), part.functions]
+      if part.gradient != nil || part.landing != nil, !hasHopper {
+        texts.append(try template("hopper.cuh"))
+        hasHopper = true
+      }
+      if let landing = part.landing { texts.append(landing.settings) }
+      texts.append(try template("\(part.entry).cuh"))
+      if part.landing != nil { texts.append(try template("step_landed.cuh")) }
+      texts.append(part.functions)
       guard let gradient = part.gradient else { continue }
-      if !forward.usesWarpgroups { texts.append(try template("hopper.cuh")) }
       texts.append(gradient.settings)
       for name in gradient.vocabularies where forward.walk?.vocabularies.contains(name) != true {
         texts.append(try template(name))

@@ -31,6 +31,10 @@ struct DevicePart {
   /// Whether the entry's kernels go by the words of warpgroups, and copy tensors that are described.
   var usesWarpgroups: Bool { warpgroup != nil || walk != nil }
   private var layouts: [ScratchLayout] { program.phases.map { ScratchLayout($0, target) } }
+  /// What is copied to shared memory before a step begins, where copies run on their own.
+  var landing: StepLanding? {
+    entry == "step" ? StepLanding(program, target) : nil
+  }
 
   /// The names that other parts have too become this part's own.
   private func own(_ text: String) -> String {
@@ -154,6 +158,7 @@ struct DevicePart {
     guard gradient == nil else { return sizes }
     let texts = program.phases.map { phase in
       var emitter = PhaseEmitter(program: program, phase: phase, target: target, kernel: kernel)
+      emitter.landing = landing
       return emitter.deviceFunction()
     }
     return counts + "\n" + places + "\n" + own(texts.joined(separator: "\n"))
@@ -167,7 +172,8 @@ struct DevicePart {
       ?? program.phases.map { "\(kernel)_\($0.name)" }
   }
   var kernelMemory: [Int] {
-    ownKernels?.kernelMemory ?? warpgroup?.sharedBytes ?? layouts.map(\.bytes)
+    ownKernels?.kernelMemory ?? warpgroup?.sharedBytes
+      ?? layouts.map { $0.bytes + (landing?.bytes ?? 0) }
   }
   var kernelThreads: [Int] {
     ownKernels?.kernelThreads ?? warpgroup?.phaseThreads
@@ -218,6 +224,11 @@ struct DevicePart {
           "if (!moved.initial_state) moved.initial_state = moved.final_state;",
           "args = &moved;",
         ])
+        if landing != nil {
+          out.line("// States are copied sixteen bytes at a time.")
+          out.line(
+            "if (((uintptr_t)args->initial_state | (uintptr_t)args->final_state) % 16) return 6;")
+        }
       }
       if let gradient {
         out.lines(gradient.launch(firstKernel))

@@ -11,7 +11,8 @@ extension PhaseEmitter {
       out.line("if (segment >= segments) return;")
     }
     write(phase.body)
-    let body = out
+    var body = out.lines
+    if let landing { body = landingLines(landing, for: body) + [""] + body }
     var text = CWriter()
     text.line("// \(phase.name): one block's share.")
     text.line("//")
@@ -26,11 +27,11 @@ extension PhaseEmitter {
       if layout.bytesInMemory > 0 {
         text.line("char *const memory = tiles_of(args) + item * \(layout.bytesInMemory);")
       }
-      declare(&text, for: body.lines)
+      declare(&text, for: body)
     }
     var lines = text.lines
     lines.removeLast()
-    return (lines + [""] + body.lines + ["}"]).joined(separator: "\n") + "\n"
+    return (lines + [""] + body + ["}"]).joined(separator: "\n") + "\n"
   }
 
   /// The maps of tokens alone at the front of a body, into tiles of their own: threads take their entries

@@ -260,9 +260,7 @@ extension PhaseEmitter {
     out = CWriter(depth: 0)
     // Heads of one group read the same state, which one of them moves.
     out.line("const int moves = \(move.readsPrevious ? "g + 1 == group" : "g == 0");")
-    let (target, source) = (
-      place(move.target, tensor, isThere: true), place(move.source, tensor, isThere: true)
-    )
+    let (source, target) = placesOfState(move)
     out.line("const sl_moved moved = {")
     out.lines([
       "  .o = \(address(move.output)), .t = \(target),",
@@ -279,16 +277,28 @@ extension PhaseEmitter {
     if layoutOf(move.output) == .column {
       out.call("sl_move_column", [keys, flag(move.readsPrevious), "moves", "moved"])
     } else {
-      out.call(
-        "sl_move_state",
-        [
-          keys, valid(move.target.column, move.output.columns), flag(move.readsPrevious), "moves",
-          "moved",
-        ])
+      let columns = valid(move.target.column, move.output.columns)
+      let further = [columns, flag(move.readsPrevious), "moves"]
+      if let landing {
+        out.call(
+          "sl_move_landed",
+          ["sl_address(landing)", String(landing.stateBegin), keys, String(move.output.columns)]
+            + further + ["group > 1", "moved"])
+      } else {
+        out.call("sl_move_state", [keys] + further + ["moved"])
+      }
     }
     let lines = out.lines
     out = outside
     out.block("") { $0.lines(lines) }
+  }
+
+  /// Where the state is moved from, and to.
+  func placesOfState(_ move: MoveState) -> (source: String, target: String) {
+    let tensor = program.tensor(move.target.tensor)!
+    return (
+      place(move.source, tensor, isThere: true), place(move.target, tensor, isThere: true)
+    )
   }
 
   private mutating func write(_ load: LoadState) {

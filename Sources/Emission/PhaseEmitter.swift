@@ -12,6 +12,8 @@ struct PhaseEmitter {
   /// How the plan wants the innermost loops.
   let inner: InnerLoops
   let layout: ScratchLayout
+  /// What a step's kernel has copied to shared memory before it begins.
+  var landing: StepLanding?
   let usesMatrixUnit: Bool
   /// Whether consecutive maps over the same rows become one loop.
   let fusesRows: Bool

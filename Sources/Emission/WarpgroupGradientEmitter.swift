@@ -395,7 +395,7 @@ struct WarpgroupGradientEmitter: CardGradient {
     let all =
       (segments > 1 ? [("segments", 512, 217600, walks)] : []) + [
         ("states", 512, 217600, walks),
-        set.isWide ? ("adjoints", 512, 204416, "chunks") : ("adjoints", 256, 114752, "chunks"),
+        set.isWide ? ("adjoints", 512, 220800, "chunks") : ("adjoints", 256, 114752, "chunks"),
         (
           "exact", Self.exactThreads, Self.exactMemory(set),
           "chunks < processors ? chunks : processors"

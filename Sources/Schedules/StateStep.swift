@@ -20,11 +20,14 @@ public struct StateStep: Schedule {
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
     let value = specification.value
-    let isShared = !readsAllValues(specification) && value > 128
+    // Where copies bring the state, memory is the faster the less a block has of it at a time.
+    let isCopied = specification.target.device?.hasWarpgroups == true && value % 4 == 0
+    let share = isCopied ? 64 : 128
+    let isShared = !readsAllValues(specification) && value > share
     return [
       Plan(
         schedule: name, chunk: 1, subBlock: 1, keyTile: specification.key,
-        valueTile: isShared ? 128 : value)
+        valueTile: isShared ? share : value)
     ]
   }
 

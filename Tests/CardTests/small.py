@@ -31,7 +31,8 @@ def _drawn(package, batch, length, heads, group, gates):
     ]
     tensors = [x.to(torch.bfloat16 if package.element == "bf16" else torch.float32) for x in tensors]
     for axis in card.FORMS[package.form].decays:
-        shape = {"key": (*tokens, package.key), "token": tokens}[axis]
+        shape = {
+            "key": (*tokens, package.key), "value": (*tokens, package.value), "token": tokens}[axis]
         g = torch.nn.functional.logsigmoid(normal(*shape)) / 16
         if gates == "strong":
             g = -5 * torch.rand(*shape, generator=generator)

@@ -200,14 +200,15 @@ import Testing
   }
 
   private func emitGradient(
-    _ recurrence: Recurrence, _ target: Target, type: ElementType, key: Int, value: Int
+    _ recurrence: Recurrence, _ target: Target, type: ElementType, key: Int, value: Int,
+    schedule: String? = nil
   ) throws -> EmittedKernel {
     let specification = try KernelSpecification(
       normalForm: recurrence.normalForm(), key: key, value: value, type: type, gateType: .f32,
       target: target)
     return try Emitter.emit(
       specification, try Planner().plan(specification, PlanRequest()),
-      backward: try Planner().gradientPlan(specification),
+      backward: try Planner().gradientPlan(specification, PlanRequest(schedule: schedule)),
       step: Schedules.stepPlan(specification))
   }
 
@@ -215,7 +216,7 @@ import Testing
     "Gradients by products of warpgroups keep no registers in memory",
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [
-      ("gla", ["states", "adjoints", "exact", "grouped_states"]),
+      ("gla", ["states", "adjoints", "exact", "grouped_states", "grouped_adjoints"]),
       ("gla-logits", ["states", "exact", "grouped_states"]),
       ("simple-gla", ["states", "adjoints", "exact", "grouped_states"]),
     ])
@@ -223,7 +224,8 @@ import Testing
     let bench = try await Workbench()
     var builder = bench.builder
     builder.assembler = try await CardAssembler.find()
-    let kernel = try emitGradient(.named(recurrence), .sm90a, type: .bf16, key: 128, value: 128)
+    let kernel = try emitGradient(
+      .named(recurrence), .sm90a, type: .bf16, key: 128, value: 128, schedule: "warpgroup-gradient")
     let package = try await KernelPackage.build(
       kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
       cache: KernelCache(folder: "\(bench.folder)/cache")
@@ -235,6 +237,57 @@ import Testing
       #expect(found.sharedMemory <= Target.sm90a.device!.sharedMemory)
       #expect(found.spilled == 0, "\(own) spills \(found.spilled) bytes")
     }
+  }
+
+  @Test("Where copies run on their own they bring a step's states, 64 values a block")
+  func stepPlans() throws {
+    func step(
+      _ name: String, _ target: Target, key: Int = 128, value: Int = 128, type: ElementType = .bf16
+    ) throws -> (width: Int, isCopied: Bool) {
+      let specification = try KernelSpecification(
+        normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: type,
+        gateType: .f32, target: target)
+      let plan = try #require(Schedules.stepPlan(specification))
+      let kernel = try Emitter.emit(
+        specification, try Planner().plan(specification, PlanRequest()), step: plan)
+      return (plan.valueTile, kernel.source.text.contains("    sl_move_landed("))
+    }
+    for (name, value, width) in [
+      ("gla", 128, 64), ("rwkv6", 64, 64), ("gated-outer", 256, 64), ("gla", 100, 64),
+      ("gla", 36, 36),
+    ] {
+      #expect(try step(name, .sm90a, value: value) == (width, true))
+    }
+    #expect(try step("gla", .sm90a, key: 256, value: 512) == (64, true))
+    #expect(try step("simple-gla", .sm90a, type: .f32) == (64, true))
+    // Rows that do not begin at sixteen bytes, a state of one column more, too many keys, an older card.
+    #expect(try step("gla", .sm90a, value: 37) == (37, false))
+    #expect(try step("linear-attention-normalized", .sm90a) == (128, false))
+    #expect(try step("gla", .sm90a, key: 320, type: .f32).isCopied == false)
+    #expect(try step("gla", .sm80) == (128, false))
+  }
+
+  @Test(
+    "Steps keep no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [("gla", 128, 128), ("rwkv6", 64, 64), ("gated-outer", 128, 256), ("gla", 256, 512)])
+  func stepMachineCode(_ name: String, _ key: Int, _ value: Int) async throws {
+    let bench = try await Workbench()
+    var builder = bench.builder
+    builder.assembler = try await CardAssembler.find()
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    let kernel = try Emitter.emit(
+      specification, try Planner().plan(specification, PlanRequest()),
+      step: Schedules.stepPlan(specification))
+    let package = try await KernelPackage.build(
+      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
+      cache: KernelCache(folder: "\(bench.folder)/cache")
+    ).package
+    let found = try #require(
+      package.manifest.cardKernels?.first { $0.name == "\(kernel.name)_move" })
+    #expect(found.spilled == 0, "\(found.name) spills \(found.spilled) bytes")
   }
 
   @Test(

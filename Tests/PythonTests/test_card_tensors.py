@@ -26,6 +26,9 @@ def card() -> ModuleType:
     module.cuda._DEVICE = "cpu"
     module.cuda._current_device = lambda: None
     module.cuda._stream = lambda index: 0
+    # The processor's twin of what allocates on the current card.
+    guards = getattr(getattr(torch._C, "_dynamo", None), "guards", None)
+    module.cuda._empty_here = getattr(guards, "_empty_strided_cpu", None)
     return module
 
 

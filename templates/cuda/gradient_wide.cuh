@@ -5,7 +5,7 @@
 //
 //     dq~ += dO S~^T    dk~ += v dS~^T    and at the end dP k~ and dP^T q~
 //
-// and two have 32 of the 64 values each, with P in registers:
+// and two have 32 of the 64 values each, with P beside the steps, in two parts:
 //
 //     dv = P^T dO + k~ dS~    dP += dO v^T
 //
@@ -26,7 +26,8 @@ enum {
   // first two's place; dP in two parts; sums.
   sl_at_steps = 2 * sl_tile,
   sl_at_pairs = sl_at_steps + 3 * sl_wide_step,
-  sl_at_wide_sums = sl_at_pairs + 2 * sl_panel,  // of log decays of eight tokens and the first one
+  sl_at_wide_scores = sl_at_pairs + 2 * sl_panel,  // P^T, in two parts
+  sl_at_wide_sums = sl_at_wide_scores + 2 * sl_panel,  // of log decays of eight tokens and the first one
   sl_at_wide_shares = sl_at_wide_sums + 9 * 512,
   sl_at_wide_whole = sl_at_wide_shares + 2 * 4 * 256,
   sl_at_tokens = sl_at_wide_whole + 512,  // of a gate that all keys share, two panels
@@ -196,114 +197,106 @@ SL_WORD uint32_t sl_next_step(
   return shared + sl_at_steps + (uint32_t)(n % 3 * sl_wide_step);
 }
 
-// The warpgroups that have keys: dq~ and dk~ to their tables.
-SL_WORD void sl_wide_keys(uint32_t shared, const sl_tensors t, const sl_turn turn) {
-  const uint32_t own_panel = (uint32_t)sl_group() * sl_panel;
-  float of_query[32], of_key[32], sums[2] = {0.0f, 0.0f};
-#pragma unroll
-  for (int n = 0; n < 32; ++n) of_query[n] = of_key[n] = 0.0f;
-#pragma unroll 1
-  for (int n = 0; n < sl_wide_steps; ++n) {
-    const uint32_t v = sl_next_step(shared, t, turn, n), d_o = v + sl_panel;
-    const uint32_t state = d_o + sl_panel, adjoint = state + sl_state / 2;
-    sl_products_begin();
-#pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      ::sl_product_rows(
-          of_query, sl_operand(d_o, 32 * s), sl_operand(state + own_panel, 32 * s), 1);
-      ::sl_product_rows(of_key, sl_operand(v, 32 * s), sl_operand(adjoint + own_panel, 32 * s), 1);
-    }
-    sl_products_commit();
-    if (SL_GATE) sl_add_row_sums(sums, state, adjoint);
-    sl_products_wait(0);
-  }
-  const uint32_t q = shared, k = q + sl_tile, pairs = shared + sl_at_pairs;
-  if (SL_GATE) {
-    sl_leave_row_sums(shared + sl_at_wide_whole, sums);
-    float share[16];
-    const int own_row = sl_fresh(sl_row());
-#pragma unroll
-    for (int n = 0; n < 32; n += 2) {
-      const uint32_t word = sl_load_word(
-          k + own_panel + sl_in_panel(own_row + (n & 2) * 4, 8 * (n / 4) + sl_column()));
-      const int own = n / 4 * 2;
-      share[own] = sl_fma(sl_low(word), of_key[n], n & 2 ? share[own] : 0.0f);
-      share[own + 1] = sl_fma(sl_high(word), of_key[n + 1], n & 2 ? share[own + 1] : 0.0f);
-    }
-    sl_leave_shares(shared + sl_at_wide_shares + 1024 * (uint32_t)sl_group(), share);
-  }
-  // dP has been left.
-  sl_sync();
+// What a warpgroup adds up, in the same registers whichever it is: with keys, dq~ and dk~ of 64 keys; with
+// values, dP of half of the tokens, and a step's rows of dv. All warpgroups go through one loop, so that
+// they meet at one place of the code.
+typedef struct {
+  float of_query[32], of_key[32];
+} sl_held;
+SL_WORD float (&sl_held_pairs(sl_held &held))[16] { return *(float(*)[16])held.of_query; }
+SL_WORD float (&sl_held_values(sl_held &held))[16] { return *(float(*)[16])held.of_key; }
+
+// With values: the scores to their place, rounded by one warpgroup, and what that leaves by the other one.
+SL_WORD void sl_leave_scores(uint32_t shared) {
+  const uint32_t q = shared, k = q + sl_tile, scores_at = shared + sl_at_wide_scores;
+  float scores[32];
+  uint32_t operand[16], rest[16];
   sl_products_begin();
-#pragma unroll
-  for (int part = 0; part <= sl_has_rest; ++part)
-#pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      sl_product_across(
-          of_query, sl_operand(pairs, part * sl_panel + 32 * s),
-          sl_operand(k + own_panel, 2048 * s), 1);
-      sl_product_outer(
-          of_key, sl_operand(pairs, part * sl_panel + 2048 * s),
-          sl_operand(q + own_panel, 2048 * s));
-    }
+  sl_rows_by_rows(scores, k, sl_panel, q, sl_panel);
   sl_products_end();
-  sl_store_table(shared + sl_at_steps, of_query);
-  sl_store_table(shared + sl_at_steps + 2 * sl_tile, of_key);
-  sl_sync();
+  sl_keep_past<true>(scores);
+  sl_as_operand(operand, scores);
+  sl_as_rest(rest, operand, scores);
+  if (sl_group() == 2) sl_store_sums(scores_at, operand);
+  else sl_store_sums(scores_at + sl_panel, rest);
 }
 
-// The warpgroups that have values: dv, and dP to its place.
-SL_WORD void sl_wide_values(uint32_t shared, const sl_tensors t, const sl_turn turn) {
-  const int half = sl_group() - 2;
-  const uint32_t q = shared, k = q + sl_tile;
-  uint32_t operand[16], rest[16];
-  {
-    float scores[32];
-    sl_products_begin();
-    sl_rows_by_rows(scores, k, sl_panel, q, sl_panel);
-    sl_products_end();
-    sl_keep_past<true>(scores);
-    sl_as_operand(operand, scores);
-    sl_as_rest(rest, operand, scores);
+// A step of a warpgroup with keys.
+SL_WORD void sl_step_of_keys(sl_held &held, float (&sums)[2], uint32_t v) {
+  const uint32_t own_panel = (uint32_t)sl_uniform(sl_fresh(SL_THREAD) / 128) * sl_panel;
+  const uint32_t d_o = v + sl_panel, state = d_o + sl_panel, adjoint = state + sl_state / 2;
+  sl_products_begin();
+#pragma unroll
+  for (int s = 0; s < 4; ++s) {
+    ::sl_product_rows(
+        held.of_query, sl_operand(d_o, 32 * s), sl_operand(state + own_panel, 32 * s), 1);
+    ::sl_product_rows(
+        held.of_key, sl_operand(v, 32 * s), sl_operand(adjoint + own_panel, 32 * s), 1);
   }
-  float pairs[16], sums[2] = {0.0f, 0.0f};
+  sl_products_commit();
+  if (SL_GATE) sl_add_row_sums(sums, state, adjoint);
+  sl_products_wait(0);
+}
+
+// A step of a warpgroup with values: their rows of dv, and dP.
+SL_WORD void sl_step_of_values(
+    sl_held &held, float (&sums)[2], uint32_t shared, uint32_t v, const sl_tensors t,
+    const sl_turn turn, const int n) {
+  const int half = sl_uniform(sl_fresh(SL_THREAD) / 128) - 2, column = 64 * n + 32 * half;
+  const uint32_t k = shared + sl_tile, columns = 64 * (uint32_t)half;  // bytes
+  const uint32_t d_o = v + sl_panel, state = d_o + sl_panel, adjoint = state + sl_state / 2;
+  float(&value)[16] = sl_held_values(held), (&pairs)[16] = sl_held_pairs(held);
+  const uint32_t scores = shared + sl_at_wide_scores;
+  sl_read_partial(value, t, sl_chunk_left(shared + sl_at_wide_own).slot, turn, column);
+  sl_products_begin();
 #pragma unroll
-  for (int n = 0; n < 16; ++n) pairs[n] = 0.0f;
-#pragma unroll 1
-  for (int n = 0; n < sl_wide_steps; ++n) {
-    const uint32_t v = sl_next_step(shared, t, turn, n), d_o = v + sl_panel;
-    const uint32_t state = d_o + sl_panel, adjoint = state + sl_state / 2;
-    const uint32_t columns = 64 * (uint32_t)half;  // bytes
-    const int column = 64 * n + 32 * half;
-    float value[16];
-    sl_read_partial(value, t, sl_chunk_left(shared + sl_at_wide_own).slot, turn, column);
-    sl_products_begin();
+  for (int s = 0; s < 8; ++s)
+    sl_product<0, 1>(
+        value, sl_operand(k, s / 4 * sl_panel + 32 * (s % 4)),
+        sl_operand(adjoint + columns, 2048 * s), 1);
 #pragma unroll
-    for (int s = 0; s < 8; ++s)
+  for (int s = 0; s < 4; ++s) {
+#pragma unroll
+    for (int part = 0; part < 2; ++part)
       sl_product<0, 1>(
-          value, sl_operand(k, s / 4 * sl_panel + 32 * (s % 4)),
-          sl_operand(adjoint + columns, 2048 * s), 1);
-#pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      sl_product_held(value, operand + 4 * s, sl_operand(d_o + columns, 2048 * s));
-      sl_product_held(value, rest + 4 * s, sl_operand(d_o + columns, 2048 * s));
-      sl_product<0, 0>(
-          pairs, sl_operand(d_o, 32 * s), sl_operand(v + 4096 * (uint32_t)half, 32 * s), 1);
-    }
-    sl_products_commit();
-    if (SL_GATE) sl_add_row_sums(sums, state, adjoint);
-    sl_products_wait(0);
-    sl_write_values(
-        t, sl_chunk_left(shared + sl_at_wide_own), sl_rows_of(shared + sl_at_wide_rows), turn,
-        column, value);
+          value, sl_operand(scores, part * sl_panel + 32 * s), sl_operand(d_o + columns, 2048 * s),
+          1);
+    sl_product<0, 0>(
+        pairs, sl_operand(d_o, 32 * s), sl_operand(v + 4096 * (uint32_t)half, 32 * s), 1);
   }
-  if (SL_GATE) sl_leave_row_sums(shared + sl_at_wide_whole, sums);
-  const int first = sl_fresh(sl_row());
+  sl_products_commit();
+  if (SL_GATE) sl_add_row_sums(sums, state, adjoint);
+  sl_products_wait(0);
+  sl_write_values(
+      t, sl_chunk_left(shared + sl_at_wide_own), sl_rows_of(shared + sl_at_wide_rows), turn,
+      column, value);
+}
+
+// With keys: what their own tokens bring to the row sums of S dS after the chunk.
+SL_WORD void sl_leave_key_shares(uint32_t shared, const sl_held &held) {
+  const uint32_t k = shared + sl_tile, own_panel = (uint32_t)sl_group() * sl_panel;
+  float share[16];
+  const int own_row = sl_fresh(sl_row());
+#pragma unroll
+  for (int n = 0; n < 32; n += 2) {
+    const float *const x = held.of_key + n;
+    const uint32_t word = sl_load_word(
+        k + own_panel + sl_in_panel(own_row + (n & 2) * 4, 8 * (n / 4) + sl_column()));
+    const int own = n / 4 * 2;
+    share[own] = sl_fma(sl_low(word), x[0], n & 2 ? share[own] : 0.0f);
+    share[own + 1] = sl_fma(sl_high(word), x[1], n & 2 ? share[own + 1] : 0.0f);
+  }
+  sl_leave_shares(shared + sl_at_wide_shares + 1024 * (uint32_t)sl_group(), share);
+}
+
+// With values: dP to its place.
+SL_WORD void sl_leave_pairs(uint32_t shared, const sl_held &held) {
+  const int half = sl_group() - 2, first = sl_fresh(sl_row());
 #pragma unroll
   for (int n = 0; n < 16; n += 2) {
     const int row = first + (n & 2) * 4, column = 32 * half + 8 * (n / 4) + sl_column();
-    const float low = column <= row ? pairs[n] : 0.0f;
-    const float high = column + 1 <= row ? pairs[n + 1] : 0.0f;
+    const float low = column <= row ? held.of_query[n] : 0.0f;
+    const float high = column + 1 <= row ? held.of_query[n + 1] : 0.0f;
     const uint32_t whole = sl_pack(low, high);
     const uint32_t to = shared + sl_at_pairs + sl_in_panel(row, column);
     sl_store_word(to, whole);
@@ -311,8 +304,53 @@ SL_WORD void sl_wide_values(uint32_t shared, const sl_tensors t, const sl_turn t
       sl_store_word(to + sl_panel, sl_pack(low - sl_low(whole), high - sl_high(whole)));
   }
   sl_publish();
+}
+
+// With keys: dP k~ and dP^T q~, and dq~ and dk~ to their tables.
+SL_WORD void sl_add_pairs(uint32_t shared, sl_held &held) {
+  const uint32_t q = shared, k = q + sl_tile, pairs = shared + sl_at_pairs;
+  const uint32_t own_panel = (uint32_t)sl_group() * sl_panel;
+  sl_products_begin();
+#pragma unroll
+  for (int part = 0; part <= sl_has_rest; ++part)
+#pragma unroll
+    for (int s = 0; s < 4; ++s) {
+      sl_product_across(
+          held.of_query, sl_operand(pairs, part * sl_panel + 32 * s),
+          sl_operand(k + own_panel, 2048 * s), 1);
+      sl_product_outer(
+          held.of_key, sl_operand(pairs, part * sl_panel + 2048 * s),
+          sl_operand(q + own_panel, 2048 * s));
+    }
+  sl_products_end();
+  sl_store_table(shared + sl_at_steps, held.of_query);
+  sl_store_table(shared + sl_at_steps + 2 * sl_tile, held.of_key);
+}
+
+// All products of a turn whose q~ and k~ lie in their places: dv is written, dq~ and dk~ are left in
+// tables.
+SL_WORD void sl_wide_products(uint32_t shared, const sl_tensors t, const sl_turn turn) {
+  const int has_keys = sl_group() < 2;
+  sl_held held;
+#pragma unroll
+  for (int n = 0; n < 32; ++n) held.of_query[n] = held.of_key[n] = 0.0f;
+  float sums[2] = {0.0f, 0.0f};
+  if (!has_keys) sl_leave_scores(shared);
+#pragma unroll 1
+  for (int n = 0; n < sl_wide_steps; ++n) {
+    const uint32_t v = sl_next_step((uint32_t)sl_fresh((int)shared), t, turn, n);
+    // Addresses are made anew for each step: kept, those of both would crowd sums out of registers.
+    if (has_keys) sl_step_of_keys(held, sums, (uint32_t)sl_fresh((int)v));
+    else
+      sl_step_of_values(
+          held, sums, (uint32_t)sl_fresh((int)shared), (uint32_t)sl_fresh((int)v), t, turn, n);
+  }
+  shared = (uint32_t)sl_fresh((int)shared);
+  if (SL_GATE) sl_leave_row_sums(shared + sl_at_wide_whole, sums);
+  if (!has_keys) sl_leave_pairs(shared, held);
+  else if (SL_GATE) sl_leave_key_shares(shared, held);
   sl_sync();
-  // dq~ and dk~ have been left.
+  if (has_keys) sl_add_pairs(shared, held);
   sl_sync();
 }
 
@@ -389,8 +427,7 @@ SL_WORD void sl_wide_turn(
   }
   sl_publish();
   sl_sync();
-  if (sl_group() < 2) sl_wide_keys(shared, t, turn);
-  else sl_wide_values(shared, t, turn);
+  sl_wide_products(shared, t, turn);
 
   const sl_chunk own = sl_chunk_left(shared + sl_at_wide_own);
   const sl_rows rows = sl_rows_of(shared + sl_at_wide_rows);

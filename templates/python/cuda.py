@@ -41,6 +41,31 @@ _current_device = getattr(torch._C, "_cuda_getDevice", torch.cuda.current_device
 _stream = getattr(
     torch._C, "_cuda_getCurrentRawStream", lambda index: torch.cuda.current_stream(index).cuda_stream
 )
+# torch.empty goes through PyTorch's dispatcher, for three times the time; this one is for the current card.
+_empty_here = getattr(
+    getattr(getattr(torch._C, "_dynamo", None), "guards", None), "_empty_strided_cuda", None
+)
+
+
+class _Dense(NamedTuple):
+    """A dense tensor to be."""
+
+    shape: Tuple[int, ...]
+    strides: Tuple[int, ...]
+    dtype: torch.dtype
+
+    def on(self, device: torch.device) -> torch.Tensor:
+        """The tensor, of whatever lies in its memory."""
+        if _empty_here is not None and _current_device() == device.index:
+            return _empty_here(*self)
+        return torch.empty(self.shape, dtype=self.dtype, device=device)
+
+
+def _dense(shape: Sequence[int], dtype: torch.dtype) -> _Dense:
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.append(strides[-1] * max(size, 1))
+    return _Dense(tuple(shape), tuple(reversed(strides)), dtype)
 
 
 class _Plan(NamedTuple):
@@ -48,10 +73,12 @@ class _Plan(NamedTuple):
 
     # batch, length, query heads, heads, sequences: as the argument struct has them.
     sizes: Tuple[int, ...]
-    o_shape: Tuple[int, ...]
-    state_shape: Tuple[int, ...]
-    # Bytes by entry, found at its first call.
-    workspaces: Dict[str, int]
+    output: _Dense
+    state: _Dense
+    # As the inputs are.
+    adjoints: Tuple[_Dense, ...]
+    # By entry, found at its first call; None where it needs none.
+    workspaces: Dict[str, Optional[_Dense]]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -83,8 +110,9 @@ def _plan_of(device: torch.device, sequences: int, *shapes: torch.Size) -> _Plan
         raise ValueError(f"cu_seqlens goes with B = 1, not {batch}.")
     return _Plan(
         (batch, length, query_heads, heads, sequences),
-        (batch, length, query_heads, _kernel.value),
-        (sequences or batch, heads, _kernel.key, _kernel.state_columns),
+        _dense((batch, length, query_heads, _kernel.value), _TYPES_OF_INPUTS[_QUERY]),
+        _dense((sequences or batch, heads, _kernel.key, _kernel.state_columns), torch.float32),
+        tuple(map(_dense, shapes, _TYPES_OF_INPUTS)),
         {},
     )
 
@@ -114,17 +142,21 @@ class _Entry:
         self, device: torch.device, plan: _Plan, scale: float, offsets: Any, pointers: Sequence[int]
     ) -> None:
         cu_seqlens = 0 if offsets is None else offsets.data_ptr()
-        size = plan.workspaces.get(self._name)
-        if size is None:
-            given = self._packed(plan, scale, cu_seqlens, 0, 0, pointers)
-            size = self._workspace_size(given)
+        try:
+            workspace = plan.workspaces[self._name]
+        except KeyError:
+            size = self._workspace_size(self._packed(plan, scale, cu_seqlens, 0, 0, pointers))
             if size < 0:
                 self._fail(-size)
-            plan.workspaces[self._name] = size
-        memory = torch.empty(size, dtype=torch.uint8, device=device) if size else None
-        given = self._packed(
-            plan, scale, cu_seqlens, memory.data_ptr() if size else 0, size, pointers
-        )
+            workspace = _dense((size,), torch.uint8) if size else None
+            plan.workspaces[self._name] = workspace
+        if workspace is None:
+            given = self._packed(plan, scale, cu_seqlens, 0, 0, pointers)
+        else:
+            memory = workspace.on(device)
+            given = self._packed(
+                plan, scale, cu_seqlens, memory.data_ptr(), workspace.shape[0], pointers
+            )
         code = self._run(given, device)
         if code == _NO_CONTEXT:
             # A thread of PyTorch's own, as those of autograd, has none before its first kernel.
@@ -160,8 +192,23 @@ if _kernel.has_step:
     _enter_step = _Entry("step", "step_workspace_size", _kernel.Arguments)
 
 
+def _ready(
+    name: str, tensor: Any, dtype: torch.dtype, device: torch.device
+) -> Tuple[torch.Tensor, int]:
+    """The tensor, dense and where copies of sixteen bytes may begin, and where that is."""
+    if (
+        isinstance(tensor, torch.Tensor) and tensor.dtype is dtype and tensor.device == device
+        and tensor.is_contiguous()
+    ):
+        pointer = tensor.data_ptr()
+        if pointer % 16 == 0:
+            return tensor, pointer
+    tensor = _checked(name, tensor, dtype, device)
+    return tensor, tensor.data_ptr()
+
+
 def _checked(name: str, tensor: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """The tensor, dense and where copies of sixteen bytes may begin."""
+    """The same of one that may have to be copied, or refused."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor on a card, not {type(tensor).__name__}.")
     if tensor.device != device:
@@ -173,7 +220,7 @@ def _checked(name: str, tensor: Any, dtype: torch.dtype, device: torch.device) -
 
 
 def _check_shape(name: str, shape: torch.Size, wanted: Tuple[int, ...]) -> None:
-    if tuple(shape) != wanted:
+    if shape != wanted:
         raise ValueError(f"{name} must have shape {wanted}, not {tuple(shape)}.")
 
 
@@ -211,13 +258,9 @@ class _Call:
         device = self.device = query.device
         tensors, pointers, shapes = [], [], []
         for tensor, dtype, name in zip(inputs, _TYPES_OF_INPUTS, _NAMES):
-            if not (
-                isinstance(tensor, torch.Tensor) and tensor.dtype is dtype and tensor.device == device
-                and tensor.is_contiguous() and tensor.data_ptr() % 16 == 0
-            ):
-                tensor = _checked(name, tensor, dtype, device)
+            tensor, pointer = _ready(name, tensor, dtype, device)
             tensors.append(tensor)
-            pointers.append(tensor.data_ptr())
+            pointers.append(pointer)
             shapes.append(tensor.shape)
         self.tensors, self.pointers = tensors, pointers
         sequences, self.offsets = 0, None
@@ -233,8 +276,8 @@ class _Call:
     def state(self, name: str, tensor: Any) -> Optional[torch.Tensor]:
         if tensor is None:
             return None
-        tensor = _checked(name, tensor, torch.float32, self.device)
-        _check_shape(name, tensor.shape, self.plan.state_shape)
+        tensor, _ = _ready(name, tensor, torch.float32, self.device)
+        _check_shape(name, tensor.shape, self.plan.state.shape)
         return tensor
 
     def run(self, entry: _Entry, *ends: Optional[torch.Tensor], adjoints: Sequence[Any] = ()) -> None:
@@ -244,21 +287,14 @@ class _Call:
         given += [tensor.data_ptr() for tensor in adjoints]
         entry(self.device, self.plan, self.scale, self.offsets, given)
 
-    def empty_state(self) -> torch.Tensor:
-        return torch.empty(self.plan.state_shape, dtype=torch.float32, device=self.device)
-
-    def empty_output(self) -> torch.Tensor:
-        return torch.empty(
-            self.plan.o_shape, dtype=_TYPES_OF_INPUTS[_QUERY], device=self.device)
-
 
 def run_forward(
     inputs: Sequence[Any], scale: Any, initial_state: Any, cu_seqlens: Any, wants_state: bool
 ) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
     """o and the final state, without a gradient."""
     call = _Call(inputs, scale, initial_state, cu_seqlens)
-    o = call.empty_output()
-    final = call.empty_state() if wants_state else None
+    o = call.plan.output.on(call.device)
+    final = call.plan.state.on(call.device) if wants_state else None
     call.run(_enter_forward, call.initial, final, o)
     return o, final
 
@@ -274,10 +310,11 @@ def run_backward(
             "or call it under torch.no_grad()."
         )
     call = _Call(inputs, scale, initial_state, cu_seqlens)
-    d_o = _checked("d_o", d_o, _TYPES_OF_INPUTS[_QUERY], call.device)
-    _check_shape("d_o", d_o.shape, call.plan.o_shape)
-    d_final, d_initial = call.state("d_final_state", d_final_state), call.empty_state()
-    adjoints = [torch.empty_like(tensor) for tensor in call.tensors]
+    d_o, _ = _ready("d_o", d_o, _TYPES_OF_INPUTS[_QUERY], call.device)
+    _check_shape("d_o", d_o.shape, call.plan.output.shape)
+    d_final = call.state("d_final_state", d_final_state)
+    d_initial = call.plan.state.on(call.device)
+    adjoints = [adjoint.on(call.device) for adjoint in call.plan.adjoints]
     call.run(_enter_backward, call.initial, d_final, d_initial, d_o, adjoints=adjoints)
     return [*adjoints, d_initial]
 
@@ -299,7 +336,7 @@ class _Differentiable(torch.autograd.Function):
         inputs, state = tensors[: len(_NAMES)], tensors[-1] if ctx.has_state else None
         if d_o is None:
             call = _Call(inputs, ctx.scale, state, ctx.offsets)
-            d_o = call.empty_output().zero_()
+            d_o = call.plan.output.on(call.device).zero_()
         *adjoints, d_state = run_backward(
             d_o, d_final_state, inputs, ctx.scale, state, ctx.offsets
         )
@@ -384,7 +421,7 @@ def _run_step(*args: Any) -> torch.Tensor:
     call = _Call(inputs, scale, None, None)
     if call.state("state", state) is not state:
         raise ValueError("The state must be dense and begin at sixteen bytes: it is moved in place.")
-    o = call.empty_output()
+    o = call.plan.output.on(call.device)
     call.run(_enter_step, None, state, o)
     return o
 
