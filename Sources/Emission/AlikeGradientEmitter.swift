@@ -115,8 +115,7 @@ struct AlikeGradientEmitter: CardGradient {
     let logarithm = gate?.logarithm ?? .constant(0)
     let slope = gate.map { $0.logarithm.derivative(of: $0.name) } ?? .constant(0)
     var own = CWriter()
-    own.line(
-      "// What the recurrence says of the decay's logarithm, how steep that is, and q's weight.")
+    own.line("// What the recurrence says of log decays, how steep they are, and q's weight.")
     own.block("struct walk_maps") { out in
       out.line("float scale;")
       for (name, map) in [("log_decay", logarithm), ("gate_slope", slope)] {

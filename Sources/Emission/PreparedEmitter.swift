@@ -14,9 +14,8 @@ struct PreparedEmitter: ChunkWalkEmitter {
   /// The templates, in their order.
   var vocabularies: [String] {
     ["words.cuh", "hopper.cuh", "prepared.cuh"] + (decaysAlike ? ["prepared_alike.cuh"] : [])
-      + (hasValueGate ? ["prepared_values.cuh"] : []) + [
-        "turned_products.cuh", "turned_state.cuh", "prepared_walk.cuh",
-      ]
+      + (hasValueGate ? ["prepared_values.cuh"] : [])
+      + ["turned_products.cuh", "turned_state.cuh", "prepared_walk.cuh"]
   }
   /// Whether decays stand outside of the sums over keys.
   private var decaysAlike: Bool { form.keyGate?.axes != .key && !form.readsPrevious }
