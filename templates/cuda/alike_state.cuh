@@ -126,8 +126,11 @@ SL_WORD void sl_alike_states(uint32_t shared, const Walks walks) {
     {
       const sl_place place = walks.at(walk);
       length = sl_uniform(place.length);
-      sl_state_take(
-          u, place.initial ? place.initial + place.value : NULL, SL_OWN_VALUES - place.value);
+#pragma unroll
+      for (int i = 0; i < 32 * sl_key_panels; ++i) u[i / 32][i % 32] = 0.0f;
+      // A walk that begins with nothing looks for nothing.
+      if (place.initial)
+        sl_state_take(u, place.initial + place.value, SL_OWN_VALUES - place.value);
     }
     const int chunks = (length + 63) / 64;
     sl_chunk_values even, odd;

@@ -18,18 +18,15 @@ SL_WORD int sl_value_of(const int thread, const int n) {
 // The state before a walk, or zero: values from `initial` on, of which there are so many. Where a thread's
 // numbers lie is found at each end of a walk, and takes no registers in between.
 SL_WORD void sl_state_take(sl_state &u, const float *const initial, const int values) {
-#pragma unroll
-  for (int p = 0; p < SL_KEYS / 64; ++p)
-#pragma unroll
-    for (int n = 0; n < 32; ++n) u[p][n] = 0.0f;
-  if (!initial) return;
   const int thread = sl_own(SL_THREAD);
 #pragma unroll
   for (int p = 0; p < SL_KEYS / 64; ++p)
 #pragma unroll
     for (int n = 0; n < 32; ++n) {
       const int key = sl_key_of(thread, p, n), value = sl_value_of(thread, n);
-      if (key < SL_OWN_KEYS && value < values) u[p][n] = initial[(int64_t)key * SL_OWN_VALUES + value];
+      u[p][n] = initial && key < SL_OWN_KEYS && value < values
+                    ? initial[(int64_t)key * SL_OWN_VALUES + value]
+                    : 0.0f;
     }
 }
 SL_WORD void sl_state_keep(const sl_state &u, float *const final, const int values) {
