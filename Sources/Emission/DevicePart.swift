@@ -201,7 +201,7 @@ struct DevicePart {
     }
     out.line()
     printer.pointerCheck(
-      &out, needsWorkspace: gradient != nil || workspaceBytes != nil)
+      &out, workspace: gradient != nil || workspaceBytes != nil ? .bySizes : .never)
     out.line()
     out.line(
       "// Puts the kernel on `stream`, a CUstream of the current context; NULL is the default one.")

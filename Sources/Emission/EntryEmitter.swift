@@ -223,7 +223,10 @@ struct EntryEmitter {
     }
   }
 
-  func pointerCheck(_ out: inout CWriter, needsWorkspace: Bool = true) {
+  /// Whether a call can do without a workspace.
+  enum WorkspaceUse { case always, never, bySizes }
+
+  func pointerCheck(_ out: inout CWriter, workspace: WorkspaceUse = .always) {
     out.line("// 0, or what is wrong with the pointers.")
     out.block("static int32_t check_pointers(const arguments *args)") { out in
       let tokens = pointers.required.filter { !$0.isParameter }.map(\.name)
@@ -233,7 +236,11 @@ struct EntryEmitter {
       if !always.isEmpty {
         out.line("if (\(always.map { "!args->\($0)" }.joined(separator: " || "))) return 2;")
       }
-      if needsWorkspace { out.line("if (!args->workspace) return 2;") }
+      switch workspace {
+      case .always: out.line("if (!args->workspace) return 2;")
+      case .bySizes: out.line("if (!args->workspace && args->workspace_size > 0) return 2;")
+      case .never: break
+      }
       if isStep { out.line("if (args->batch > 0 && !args->final_state) return 2;") }
       if program.writesSnapshots {
         out.line("if (args->snapshot_every && !args->snapshots) return 2;")

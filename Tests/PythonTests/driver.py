@@ -18,11 +18,14 @@ from packages import Request
 K, V = 8, 12
 
 
-def build() -> Path:
-    """The folder of GLA in bf16 for sm_90a, with its gradient."""
+GLA = Request("gla", K, V, "bf16", backward=True, target="sm_90a")
+
+
+def build(request: Request = GLA) -> Path:
+    """The folder of a package for a card: of GLA in bf16 for sm_90a, with its gradient."""
     if packages.command() is None:
         pytest.skip("there is no command that builds for a card")
-    return packages.build(Request("gla", K, V, "bf16", backward=True, target="sm_90a"))
+    return packages.build(request)
 
 
 def build_with_machine_code(folder: Path) -> Path:

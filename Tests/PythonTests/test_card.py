@@ -15,6 +15,7 @@ from typing import Any, Dict, Tuple
 
 import pytest
 from driver import build, build_with_machine_code, load_driver
+from packages import Request
 
 
 def library(path: Path) -> Tuple[Any, Any]:
@@ -96,6 +97,21 @@ def test_arguments(given: Dict[str, int], sentence: str) -> None:
     load_driver()
     enter, message = library(next(build().glob("*.so")))
     assert message(enter(arguments(**given))) == sentence
+
+
+@pytest.mark.parametrize(
+    "query_heads, sentence", [(2, "Nothing is wrong."), (4, "The workspace is too small.")]
+)
+def test_a_gradient_may_do_without_a_workspace(query_heads: int, sentence: str) -> None:
+    """One that keeps its states in registers needs it for grouped heads alone."""
+    load_driver()
+    request = Request("linear-attention", 40, 72, "bf16", backward=True, target="sm_90a")
+    loaded = ctypes.CDLL(str(next(build(request).glob("*.so"))))
+    loaded.sluice_message.restype = ctypes.c_char_p
+    tensors = [4096 * (n + 1) for n in range(7)]
+    fields = (1, 168, 2, 37, query_heads, 2, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0, *tensors)
+    code = loaded.sluice_backward(struct.pack("@IIqqqqqQiifIQQQQQQQQQQQQ", *fields))
+    assert loaded.sluice_message(code).decode() == sentence
 
 
 def test_no_driver() -> None:
