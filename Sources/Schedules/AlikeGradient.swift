@@ -85,7 +85,7 @@ public struct AlikeGradient: Schedule {
     var found = ChunkGradient().objections(to: others, for: specification)
     if plan.chunk != Self.chunk { found.append("\(name) has chunks of 64, not \(plan.chunk).") }
     if plan.materialization != .chunks {
-      found.append("\(name) walks a whole sequence, not segments of it; warpgroup-gradient does.")
+      found.append("\(name) walks a whole sequence, not segments of it.")
     }
     if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
     return found
