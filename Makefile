@@ -32,8 +32,7 @@ test-deps:
 # Derivations, emission, the shelf of generated kernels, verification with its planted faults, ...
 swift-test: test-deps
 	swift build -c release --build-tests
-	PATH="$(CURDIR)/.build/venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.build/venv" \
-	  swift test -c release --skip-build --no-parallel
+	PATH="$(CURDIR)/.build/venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.build/venv" scripts/swift-tests
 	@scripts/verify-generated
 
 # Users' own packages: built against this one, a recurrence verified. In this one's scratch folder
