@@ -13,7 +13,6 @@ public struct AlikeGradient: Schedule {
   public let name = "alike-gradient"
   public let summary = "gradient in three walks, one decay a token or none (H100, H200)"
   static let chunk = 64
-  static let mostKeys = 256
 
   public init() {}
 
@@ -23,15 +22,10 @@ public struct AlikeGradient: Schedule {
     if form.keyGate?.axes == .key || form.valueGate != nil {
       return "It takes one decay a token for all keys and values, or none."
     }
-    if specification.key > Self.mostKeys || specification.key % 8 != 0
-      || specification.value % 8 != 0
+    if let obstacle = WarpgroupFused.obstacleToRows(of: specification)
+      ?? WarpgroupFused.obstacleToReadOut(of: form)
     {
-      return "It takes K up to \(Self.mostKeys) and V, both multiples of 8, not "
-        + "K = \(specification.key) and V = \(specification.value)."
-    }
-    if form.readsPrevious { return "It reads out after the write." }
-    if form.normalizer != nil || form.skip != nil || form.epilogue != nil {
-      return "It takes no normalizer and nothing beside the state's read-out."
+      return obstacle
     }
     if specification.recurrence.inputs.contains(where: { $0.role == .parameter }) {
       return "It takes no parameters of a head."

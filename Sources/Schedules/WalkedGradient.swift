@@ -12,7 +12,6 @@ public struct WalkedGradient: Schedule {
   public let name = "walked-gradient"
   public let summary = "gradient token by token, states in registers, both gates (H100, H200)"
   static let chunk = 64
-  static let mostKeys = 256
   /// Values of a walk.
   public static let tile = 64
 
@@ -24,15 +23,10 @@ public struct WalkedGradient: Schedule {
     guard let keyGate = form.keyGate, let valueGate = form.valueGate, keyGate.axes == .key else {
       return "It is for gates along both axes."
     }
-    if specification.key > Self.mostKeys || specification.key % 8 != 0
-      || specification.value % 8 != 0
+    if let obstacle = WarpgroupFused.obstacleToRows(of: specification)
+      ?? WarpgroupFused.obstacleToReadOut(of: form)
     {
-      return "It takes K up to \(Self.mostKeys) and V, both multiples of 8, not "
-        + "K = \(specification.key) and V = \(specification.value)."
-    }
-    if form.readsPrevious { return "It reads out after the write." }
-    if form.normalizer != nil || form.skip != nil || form.epilogue != nil {
-      return "It takes no normalizer and nothing beside the state's read-out."
+      return obstacle
     }
     guard Self.tensor(form.key) != nil, Self.tensor(form.value) != nil,
       Self.scaledTensor(form.query) != nil

@@ -19,12 +19,7 @@ public struct WarpgroupAlike: WarpgroupChunks {
     if form.keyGate?.axes == .key || form.valueGate != nil {
       return "It takes one decay a token for all keys and values, or none."
     }
-    if specification.key > Self.mostKeys || specification.key % 8 != 0
-      || specification.value % 8 != 0
-    {
-      return "It takes K up to \(Self.mostKeys), K and V multiples of 8, not K = "
-        + "\(specification.key) and V = \(specification.value)."
-    }
+    if let obstacle = WarpgroupFused.obstacleToRows(of: specification) { return obstacle }
     if form.readsPrevious { return "It reads out after the write." }
     if let obstacle = Self.obstacleBesideState(in: form) { return obstacle }
     guard Self.operand(.query, in: form.query, specification) != nil,

@@ -37,6 +37,20 @@ public struct WarpgroupFused: Schedule {
       ? nil : "Its products are of bf16, and the tensors are \(specification.type.rawValue)."
   }
 
+  /// Why no walk could be brought rows of these sizes by copies.
+  static func obstacleToRows(of specification: KernelSpecification) -> String? {
+    let (key, value) = (specification.key, specification.value)
+    return key <= 256 && key % 8 == 0 && value % 8 == 0
+      ? nil : "It takes K up to 256 and V, both multiples of 8, not K = \(key) and V = \(value)."
+  }
+
+  /// Why what is read out is not the state after the write alone.
+  static func obstacleToReadOut(of form: DiagonalForm) -> String? {
+    if form.readsPrevious { return "It reads out after the write." }
+    return form.normalizer == nil && form.skip == nil && form.epilogue == nil
+      ? nil : "It takes no normalizer and nothing beside the state's read-out."
+  }
+
   /// The same with the sizes of another schedule.
   func obstacle(
     to specification: KernelSpecification, sizes: (KernelSpecification) -> String?
@@ -45,11 +59,7 @@ public struct WarpgroupFused: Schedule {
     guard let form = specification.normalForm.diagonal else { return nil }
     if let obstacle = sizes(specification) { return obstacle }
     if form.valueGate != nil { return "It takes no gate along the value axis." }
-    if form.readsPrevious { return "It reads out after the write." }
-    if form.normalizer != nil || form.skip != nil || form.epilogue != nil {
-      return "It takes no normalizer and nothing beside the state's read-out."
-    }
-    return mapObstacle(form, specification)
+    return Self.obstacleToReadOut(of: form) ?? mapObstacle(form, specification)
   }
 
   /// Operands are copied as they are, and mapped one number at a time.

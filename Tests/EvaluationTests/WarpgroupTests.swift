@@ -97,7 +97,7 @@ import Testing
         == "It takes one decay a token for all keys and values, or none.")
     #expect(
       try obstacle("simple-gla", key: 60)
-        == "It takes K up to 256, K and V multiples of 8, not K = 60 and V = 128.")
+        == "It takes K up to 256 and V, both multiples of 8, not K = 60 and V = 128.")
     #expect(
       try obstacle("linear-attention", map: .elu)
         == "It takes q and k as they are, or times one number a token, and no map of keys.")

@@ -65,22 +65,14 @@ import Testing
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [("gla", 128, 96), ("gla", 64, 64), ("simple-gla", 128, 96)])
   func machineCode(_ name: String, _ valueTile: Int, _ mostSpilled: Int) async throws {
-    let bench = try await Workbench()
-    var builder = bench.builder
-    builder.assembler = try await CardAssembler.find()
     let kernel = try emit(
       try .named(name), .sm90a, PlanRequest(schedule: "warpgroup-fused", valueTile: valueTile))
-    let package = try await KernelPackage.build(
-      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
-      cache: KernelCache(folder: "\(bench.folder)/cache")
-    ).package
-    let kernels = try #require(package.manifest.cardKernels)
+    let kernels = try await machineCode(of: kernel)
     #expect(kernels.count == kernel.program.phases.count)
     for kernel in kernels {
       #expect(kernel.registers > 0)
       #expect(kernel.spilled <= mostSpilled, "\(kernel.name) spills \(kernel.spilled) bytes")
     }
-    #expect(package.manifest.assembler == builder.assembler?.version)
   }
 
   @Test(
@@ -92,16 +84,9 @@ import Testing
       ("gated-outer", 60, 104),
     ])
   func preparedMachineCode(_ name: String, _ key: Int, _ value: Int) async throws {
-    let bench = try await Workbench()
-    var builder = bench.builder
-    builder.assembler = try await CardAssembler.find()
     let kernel = try emit(
       try .named(name), .sm90a, key: key, value: value, PlanRequest(schedule: "warpgroup-prepared"))
-    let package = try await KernelPackage.build(
-      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
-      cache: KernelCache(folder: "\(bench.folder)/cache")
-    ).package
-    let kernels = try #require(package.manifest.cardKernels)
+    let kernels = try await machineCode(of: kernel)
     let hasValueGate = name == "gated-outer"
     let names = ["prepare"] + (hasValueGate ? ["values"] : []) + ["walk"]
     #expect(kernels.map(\.name).sorted() == names.map { "\(kernel.name)_\($0)" })
@@ -124,17 +109,10 @@ import Testing
       ("simple-gla", 64, 128, 128),
     ])
   func alikeMachineCode(_ name: String, _ key: Int, _ value: Int, _ valueTile: Int) async throws {
-    let bench = try await Workbench()
-    var builder = bench.builder
-    builder.assembler = try await CardAssembler.find()
     let kernel = try emit(
       try .named(name), .sm90a, key: key, value: value,
       PlanRequest(schedule: "warpgroup-alike", valueTile: valueTile))
-    let package = try await KernelPackage.build(
-      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
-      cache: KernelCache(folder: "\(bench.folder)/cache")
-    ).package
-    let kernels = try #require(package.manifest.cardKernels)
+    let kernels = try await machineCode(of: kernel)
     #expect(kernels.map(\.name) == ["\(kernel.name)_walk"])
     for kernel in kernels {
       #expect(kernel.sharedMemory <= Target.sm90a.device!.sharedMemory)
@@ -199,6 +177,19 @@ import Testing
     }
   }
 
+  /// What ptxas says of each kernel of a library for Hopper.
+  private func machineCode(of kernel: EmittedKernel) async throws -> [KernelManifest.CardKernel] {
+    let bench = try await Workbench()
+    var builder = bench.builder
+    builder.assembler = try await CardAssembler.find()
+    let package = try await KernelPackage.build(
+      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
+      cache: KernelCache(folder: "\(bench.folder)/cache")
+    ).package
+    #expect(package.manifest.assembler == builder.assembler?.version)
+    return try #require(package.manifest.cardKernels)
+  }
+
   private func emitGradient(
     _ recurrence: Recurrence, _ target: Target, type: ElementType, key: Int, value: Int,
     schedule: String? = nil
@@ -220,16 +211,9 @@ import Testing
       ("gla-logits", ["states", "exact", "grouped_states"]),
     ])
   func gradientMachineCode(_ recurrence: String, _ names: [String]) async throws {
-    let bench = try await Workbench()
-    var builder = bench.builder
-    builder.assembler = try await CardAssembler.find()
     let kernel = try emitGradient(
       .named(recurrence), .sm90a, type: .bf16, key: 128, value: 128, schedule: "warpgroup-gradient")
-    let package = try await KernelPackage.build(
-      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
-      cache: KernelCache(folder: "\(bench.folder)/cache")
-    ).package
-    let kernels = try #require(package.manifest.cardKernels)
+    let kernels = try await machineCode(of: kernel)
     for name in names {
       let own = "\(kernel.name)_\(name)"
       let found = try #require(kernels.first { $0.name == own })
@@ -271,21 +255,14 @@ import Testing
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [("gla", 128, 128), ("rwkv6", 64, 64), ("gated-outer", 128, 256), ("gla", 256, 512)])
   func stepMachineCode(_ name: String, _ key: Int, _ value: Int) async throws {
-    let bench = try await Workbench()
-    var builder = bench.builder
-    builder.assembler = try await CardAssembler.find()
     let specification = try KernelSpecification(
       normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
       gateType: .f32, target: .sm90a)
     let kernel = try Emitter.emit(
       specification, try Planner().plan(specification, PlanRequest()),
       step: Schedules.stepPlan(specification))
-    let package = try await KernelPackage.build(
-      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
-      cache: KernelCache(folder: "\(bench.folder)/cache")
-    ).package
     let found = try #require(
-      package.manifest.cardKernels?.first { $0.name == "\(kernel.name)_move" })
+      try await machineCode(of: kernel).first { $0.name == "\(kernel.name)_move" })
     #expect(found.spilled == 0, "\(found.name) spills \(found.spilled) bytes")
   }
 
@@ -418,20 +395,13 @@ import Testing
       ("linear-attention", 128, 128), ("linear-attention", 192, 320),
     ])
   func alikeGradient(_ name: String, _ key: Int, _ value: Int) async throws {
-    let bench = try await Workbench()
-    var builder = bench.builder
-    builder.assembler = try await CardAssembler.find()
     let specification = try KernelSpecification(
       normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
       gateType: .f32, target: .sm90a)
     let kernel = try Emitter.emit(
       specification, try Planner().plan(specification, PlanRequest()),
       backward: AlikeGradient().candidates(for: specification).first, step: nil)
-    let package = try await KernelPackage.build(
-      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
-      cache: KernelCache(folder: "\(bench.folder)/cache")
-    ).package
-    let kernels = try #require(package.manifest.cardKernels)
+    let kernels = try await machineCode(of: kernel)
     for own in ["walks"] + (name == "simple-gla" ? ["gates"] : []) {
       let found = try #require(kernels.first { $0.name == "\(kernel.name)_\(own)" })
       #expect(found.sharedMemory <= Target.sm90a.device!.sharedMemory)
@@ -462,15 +432,8 @@ import Testing
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [(128, 256), (256, 512), (40, 72)])
   func walkedGradient(_ key: Int, _ value: Int) async throws {
-    let bench = try await Workbench()
-    var builder = bench.builder
-    builder.assembler = try await CardAssembler.find()
     let kernel = try emitGradient(.gatedOuter, .sm90a, type: .bf16, key: key, value: value)
-    let package = try await KernelPackage.build(
-      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
-      cache: KernelCache(folder: "\(bench.folder)/cache")
-    ).package
-    let kernels = try #require(package.manifest.cardKernels)
+    let kernels = try await machineCode(of: kernel)
     for name in ["ahead", "queries", "back", "keys"] {
       let own = try #require(kernels.first { $0.name == "\(kernel.name)_\(name)" })
       #expect(own.sharedMemory <= Target.sm90a.device!.sharedMemory)
