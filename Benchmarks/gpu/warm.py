@@ -1,6 +1,6 @@
 """Compiles what fla chooses its kernels from, on all cores, before layers.py times them.
 
-    export TRITON_CACHE_DIR=/tmp/triton
+    export TRITON_CACHE_DIR=out/triton
     python3 Benchmarks/gpu/warm.py --forms gla,linear-attention
     python3 Benchmarks/gpu/layers.py --forms gla,linear-attention out/gla_wide ...
 

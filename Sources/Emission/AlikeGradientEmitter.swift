@@ -47,12 +47,11 @@ struct AlikeGradientEmitter: CardGradient {
   private var hasGate: Bool { gate != nil }
 
   private static let threads = 512
-  private static let sharedBytes = 227 << 10
   private static let gateThreads = 32
 
   var kernelNames: [String] { ["\(kernel)_walks"] + (hasGate ? ["\(kernel)_gates"] : []) }
   var kernelThreads: [Int] { [Self.threads] + (hasGate ? [Self.gateThreads] : []) }
-  var kernelMemory: [Int] { [Self.sharedBytes] + (hasGate ? [0] : []) }
+  var kernelMemory: [Int] { [Self.sharedMemory] + (hasGate ? [0] : []) }
 
   var settings: String {
     // Registers of a thread that has a state, of one that has scores, and of the others: of 65,536.
@@ -71,11 +70,6 @@ struct AlikeGradientEmitter: CardGradient {
   }
 
   // MARK: The card's side
-
-  /// A map as a function of `x`, the gate's number.
-  private func text(_ expression: Expression) -> String {
-    CExpression(isVector: true) { $0 == Symbol.scale ? "scale" : "x" }.text(expression)
-  }
 
   var functions: String {
     var out = CWriter()
@@ -118,12 +112,8 @@ struct AlikeGradientEmitter: CardGradient {
     own.line("// What the recurrence says of log decays, how steep they are, and q's weight.")
     own.block("struct walk_maps") { out in
       out.line("float scale;")
-      for (name, map) in [("log_decay", logarithm), ("gate_slope", slope)] {
-        out.block("SL_MEMBER float \(name)(float x) const") {
-          $0.line("(void)x;")
-          $0.longLine("return \(text(map));")
-        }
-      }
+      member("log_decay", logarithm, &out)
+      member("gate_slope", slope, &out)
       out.block("SL_MEMBER float query_weight() const") {
         $0.longLine("return \(text(query.weight));")
       }
@@ -201,13 +191,14 @@ struct AlikeGradientEmitter: CardGradient {
       "if (!problem && (args->length > 0x7fffffc0 || key_walks + items * \(valueTiles) > 0x7fffffff))",
       "  problem = 3;",
       "struct { int32_t query, part, half, key_walks; } own = {0, 0, 0, (int32_t)key_walks};",
-      "int32_t adds = 0;",
       "void *given[] = {tensors, (void *)args, &own};",
     ]
-    if hasGate { lines.append("void *gates[] = {(void *)args, &adds};") }
+    if hasGate {
+      lines += ["int32_t adds = 0;", "void *gates[] = {(void *)args, &adds};"]
+    }
     lines += [
       "for (; own.query < args->query_heads / args->heads; ++own.query)",
-      "  for (own.part = 0; own.part < \(parts); ++own.part, adds = 1) {",
+      "  for (own.part = 0; own.part < \(parts); ++own.part\(hasGate ? ", adds = 1" : "")) {",
       "    for (own.half = 0; own.half < \(halves); ++own.half) {",
       "      // dv is found at once, beside the last of the others' walks.",
       "      const int walks_values = own.part == \(parts - 1) && own.half == \(halves - 1);",
@@ -222,6 +213,6 @@ struct AlikeGradientEmitter: CardGradient {
         "      problem = launch(\(first + 1), slots_of(args) * args->heads, gates, stream);",
       ]
     }
-    return lines + ["  }", hasGate ? "" : "(void)adds;", "return problem;"].filter { !$0.isEmpty }
+    return lines + ["  }", "return problem;"]
   }
 }

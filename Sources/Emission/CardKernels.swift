@@ -1,3 +1,7 @@
+import Recurrences
+import Schedules
+import TileIR
+
 /// Kernels on a card that go by words of their own and not by the block's.
 protocol CardKernels {
   /// The templates, in their order.
@@ -10,6 +14,11 @@ protocol CardKernels {
   var kernelThreads: [Int] { get }
   /// Bytes of shared memory that each kernel is launched with.
   var kernelMemory: [Int] { get }
+}
+
+extension CardKernels {
+  /// Shared memory of a block of a card with products of warpgroups.
+  static var sharedMemory: Int { 227 << 10 }
 }
 
 /// Those of a gradient.
@@ -26,4 +35,17 @@ protocol CardGradient: CardKernels {
 
 extension CardGradient {
   var describesTensors: Bool { false }
+
+  /// A map, or its slope, as a function of `x`, the tensor's number.
+  func text(_ map: Expression) -> String {
+    CExpression(isVector: true) { $0 == Symbol.scale ? "scale" : "x" }.text(map)
+  }
+
+  /// The member of a struct of maps that finds one.
+  func member(_ name: String, _ map: Expression, _ out: inout CWriter) {
+    out.block("SL_MEMBER float \(name)(float x) const") {
+      $0.line("(void)x;")
+      $0.longLine("return \(text(map));")
+    }
+  }
 }

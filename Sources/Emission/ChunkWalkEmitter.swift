@@ -21,8 +21,6 @@ protocol ChunkWalkEmitter: CardKernels {
 
 extension ChunkWalkEmitter {
   static var panel: Int { 8192 }
-  /// Shared memory of a block of a card with products of warpgroups.
-  static var sharedMemory: Int { 227 << 10 }
 
   // MARK: The recurrence
 

@@ -50,11 +50,6 @@ struct WarpgroupGradientEmitter: CardGradient {
     map.inputNames.first { $0 != Symbol.scale } ?? ""
   }
 
-  /// A map, or its slope, as a function of `x`, the tensor's number.
-  private func text(_ expression: Expression) -> String {
-    CExpression(isVector: true) { $0 == Symbol.scale ? "scale" : "x" }.text(expression)
-  }
-
   private func slope(_ map: Expression) -> Expression { map.derivative(of: tensor(map)) }
   private func bends(_ map: Expression) -> Int {
     slope(map).inputNames.contains(tensor(map)) ? 1 : 0
@@ -86,15 +81,8 @@ struct WarpgroupGradientEmitter: CardGradient {
         ("query", form.query), ("key", form.key), ("log_decay", logDecay ?? .constant(0)),
       ]
       for (name, map) in maps {
-        out.block("SL_MEMBER float \(name)(float x) const") {
-          $0.lines(["(void)x;"])
-          $0.longLine("return \(text(map));")
-        }
-        let slopeName = name == "log_decay" ? "gate_slope" : "\(name)_slope"
-        out.block("SL_MEMBER float \(slopeName)(float x) const") {
-          $0.lines(["(void)x;"])
-          $0.longLine("return \(text(slope(map)));")
-        }
+        member(name, map, &out)
+        member(name == "log_decay" ? "gate_slope" : "\(name)_slope", slope(map), &out)
       }
     }
     let struct_ = out.lines.dropLast().joined(separator: "\n") + "\n};\n"
