@@ -43,7 +43,7 @@ struct PlantedFaultTests {
       #expect(kernel.source != control.source, "\(fault.name) changes nothing")
       let assessment = try await fixture.assess(
         kernel.source, kernel.manifest, for: .generic, seed: Self.seed,
-        limit: .seconds(fault.needsFarOffsets ? 60 : 3), farOffsets: fault.needsFarOffsets,
+        limit: .seconds(fault.needsFarOffsets ? 60 : 10), farOffsets: fault.needsFarOffsets,
         stopsEarly: fault.caughtBy == nil, gradientOnly: fault.backward != nil)
       let found = assessment.failures.first { check in
         fault.caughtBy == nil || check.group == fault.caughtBy
