@@ -36,17 +36,11 @@ package struct OpenMPCopy {
       to: "\(folder)/\(name).LICENSE.txt")
   }
 
-  /// The runtime's name in the library's table of strings.
+  /// The runtime's name in the library's table of strings. Text between two zeros is looked at once: a
+  /// library for a card holds a megabyte of it in one piece.
   private static func needed(by library: [UInt8]) -> String? {
     let sign = Array(prefix.utf8)
-    var start = 0
-    while let first = library[start...].firstIndex(of: sign[0]) {
-      let name = library[first...].prefix { $0 != 0 }
-      if name.starts(with: sign), name.count <= 32, first > 0, library[first - 1] == 0 {
-        return String(decoding: name, as: UTF8.self)
-      }
-      start = first + 1
-    }
-    return nil
+    let name = library.split(separator: 0).first { $0.starts(with: sign) && $0.count <= 32 }
+    return name.map { String(decoding: $0, as: UTF8.self) }
   }
 }

@@ -31,7 +31,9 @@ import Testing
   }
 
   /// A program that answers to --version, and else makes some machine code of anything.
-  private func fake(in folder: String, fails: Bool = false) throws -> String {
+  private func fake(
+    in folder: String, fails: Bool = false, release: String = "13.0, V13.0.88"
+  ) throws -> String {
     let path = "\(folder)/ptxas"
     try Files.makeFolder(folder)
     try Files.write(
@@ -39,8 +41,9 @@ import Testing
       #!/bin/sh
       case $1 in --version)
         echo 'ptxas: NVIDIA (R) Ptx optimizing assembler'
-        echo 'Cuda compilation tools, release 13.0, V13.0.88'; exit;;
+        echo 'Cuda compilation tools, release \(release)'; exit;;
       esac
+      echo "$@" > "$0.asked"
       \(fails ? "echo 'ptxas fatal   : no such thing' >&2; exit 255" : "printf 'machine code of a test' > $6")
       cat >&2 <<'END'
       \(Self.answer)END
@@ -68,6 +71,23 @@ import Testing
     await #expect { try await CardAssembler.find(ptxas: "/bin/true", environment: [:]) } throws: {
       ($0 as? SluiceError)?.kind == .toolchain && "\($0)".contains("no ptxas at /bin/true")
     }
+  }
+
+  @Test(arguments: [("13.0, V13.0.88", true), ("12.8, V12.8.93", false)])
+  func coresShareTheWorkWhereTheyCan(release: String, shares: Bool) async throws {
+    let bench = try await Workbench()
+    var builder = bench.builder
+    let path = try fake(in: "\(bench.folder)/bin", release: release)
+    builder.assembler = try await CardAssembler.find(ptxas: path)
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.gla.normalForm(), key: 16, value: 16, type: .f32, gateType: .f32,
+      target: .sm80)
+    _ = try await KernelPackage.build(
+      kernel: try Emitter.emit(specification, try Planner().plan(specification)), for: .sm80,
+      to: "\(bench.folder)/package", builder: builder,
+      cache: KernelCache(folder: "\(bench.folder)/cache"))
+    let asked = String(decoding: try Files.read("\(path).asked"), as: UTF8.self)
+    #expect(asked.contains("-split-compile 0") == shares, "\(asked)")
   }
 
   @Test func aLibraryCarriesWhatItMadeAndThePackageSaysWhatItSaid() async throws {
