@@ -55,12 +55,9 @@ struct WarpgroupGradientEmitter: CardGradient {
     slope(map).inputNames.contains(tensor(map)) ? 1 : 0
   }
 
-  /// 2: a gate of every key; 1: one of each token; 0: none.
-  private var gate: Int { form.keyGate.map { $0.axes == .key ? 2 : 1 } ?? 0 }
-
   var settings: String {
     """
-    #define SL_GATE \(gate)
+    #define SL_GATED \(form.keyGate == nil ? 0 : 1)
     #define SL_KEY_TILES \(keyTiles)
     #define SL_VALUE_TILES \(valueTiles)
     #define SL_QUERY_BENDS \(bends(form.query))
@@ -114,10 +111,9 @@ struct WarpgroupGradientEmitter: CardGradient {
         "const int64_t next = args->layout ? args->length : 1;",
         "place.at = first * \(specification.key);",
         "place.value_at = first * \(specification.value);",
-        "place.gate = first;",
-        "place.gate_step = args->layout ? 1 : (int)args->heads;",
-        "place.step = \(specification.key) * place.gate_step;",
-        "place.value_step = \(specification.value) * place.gate_step;",
+        "const int apart = args->layout ? 1 : (int)args->heads;  // rows from a token's to the next one's",
+        "place.step = \(specification.key) * apart;",
+        "place.value_step = \(specification.value) * apart;",
         "place.queries = (int)queries;",
         "place.query_at = first_query * \(specification.key);",
         "place.output_at = first_query * \(specification.value);",

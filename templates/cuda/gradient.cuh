@@ -48,8 +48,6 @@ typedef struct {
   int64_t query_at, output_at;
   int query_step, output_step;
   int64_t query_next, output_next;
-  int64_t gate;        // the same two of gates of one number a token
-  int gate_step;
   int64_t slot;        // where the first chunk's states lie, in tiles of states
   int slot_step;       // states from a chunk to the next
   int64_t length;      // tokens
@@ -120,13 +118,11 @@ SL_WORD void sl_leave_number(uint32_t to, int64_t x) {
   asm volatile("st.shared.b64 [%0], %1;" ::"r"(to), "l"(x) : "memory");
 }
 SL_WORD void sl_leave_chunk(uint32_t to, const sl_place place, int chunk) {
-  const int64_t gates = SL_GATE == 2 ? place.at : place.gate;
-  const int gate_step = SL_GATE == 2 ? place.step : place.gate_step;
   sl_leave_number(to, place.at + 64 * (int64_t)chunk * place.step);
-  sl_leave_number(to + 8, gates + 64 * (int64_t)chunk * gate_step);
+  sl_leave_number(to + 8, place.at + 64 * (int64_t)chunk * place.step);
   sl_leave_number(to + 16, place.slot + chunk * place.slot_step);
   sl_store_word(to + 24, (uint32_t)place.step);
-  sl_store_word(to + 28, (uint32_t)gate_step);
+  sl_store_word(to + 28, (uint32_t)place.step);
   sl_store_word(
       to + 32,
       (uint32_t)sl_least(64, sl_greatest(0, place.length - 64 * (int64_t)chunk)));
@@ -236,14 +232,14 @@ SL_WORD int sl_quarter() { return sl_uniform(SL_WARP / 2); }
 
 // The gate's numbers of the thread's tokens and keys, as they lie in memory.
 SL_WORD void sl_read_gates(float (&x)[16][2], const float *gate, int step, int rows) {
-  int64_t own = (int64_t)sl_quarter() * 16 * step + (SL_GATE == 2 ? sl_key() : 0);
+  int64_t own = (int64_t)sl_quarter() * 16 * step + sl_key();
 #pragma unroll
   for (int n = 0; n < 16; ++n, own = sl_fresh(own + step)) {
     const int there = 16 * sl_quarter() + n < rows;
-    if (SL_GATE == 2)
+    if (SL_GATED)
       sl_read_pair(x[n], gate + own, there);
     else
-      x[n][0] = x[n][1] = SL_GATE && there ? gate[own] : 0.0f;
+      x[n][0] = x[n][1] = 0.0f;
   }
 }
 // Base-2 logarithms of the decays, 0 past the sequence's end.

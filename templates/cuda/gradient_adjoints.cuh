@@ -25,10 +25,6 @@ enum {
   sl_adjoints_bytes = sl_at_own + sl_chunk_bytes,
 };
 
-// Whether dP is multiplied as two bf16 numbers, as P is: the adjoint of a gate that all keys share is a sum
-// over them, in which much cancels.
-enum { sl_has_rest = SL_GATE == 1 };
-
 // The row sums of the products of two states, 16 lanes a key: the first one's pieces were taken from
 // shared memory, where the second one lies now.
 SL_WORD uint32_t sl_own_piece() {
@@ -110,10 +106,9 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
     sl_log_decays(a, maps, own.rows);
   }
   // q~ and k~ in place.
-  // a, packed: of a token two keys' sums, or, where all keys have one gate, two tokens' ones.
+  // a, packed: of a token two keys' sums.
   uint32_t kept[16 - sl_kept_rows];
   const auto kept_of = [&](int n) __attribute__((always_inline)) {
-    if (SL_GATE == 1) n /= 2;
     return n < sl_kept_rows
                ? sl_load_word(shared + sl_at_kept + (uint32_t)(1024 * n + 4 * SL_THREAD))
                : (uint32_t)sl_fresh((int)kept[n < sl_kept_rows ? 0 : n - sl_kept_rows]);
@@ -128,7 +123,7 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
   sl_rows_by_rows(of_query, d_o, sl_panel, held + own_panel, sl_state / 2);
   sl_products_end();
   float pieces[sl_state / 16 / SL_THREADS][4];
-  if (SL_GATE) sl_take_state<SL_THREADS>(pieces, held);
+  if (SL_GATED) sl_take_state<SL_THREADS>(pieces, held);
   sl_copies_wait(0);
   sl_sync();
   sl_copy_state<SL_THREADS>(held, t.adjoints + sl_chunk_left(shared + sl_at_own).slot * sl_state);
@@ -155,21 +150,18 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
       sl_store_word(
           k + sl_in_quarter(row, column),
           sl_pack(pair[0] * sl_power(-a[row][0]), pair[1] * sl_power(-a[row][1])));
-      if (SL_GATE == 1 && row % 2 == 0) continue;
-      const uint32_t packed =
-          SL_GATE == 1 ? sl_pack_sums(a[row - 1][0], a[row][0]) : sl_pack_sums(a[row][0], a[row][1]);
-      const int word = SL_GATE == 1 ? row / 2 : row;
-      if (word < sl_kept_rows)
-        sl_store_word(shared + sl_at_kept + (uint32_t)(1024 * word + 4 * SL_THREAD), packed);
+      const uint32_t packed = sl_pack_sums(a[row][0], a[row][1]);
+      if (row < sl_kept_rows)
+        sl_store_word(shared + sl_at_kept + (uint32_t)(1024 * row + 4 * SL_THREAD), packed);
       else
-        kept[word - sl_kept_rows] = packed;
+        kept[row - sl_kept_rows] = packed;
     }
   }
   sl_copies_wait(0);
   sl_publish();
   sl_sync();
 
-  if (SL_GATE) sl_row_sums<SL_THREADS>(shared + sl_at_whole, pieces, held);
+  if (SL_GATED) sl_row_sums<SL_THREADS>(shared + sl_at_whole, pieces, held);
 
   // dv; addresses are made anew: kept since the chunk's begin, they would crowd registers.
   shared = (uint32_t)sl_fresh((int)shared);
@@ -204,26 +196,20 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
   sl_products_end();
   sl_keep_past<false>(sum);
   sl_as_operand(operand, sum);
-  if (sl_has_rest) sl_as_rest(rest, operand, sum);
   sl_products_begin();
   sl_held_by_panel(of_query, operand, k + own_panel);
-  if (sl_has_rest) sl_held_by_panel(of_query, rest, k + own_panel);
   sl_products_end();
 
-  // dk~; what is left of dP has no room in registers beside v dS~^T: those scores come after it.
-  const auto scores_of_key = [&](float (&scores)[32]) __attribute__((always_inline)) {
-    sl_products_begin();
-    sl_rows_by_rows(scores, v, sl_panel, d_o, sl_panel);
-    sl_products_end();
-    sl_keep_past<true>(scores);
-    sl_as_operand(operand, scores);
-    if (sl_has_rest) sl_as_rest(rest, operand, scores);
-  };
-  if (!sl_has_rest) scores_of_key(sum);
+  // dk~
+  sl_products_begin();
+  sl_rows_by_rows(sum, v, sl_panel, d_o, sl_panel);
+  sl_products_end();
+  sl_keep_past<true>(sum);
+  sl_as_operand(operand, sum);
   sl_products_begin();
   sl_rows_by_rows(sum, v, sl_panel, held + own_panel, sl_state / 2);
   sl_products_end();
-  if (SL_GATE) {
+  if (SL_GATED) {
     float share[16];
     const int own_row = sl_fresh(sl_row());
 #pragma unroll
@@ -236,13 +222,8 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
     }
     sl_leave_shares(shared + sl_at_shares + 1024 * (uint32_t)group, share);
   }
-  if (sl_has_rest) {
-    float scores[32];
-    scores_of_key(scores);
-  }
   sl_products_begin();
   sl_held_by_panel(sum, operand, q + own_panel);
-  if (sl_has_rest) sl_held_by_panel(sum, rest, q + own_panel);
   sl_products_end();
   // v and dO have been read too: their place takes dq~.
   sl_sync();
@@ -267,8 +248,7 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
     terms[n][0] = later[0] = sl_fma(sl_low(query), x[0], sl_fma(-sl_low(key), y[0], later[0]));
     terms[n][1] = later[1] = sl_fma(sl_high(query), x[1], sl_fma(-sl_high(key), y[1], later[1]));
     const float low = sl_low_sum(from_middle), high = sl_high_sum(from_middle);
-    const float a_of[2] = {
-        SL_GATE == 1 && n % 2 ? high : low, SL_GATE == 1 && n % 2 == 0 ? low : high};
+    const float a_of[2] = {low, high};
 #pragma unroll
     for (int e = 0; e < 2; ++e) x[e] *= sl_power(a_of[e]), y[e] *= sl_power(-a_of[e]);
     const int there = 16 * quarter + n < rows;
@@ -279,7 +259,7 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
         t.d_k + chunk.at + own, t.k + chunk.at + own, y,
         [&](float z) __attribute__((always_inline)) { return maps.key_slope(z); }, there);
   }
-  if (!SL_GATE) return;
+  if (!SL_GATED) return;
 
   // The gate's: a token's decay is passed by what comes from it on, and by what leaves the chunk.
   float other[2], first[2];
@@ -311,28 +291,11 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
       if (first[0] < -126.0f) x[0] = 0.0f;
       if (first[1] < -126.0f) x[1] = 0.0f;
     }
-    if (SL_GATE == 2) {
-      if (SL_GATE_BENDS && row < rows) {
-        x[0] *= maps.gate_slope(t.gate[chunk.gate + own]);
-        x[1] *= maps.gate_slope(t.gate[chunk.gate + own + 1]);
-      }
-      sl_write_pair(t.d_gate + chunk.gate + own, x, row < rows);
-    } else {
-      // All keys have one gate: those of a panel are added here, and the panels below.
-      float all = x[0] + x[1];
-#pragma unroll
-      for (int apart = 1; apart < 32; apart *= 2) all += sl_of_partner(all, apart);
-      if (SL_LANE == 0)
-        sl_store_word(held + 4 * (uint32_t)(64 * (SL_WARP % 2) + row), SL_BITS(all));
+    if (SL_GATE_BENDS && row < rows) {
+      x[0] *= maps.gate_slope(t.gate[chunk.gate + own]);
+      x[1] *= maps.gate_slope(t.gate[chunk.gate + own + 1]);
     }
-  }
-  if (SL_GATE != 1) return;
-  sl_sync();
-  if (SL_THREAD < rows) {
-    const uint32_t own = held + 4 * (uint32_t)SL_THREAD;
-    const float all = sl_load_float(own) + sl_load_float(own + 256);
-    const int64_t place_in = chunk.gate + (int64_t)SL_THREAD * chunk.gate_step;
-    t.d_gate[place_in] = SL_GATE_BENDS ? all * maps.gate_slope(t.gate[place_in]) : all;
+    sl_write_pair(t.d_gate + chunk.gate + own, x, row < rows);
   }
 }
 

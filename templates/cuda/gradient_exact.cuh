@@ -130,7 +130,7 @@ SL_WORD void sl_ask_keys(uint32_t shared, uint32_t left, const sl_tensors t) {
 }
 SL_WORD void sl_ask_values(uint32_t shared, uint32_t left, const sl_tensors t) {
   const sl_chunk own = sl_chunk_left(left);
-  if (SL_GATE == 2) {
+  if (SL_GATED) {
     // A lane asks for one row after the other's: four a warp take the shortest time.
     const int thread = sl_fresh(SL_THREAD), row = thread / 32 * 4 + thread % 32;
     if (thread == 0) sl_barrier_expect(shared + sl_at_gates_landed, 512 * own.rows);
@@ -198,7 +198,7 @@ SL_WORD void sl_exact_states(
   }
   sl_by_state(sums.dk, v, adjoint);
   sl_products_commit();
-  if (SL_GATE) sl_exact_row_sums(shared + sl_at_exact_whole, state, adjoint);
+  if (SL_GATED) sl_exact_row_sums(shared + sl_at_exact_whole, state, adjoint);
   sl_products_wait(0);
   sl_sync();
   sl_leave_levels(shared, dp);
@@ -231,7 +231,7 @@ SL_WORD void sl_exact_states(
     sl_store_word(shared + sl_at_scaled + own, sl_pack(x[0], x[1]));
     sl_store_word(v + own, sl_pack(key[0], key[1]));
   }
-  if (!SL_GATE) return;
+  if (!SL_GATED) return;
   // Lanes of the same columns share them out: each is left with one, number l / 4.
 #pragma unroll
   for (int apart = 4; apart > 0; apart /= 2) {
@@ -258,7 +258,7 @@ SL_WORD void sl_exact_chunk(uint32_t scratch, const Maps maps, const sl_tensors 
     const uint32_t left = sl_load_word(shared + sl_at_hand);
     const int rows = sl_rows_left(left);
     float x[8][2];
-    if (SL_GATE == 2) {
+    if (SL_GATED) {
       sl_barrier_wait(shared + sl_at_gates_landed, sl_load_word(shared + sl_at_parity));
 #pragma unroll
       for (int n = 0; n < 8; ++n)
@@ -325,7 +325,7 @@ SL_WORD void sl_exact_chunk(uint32_t scratch, const Maps maps, const sl_tensors 
     sl_store_word(shared + sl_at_hand, next);
     sl_store_word(shared + sl_at_parity, sl_load_word(shared + sl_at_parity) ^ 1u);
   };
-  if (SL_GATE) {
+  if (SL_GATED) {
     const sl_chunk gates = sl_chunk_left(sl_load_word(shared + sl_at_hand));
     sl_gate_adjoint(
         sums.terms, shared, t.gate + gates.gate, t.d_gate + gates.gate, gates.gate_step, gates.rows, 0,
@@ -353,7 +353,7 @@ template <class Maps>
 SL_WORD void sl_gradient_exact(
     uint32_t shared, const int found, const Maps maps, const sl_tensors t) {
   // Without a gate no chunk leaves the range.
-  if (!SL_GATE) return;
+  if (!SL_GATED) return;
   sl_leave_found(shared, found);
   shared = (uint32_t)sl_fresh((int)shared);
   const auto place_of = [&](int from) __attribute__((always_inline)) {

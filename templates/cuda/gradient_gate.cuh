@@ -48,7 +48,7 @@ SL_WORD void sl_gate_adjoint(
     }
   float past[2] = {0.0f, 0.0f};
   if (part > 0) sl_load_floats(past, shared + sl_at_logs + sl_in_sums(8 * part - 1, key));
-  int64_t at = 8 * part * step + (SL_GATE == 2 ? key : 0);
+  int64_t at = 8 * part * step + key;
 #pragma unroll
   for (int n = 0; n < 8; ++n, at += step) {
     const int there = 8 * part + n < rows;
@@ -59,25 +59,10 @@ SL_WORD void sl_gate_adjoint(
       // A decay of zero passes nothing on.
       x[n][e] = own[e] - past[e] < -126.0f ? 0.0f : x[n][e] + later[e];
       past[e] = own[e];
-      if (SL_GATE_BENDS && there) x[n][e] *= maps.gate_slope(gate[at + (SL_GATE == 2 ? e : 0)]);
+      if (SL_GATE_BENDS && there) x[n][e] *= maps.gate_slope(gate[at + e]);
     }
-    if (SL_GATE == 2) sl_write_pair(d_gate + at, x[n], there);
+    sl_write_pair(d_gate + at, x[n], there);
   }
-  if (SL_GATE != 1) return;
-  // All keys have one gate: those of a warp are added here, and two warps' below.
-  const uint32_t tokens = shared + sl_at_scaled;
-#pragma unroll
-  for (int n = 0; n < 8; ++n) {
-    float all = x[n][0] + x[n][1];
-#pragma unroll
-    for (int apart = 1; apart < 32; apart *= 2) all += sl_of_partner(all, apart);
-    if (SL_LANE == 0)
-      sl_store_word(tokens + 4 * (uint32_t)(64 * (SL_WARP % 2) + 8 * part + n), SL_BITS(all));
-  }
-  sl_sync();
-  if (SL_THREAD < rows && SL_THREAD < 64)
-    d_gate[SL_THREAD * step] = sl_load_float(tokens + 4 * (uint32_t)SL_THREAD)
-                               + sl_load_float(tokens + 4 * (uint32_t)(64 + SL_THREAD));
 }
 
 }  // namespace sl_gradients

@@ -234,14 +234,14 @@ SL_WORD float sl_without_cuts(float x) {
 // Along the tokens a thread has two neighbouring keys and eight tokens: the gate's numbers, from memory.
 SL_WORD void sl_read_eight(float (&x)[8][2], const float *gate, int step, int rows) {
   const int part = sl_uniform(SL_WARP / 2);
-  int64_t at = (int64_t)(8 * part) * step + (SL_GATE == 2 ? sl_key() : 0);
+  int64_t at = (int64_t)(8 * part) * step + sl_key();
 #pragma unroll
   for (int n = 0; n < 8; ++n, at += step) {
     const int there = 8 * part + n < rows;
-    if (SL_GATE == 2)
+    if (SL_GATED)
       sl_read_pair(x[n], gate + at, there);
     else
-      x[n][0] = x[n][1] = SL_GATE && there ? gate[at] : 0.0f;
+      x[n][0] = x[n][1] = 0.0f;
   }
 }
 

@@ -56,7 +56,6 @@ SL_WORD void sl_gradient_states(
   if (segment && chunks <= 0) return;
   if (sums_up && (chunks <= 0 || segment == last)) return;
   const uint32_t sums = shared + sl_at_walk_sums;
-  const int gate_step = SL_GATE == 2 ? place.step : place.gate_step;
   // The way back has each chunk once for every query head.
   const int queries = adjoint ? place.queries : 1, turns = chunks * queries;
   const auto own_turn = [&](int n) __attribute__((always_inline)) {
@@ -87,7 +86,7 @@ SL_WORD void sl_gradient_states(
     }
   };
   const auto ask_gates = [&](int n) __attribute__((always_inline)) {
-    if (SL_GATE == 2 && n < turns) {
+    if (SL_GATED && n < turns) {
       const int chunk = chunk_of(n), rows = rows_of(chunk);
       const uint32_t to = shared + sl_at_walk_gates + (uint32_t)(n & 1) * sl_walk_gates;
       const float *at = t.gate + place.at + 64 * (int64_t)chunk * place.step
@@ -131,16 +130,6 @@ SL_WORD void sl_gradient_states(
             decay[n / 2 & 1], state[n], sum[own + (n & 2) * 512 + 8 * (n / 4) + (n & 1)]);
     }
   }
-  // Gates of a number a token are asked for a chunk ahead.
-  float ahead[8];
-  const auto ask_numbers = [&](int n) __attribute__((always_inline)) {
-    if (SL_GATE != 1 || n >= turns) return;
-    const int chunk = chunk_of(n), rows = rows_of(chunk);
-    const float *at = t.gate + place.gate + (64 * (int64_t)chunk + 8 * part) * gate_step;
-#pragma unroll
-    for (int m = 0; m < 8; ++m, at += gate_step) ahead[m] = 8 * part + m < rows ? *at : 0.0f;
-  };
-  ask_numbers(0);
   int column = 2 * SL_LANE, stage = 0;
 #pragma unroll 1
   for (int n = 0; n < turns; ++n) {
@@ -159,17 +148,16 @@ SL_WORD void sl_gradient_states(
 #pragma unroll
     for (int m = 0; m < 8; ++m) {
       const int row = 8 * part + m;
-      if (SL_GATE == 2)
+      if (SL_GATED)
         sl_load_floats(
             x[m], shared + sl_at_walk_gates + (uint32_t)(n & 1) * sl_walk_gates
                       + (uint32_t)(512 * row + 4 * key));
       else
-        x[m][0] = x[m][1] = SL_GATE ? ahead[m] : 0.0f;
+        x[m][0] = x[m][1] = 0.0f;
 #pragma unroll
       for (int e = 0; e < 2; ++e)
         x[m][e] = row < rows ? 0x1.715476p0f * maps.log_decay(x[m][e]) : 0.0f;
     }
-    ask_numbers(n + 1);
     const uint32_t own_sums = sums + 4 * (uint32_t)key;
     if (part == 0) {
       sl_store_floats(own_sums + 4096, x[0][0], x[0][1]);

@@ -23,15 +23,14 @@ enum {
   // A step's v, dO, S~ and dS~.
   sl_wide_step = 2 * sl_panel + sl_state,
   // Places in shared memory: q~ and k~; three steps, and at the end tables of dq~ and dk~ in the
-  // first two's place; dP in two parts; sums.
+  // first two's place; dP; sums.
   sl_at_steps = 2 * sl_tile,
   sl_at_pairs = sl_at_steps + 3 * sl_wide_step,
-  sl_at_wide_scores = sl_at_pairs + 2 * sl_panel,  // P^T, in two parts
+  sl_at_wide_scores = sl_at_pairs + sl_panel,  // P^T, in two parts
   sl_at_wide_sums = sl_at_wide_scores + 2 * sl_panel,  // of log decays of eight tokens and the first one
   sl_at_wide_shares = sl_at_wide_sums + 9 * 512,
   sl_at_wide_whole = sl_at_wide_shares + 2 * 4 * 256,
-  sl_at_tokens = sl_at_wide_whole + 512,  // of a gate that all keys share, two panels
-  sl_at_wide_own = sl_at_tokens + 2 * 256,
+  sl_at_wide_own = sl_at_wide_whole + 512,
   sl_at_wide_rows = sl_at_wide_own + sl_chunk_bytes,
   sl_rows_bytes = 64,
   sl_wide_bytes = sl_at_wide_rows + sl_rows_bytes,
@@ -234,7 +233,7 @@ SL_WORD void sl_step_of_keys(sl_held &held, float (&sums)[2], uint32_t v) {
         held.of_key, sl_operand(v, 32 * s), sl_operand(adjoint + own_panel, 32 * s), 1);
   }
   sl_products_commit();
-  if (SL_GATE) sl_add_row_sums(sums, state, adjoint);
+  if (SL_GATED) sl_add_row_sums(sums, state, adjoint);
   sl_products_wait(0);
 }
 
@@ -265,7 +264,7 @@ SL_WORD void sl_step_of_values(
         pairs, sl_operand(d_o, 32 * s), sl_operand(v + 4096 * (uint32_t)half, 32 * s), 1);
   }
   sl_products_commit();
-  if (SL_GATE) sl_add_row_sums(sums, state, adjoint);
+  if (SL_GATED) sl_add_row_sums(sums, state, adjoint);
   sl_products_wait(0);
   sl_write_values(
       t, sl_chunk_left(shared + sl_at_wide_own), sl_rows_of(shared + sl_at_wide_rows), turn,
@@ -297,11 +296,7 @@ SL_WORD void sl_leave_pairs(uint32_t shared, const sl_held &held) {
     const int row = first + (n & 2) * 4, column = 32 * half + 8 * (n / 4) + sl_column();
     const float low = column <= row ? held.of_query[n] : 0.0f;
     const float high = column + 1 <= row ? held.of_query[n + 1] : 0.0f;
-    const uint32_t whole = sl_pack(low, high);
-    const uint32_t to = shared + sl_at_pairs + sl_in_panel(row, column);
-    sl_store_word(to, whole);
-    if (sl_has_rest)
-      sl_store_word(to + sl_panel, sl_pack(low - sl_low(whole), high - sl_high(whole)));
+    sl_store_word(shared + sl_at_pairs + sl_in_panel(row, column), sl_pack(low, high));
   }
   sl_publish();
 }
@@ -312,16 +307,12 @@ SL_WORD void sl_add_pairs(uint32_t shared, sl_held &held) {
   const uint32_t own_panel = (uint32_t)sl_group() * sl_panel;
   sl_products_begin();
 #pragma unroll
-  for (int part = 0; part <= sl_has_rest; ++part)
-#pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      sl_product_across(
-          held.of_query, sl_operand(pairs, part * sl_panel + 32 * s),
-          sl_operand(k + own_panel, 2048 * s), 1);
-      sl_product_outer(
-          held.of_key, sl_operand(pairs, part * sl_panel + 2048 * s),
-          sl_operand(q + own_panel, 2048 * s));
-    }
+  for (int s = 0; s < 4; ++s) {
+    sl_product_across(
+        held.of_query, sl_operand(pairs, 32 * s), sl_operand(k + own_panel, 2048 * s), 1);
+    sl_product_outer(
+        held.of_key, sl_operand(pairs, 2048 * s), sl_operand(q + own_panel, 2048 * s));
+  }
   sl_products_end();
   sl_store_table(shared + sl_at_steps, held.of_query);
   sl_store_table(shared + sl_at_steps + 2 * sl_tile, held.of_key);
@@ -346,9 +337,9 @@ SL_WORD void sl_wide_products(uint32_t shared, const sl_tensors t, const sl_turn
           held, sums, (uint32_t)sl_fresh((int)shared), (uint32_t)sl_fresh((int)v), t, turn, n);
   }
   shared = (uint32_t)sl_fresh((int)shared);
-  if (SL_GATE) sl_leave_row_sums(shared + sl_at_wide_whole, sums);
+  if (SL_GATED) sl_leave_row_sums(shared + sl_at_wide_whole, sums);
   if (!has_keys) sl_leave_pairs(shared, held);
-  else if (SL_GATE) sl_leave_key_shares(shared, held);
+  else if (SL_GATED) sl_leave_key_shares(shared, held);
   sl_sync();
   if (has_keys) sl_add_pairs(shared, held);
   sl_sync();
@@ -379,15 +370,15 @@ SL_WORD void sl_wide_turn(
     }
     // Sums of log decays from the middle; that of the chunk's first token is in none.
     float a[8][2], past[2] = {0.0f, 0.0f};
-    const int64_t gate = own.gate + (SL_GATE == 2 ? 128 * tile + key : 0);
+    const int64_t gate = own.gate + 128 * tile + key;
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
       const int row = 8 * part + n, there = row < own.rows;
       const float *const at = t.gate + gate + (int64_t)row * own.gate_step;
-      if (SL_GATE == 2)
+      if (SL_GATED)
         sl_read_pair(a[n], at, there);
       else
-        a[n][0] = a[n][1] = SL_GATE && there ? *at : 0.0f;
+        a[n][0] = a[n][1] = 0.0f;
     }
 #pragma unroll
     for (int n = 0; n < 8; ++n)
@@ -468,7 +459,7 @@ SL_WORD void sl_wide_turn(
           t.d_k + key_at, t.k + key_at, y,
           [&](float z) __attribute__((always_inline)) { return maps.key_slope(z); }, there);
   }
-  if (!SL_GATE) return;
+  if (!SL_GATED) return;
 
   // The gate's: a token's decay is passed by what comes from it on, and by what leaves the chunk.
   float each[2], first[2];
@@ -497,26 +488,17 @@ SL_WORD void sl_wide_turn(
       if (first[0] < -126.0f) x[0] = 0.0f;
       if (first[1] < -126.0f) x[1] = 0.0f;
     }
-    if (SL_GATE == 2) {
-      const int64_t at = own.gate + 128 * tile + (int64_t)row * own.gate_step + key;
-      if (SL_GATE_BENDS && there) {
-        x[0] *= maps.gate_slope(t.gate[at]);
-        x[1] *= maps.gate_slope(t.gate[at + 1]);
-      }
-      if (turn.query) {
-        float earlier[2];
-        sl_read_pair(earlier, t.d_gate + at, there);
-        x[0] += earlier[0], x[1] += earlier[1];
-      }
-      sl_write_pair(t.d_gate + at, x, there);
-    } else {
-      // All keys have one gate: those of a panel are added here, to those of earlier turns.
-      float all = x[0] + x[1];
-#pragma unroll
-      for (int apart = 1; apart < 32; apart *= 2) all += sl_of_partner(all, apart);
-      const uint32_t to = shared + sl_at_tokens + 4 * (uint32_t)(64 * (SL_WARP % 2) + row);
-      if (SL_LANE == 0) sl_store_word(to, SL_BITS(sl_is_first(turn) ? all : sl_load_float(to) + all));
+    const int64_t at = own.gate + 128 * tile + (int64_t)row * own.gate_step + key;
+    if (SL_GATE_BENDS && there) {
+      x[0] *= maps.gate_slope(t.gate[at]);
+      x[1] *= maps.gate_slope(t.gate[at + 1]);
     }
+    if (turn.query) {
+      float earlier[2];
+      sl_read_pair(earlier, t.d_gate + at, there);
+      x[0] += earlier[0], x[1] += earlier[1];
+    }
+    sl_write_pair(t.d_gate + at, x, there);
   }
 }
 
@@ -530,14 +512,6 @@ SL_WORD void sl_gradient_wide(uint32_t shared, const Maps maps, const sl_tensors
     sl_wide_turn(shared, turn, maps, t);
     // Its places are the next one's.
     sl_sync();
-  }
-  if (SL_GATE != 1) return;
-  const sl_chunk own = sl_chunk_left(shared + sl_at_wide_own);
-  if (SL_THREAD < own.rows) {
-    const uint32_t from = shared + sl_at_tokens + 4 * (uint32_t)SL_THREAD;
-    const float all = sl_load_float(from) + sl_load_float(from + 256);
-    const int64_t at = own.gate + (int64_t)SL_THREAD * own.gate_step;
-    t.d_gate[at] = SL_GATE_BENDS ? all * maps.gate_slope(t.gate[at]) : all;
   }
 }
 

@@ -137,7 +137,7 @@ SL_WORD void sl_wide_exact_turn(
     sl_products_end();
 #pragma unroll
     for (int half = 0; half < 2; ++half)
-      if (SL_GATE)
+      if (SL_GATED)
         sl_add_row_sums(
             whole, held + (uint32_t)(half * (sl_state / 2)),
             adjoint_held + (uint32_t)(half * (sl_state / 2)));
@@ -175,7 +175,7 @@ SL_WORD void sl_wide_exact_turn(
   sl_write_own_mapped<SL_QUERY_BENDS>(
       t.d_q + queries, t.q + queries, rows.query_step, sl_rows_left(shared + sl_at_chunk), sums.dq,
       [&](float z) __attribute__((always_inline)) { return maps.query_slope(z); });
-  if (!SL_GATE || turn.query) return;
+  if (!SL_GATED || turn.query) return;
   // The row sums of S dS after the chunk: of what was before it, and the share of its own keys.
   sl_leave_row_sums(shared + sl_at_exact_whole, whole);
 #pragma unroll
@@ -203,7 +203,7 @@ SL_WORD void sl_wide_exact_tile(
     is_framed = !t.exact[own.slot + tile * sl_value_tiles];
     sl_copy_rows<sl_exact_threads>(shared + sl_tile, t.k + own.at + 128 * tile, own.step, own.rows);
     float x[8][2];
-    sl_read_eight(x, t.gate + own.gate + (SL_GATE == 2 ? 128 * tile : 0), own.gate_step, own.rows);
+    sl_read_eight(x, t.gate + own.gate + 128 * tile, own.gate_step, own.rows);
     sl_leave_logs(shared, x, own.rows, maps);
   }
   sl_exact_sums sums;
@@ -222,16 +222,11 @@ SL_WORD void sl_wide_exact_tile(
   sl_write_own_mapped<SL_KEY_BENDS>(
       t.d_k + keys, t.k + keys, own.step, own.rows, sums.dk,
       [&](float z) __attribute__((always_inline)) { return maps.key_slope(z); });
-  if (!SL_GATE) return;
-  const int64_t gate = own.gate + (SL_GATE == 2 ? 128 * tile : 0);
-  // A gate that all keys share has its adjoint added up here: a thread has the same tokens for all tiles.
-  const int adds = SL_GATE == 1 && tile > 0 && SL_THREAD < own.rows;
-  float *const token = t.d_gate + gate + (int64_t)SL_THREAD * own.gate_step;
-  const float earlier = adds ? *token : 0.0f;
+  if (!SL_GATED) return;
+  const int64_t gate = own.gate + 128 * tile;
   sl_gate_adjoint(
       sums.terms, shared, t.gate + gate, t.d_gate + gate, own.gate_step, own.rows, is_framed, maps,
       [] {});
-  if (adds) *token += earlier;
 }
 
 template <class Maps>
