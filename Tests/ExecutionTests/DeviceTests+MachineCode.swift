@@ -1,0 +1,154 @@
+import Emission
+import Execution
+import Planning
+import Recurrences
+import Schedules
+import Targets
+import Testing
+
+/// What ptxas makes of kernels for a card: registers, shared memory, spills.
+extension DeviceTests {
+  @Test(
+    "Walks by products of warpgroups become machine code that keeps next to no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [("gla", 128, 96), ("gla", 64, 64), ("simple-gla", 128, 96)])
+  func machineCode(_ name: String, _ valueTile: Int, _ mostSpilled: Int) async throws {
+    let kernel = try emit(
+      try .named(name), .sm90a, PlanRequest(schedule: "warpgroup-fused", valueTile: valueTile))
+    let kernels = try await machineCode(of: kernel)
+    #expect(kernels.count == kernel.program.phases.count)
+    for kernel in kernels {
+      #expect(kernel.registers > 0)
+      #expect(kernel.spilled <= mostSpilled, "\(kernel.name) spills \(kernel.spilled) bytes")
+    }
+  }
+
+  @Test(
+    "Chunks that are made ready, and their walks, become machine code that keeps next to no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [
+      ("rwkv6", 128, 128), ("mamba2", 128, 128), ("gla", 256, 512), ("hgrn2", 100, 200),
+      ("retnet", 60, 64), ("gated-outer", 128, 256), ("gated-outer", 256, 512),
+      ("gated-outer", 60, 104),
+    ])
+  func preparedMachineCode(_ name: String, _ key: Int, _ value: Int) async throws {
+    let kernel = try emit(
+      try .named(name), .sm90a, key: key, value: value, PlanRequest(schedule: "warpgroup-prepared"))
+    let kernels = try await machineCode(of: kernel)
+    let hasValueGate = name == "gated-outer"
+    let names = ["prepare"] + (hasValueGate ? ["values"] : []) + ["walk"]
+    #expect(kernels.map(\.name).sorted() == names.map { "\(kernel.name)_\($0)" })
+    for kernel in kernels {
+      #expect(kernel.sharedMemory <= Target.sm90a.device!.sharedMemory)
+      // Three blocks at once with that much are faster than two with none.
+      let most = kernel.name.hasSuffix("_walk") ? (hasValueGate ? 48 : 0) : 72
+      #expect(kernel.spilled <= most, "\(kernel.name) spills \(kernel.spilled) bytes")
+    }
+  }
+
+  @Test(
+    "Walks of keys that all decay alike become machine code that keeps no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [
+      ("simple-gla", 256, 512, 128), ("linear-attention", 256, 512, 128),
+      ("simple-gla", 128, 256, 64), ("linear-attention", 128, 256, 64), ("simple-gla", 256, 64, 64),
+      ("mamba2", 256, 128, 128), ("mamba2", 128, 64, 64),
+      ("retnet", 72, 200, 128), ("lightning", 40, 40, 40), ("simple-gla", 192, 136, 128),
+      ("simple-gla", 64, 128, 128),
+    ])
+  func alikeMachineCode(_ name: String, _ key: Int, _ value: Int, _ valueTile: Int) async throws {
+    let kernel = try emit(
+      try .named(name), .sm90a, key: key, value: value,
+      PlanRequest(schedule: "warpgroup-alike", valueTile: valueTile))
+    let kernels = try await machineCode(of: kernel)
+    #expect(kernels.map(\.name) == ["\(kernel.name)_walk"])
+    for kernel in kernels {
+      #expect(kernel.sharedMemory <= Target.sm90a.device!.sharedMemory)
+      #expect(kernel.spilled == 0, "\(kernel.name) spills \(kernel.spilled) bytes")
+    }
+  }
+
+  /// What ptxas says of each kernel of a library for Hopper.
+  private func machineCode(of kernel: EmittedKernel) async throws -> [KernelManifest.CardKernel] {
+    let bench = try await Workbench()
+    var builder = bench.builder
+    builder.assembler = try await CardAssembler.find()
+    let package = try await KernelPackage.build(
+      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
+      cache: KernelCache(folder: "\(bench.folder)/cache")
+    ).package
+    #expect(package.manifest.assembler == builder.assembler?.version)
+    return try #require(package.manifest.cardKernels)
+  }
+
+  @Test(
+    "Gradients by products of warpgroups keep no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [
+      ("gla", ["states", "adjoints", "exact", "grouped_states", "grouped_adjoints"]),
+      ("gla-logits", ["states", "exact", "grouped_states"]),
+    ])
+  func gradientMachineCode(_ recurrence: String, _ names: [String]) async throws {
+    let kernel = try emitGradient(
+      .named(recurrence), .sm90a, type: .bf16, key: 128, value: 128, schedule: "warpgroup-gradient")
+    let kernels = try await machineCode(of: kernel)
+    for name in names {
+      let own = "\(kernel.name)_\(name)"
+      let found = try #require(kernels.first { $0.name == own })
+      #expect(found.sharedMemory <= Target.sm90a.device!.sharedMemory)
+      #expect(found.spilled == 0, "\(own) spills \(found.spilled) bytes")
+    }
+  }
+
+  @Test(
+    "Steps keep no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [("gla", 128, 128), ("rwkv6", 64, 64), ("gated-outer", 128, 256), ("gla", 256, 512)])
+  func stepMachineCode(_ name: String, _ key: Int, _ value: Int) async throws {
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    let kernel = try Emitter.emit(
+      specification, try Planner().plan(specification, PlanRequest()),
+      step: Schedules.stepPlan(specification))
+    let found = try #require(
+      try await machineCode(of: kernel).first { $0.name == "\(kernel.name)_move" })
+    #expect(found.spilled == 0, "\(found.name) spills \(found.spilled) bytes")
+  }
+
+  @Test(
+    "A gradient in three walks becomes machine code that keeps no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [
+      ("simple-gla", 128, 256), ("simple-gla", 256, 512), ("simple-gla", 40, 72),
+      ("linear-attention", 128, 128), ("linear-attention", 192, 320),
+    ])
+  func alikeGradient(_ name: String, _ key: Int, _ value: Int) async throws {
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    let kernel = try Emitter.emit(
+      specification, try Planner().plan(specification, PlanRequest()),
+      backward: AlikeGradient().candidates(for: specification).first, step: nil)
+    let kernels = try await machineCode(of: kernel)
+    for own in ["walks"] + (name == "simple-gla" ? ["gates"] : []) {
+      let found = try #require(kernels.first { $0.name == "\(kernel.name)_\(own)" })
+      #expect(found.sharedMemory <= Target.sm90a.device!.sharedMemory)
+      #expect(found.spilled == 0, "\(found.name) spills \(found.spilled) bytes")
+    }
+  }
+
+  @Test(
+    "A gradient token by token becomes machine code that keeps no registers in memory",
+    .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
+    arguments: [(128, 256), (256, 512), (40, 72)])
+  func walkedGradient(_ key: Int, _ value: Int) async throws {
+    let kernel = try emitGradient(.gatedOuter, .sm90a, type: .bf16, key: key, value: value)
+    let kernels = try await machineCode(of: kernel)
+    for name in ["ahead", "queries", "back", "keys"] {
+      let own = try #require(kernels.first { $0.name == "\(kernel.name)_\(name)" })
+      #expect(own.sharedMemory <= Target.sm90a.device!.sharedMemory)
+      #expect(own.spilled == 0, "\(own.name) spills \(own.spilled) bytes")
+    }
+  }
+}
