@@ -239,6 +239,7 @@ struct WarpgroupGradientEmitter: CardGradient {
     ) { out in
       out.lines([
         "SL_SHARED scratch[];",
+        Self.statesMemory.check,
         "const uint32_t shared = sl_address(scratch);",
         "const int tile = (int)(SL_BLOCK / 2 % \(tiles));",
         "const int segment = (int)(SL_BLOCK / \(2 * tiles) % \(segments));",
@@ -277,6 +278,7 @@ struct WarpgroupGradientEmitter: CardGradient {
     out.block("\(adjoints)(\(Self.arguments))") { out in
       out.lines([
         "SL_SHARED scratch[];",
+        Self.adjointsMemory(set).check,
         "const uint32_t shared = sl_address(scratch);",
         "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
         "if (\(isExact("SL_BLOCK", set))) return;",
@@ -296,13 +298,10 @@ struct WarpgroupGradientEmitter: CardGradient {
     out.block("\(exact)(\(Self.arguments))") { out in
       out.lines([
         "SL_SHARED scratch[];",
+        Self.exactMemory(set).check,
         "const uint32_t shared = sl_address(scratch);",
         "const gradient_maps maps = {given.scale};",
       ])
-      let places = set.isWide ? "sl_wide_exact_bytes" : "sl_listed_bytes"
-      out.line(
-        "static_assert(sl_gradients::\(places) == \(Self.exactMemory(set)), \"What a launch asks for.\");"
-      )
       if !set.isWide { out.line("sl_gradients::sl_exact_begin(shared);") }
       out.lines([
         "if (SL_THREAD == 0)",
@@ -377,11 +376,11 @@ struct WarpgroupGradientEmitter: CardGradient {
   ) -> [(name: String, threads: Int, memory: Int, blocks: String)] {
     let walks = "\(2 * segments * tiles) * walks"
     let all =
-      (segments > 1 ? [("segments", 512, 217600, walks)] : []) + [
-        ("states", 512, 217600, walks),
-        set.isWide ? ("adjoints", 512, 220800, "chunks") : ("adjoints", 256, 114752, "chunks"),
+      (segments > 1 ? [("segments", 512, Self.statesMemory.bytes, walks)] : []) + [
+        ("states", 512, Self.statesMemory.bytes, walks),
+        ("adjoints", set.isWide ? 512 : 256, Self.adjointsMemory(set).bytes, "chunks"),
         (
-          "exact", Self.exactThreads, Self.exactMemory(set),
+          "exact", Self.exactThreads, Self.exactMemory(set).bytes,
           "chunks < processors ? chunks : processors"
         ),
       ]
@@ -391,8 +390,26 @@ struct WarpgroupGradientEmitter: CardGradient {
     sets.flatMap(launches)
   }
   private static let exactThreads = 512
-  /// What the third kernel's places add up to, which the emitted code checks.
-  private static func exactMemory(_ set: KernelSet) -> Int { set.isWide ? 205_520 : 225_984 }
+
+  /// Shared memory that a launch asks for: what the templates' places add up to, which the emitted code checks.
+  private struct Memory {
+    let places: String
+    let bytes: Int
+    var check: String {
+      "static_assert(sl_gradients::\(places) == \(bytes), \"What a launch asks for.\");"
+    }
+  }
+  private static let statesMemory = Memory(places: "sl_states_bytes", bytes: 217_600)
+  private static func adjointsMemory(_ set: KernelSet) -> Memory {
+    set.isWide
+      ? Memory(places: "sl_wide_bytes", bytes: 212_096)
+      : Memory(places: "sl_adjoints_bytes", bytes: 114_752)
+  }
+  private static func exactMemory(_ set: KernelSet) -> Memory {
+    set.isWide
+      ? Memory(places: "sl_wide_exact_bytes", bytes: 205_520)
+      : Memory(places: "sl_listed_bytes", bytes: 225_984)
+  }
 
   var kernelNames: [String] { launches.map { "\(kernel)_\($0.name)" } }
   var kernelThreads: [Int] { launches.map(\.threads) }
