@@ -238,4 +238,17 @@ SL_WORD void sl_alike_number_walks(uint32_t shared, const Walks walks, const int
   }
 }
 
+// A walk's last tokens, fewer than a chunk, one by one from where a warpgroup has staged them: `rows` from token
+// `done` on, as far as `values` goes.
+SL_WORD void sl_alike_last(
+    uint16_t *const o, const int o_token, const int done, const int rows, const int values,
+    const uint32_t staged, const int thread) {
+  for (int word = sl_own(thread); word < 32 * rows; word += 128) {
+    const int row = word / 32, column = word % 32 * 2;
+    if (column < values)
+      *(uint32_t *)(o + (int64_t)(done + row) * o_token + column) =
+          sl_load_word(staged + sl_in_panel(row, column));
+  }
+}
+
 #endif

@@ -53,14 +53,7 @@ SL_WORD void sl_chunk_scores(uint32_t numbers, uint32_t scores, float (&sum)[32]
             SL_BITS(score - sl_low(sl_pack(score, 0.0f))));
     }
   }
-  // Columns 8 j further in the panel: exchanged likewise.
-  const uint32_t at = scores + sl_in_panel(16 * warp + lane % 16, 8 * (lane / 16));
-#pragma unroll
-  for (int j = 0; j < 8; j += 2)
-    sl_store_matrices(
-        at ^ (uint32_t)(16 * j),
-        sl_pack(sum[4 * j], sum[4 * j + 1]), sl_pack(sum[4 * j + 2], sum[4 * j + 3]),
-        sl_pack(sum[4 * j + 4], sum[4 * j + 5]), sl_pack(sum[4 * j + 6], sum[4 * j + 7]));
+  sl_store_sums_in_panel(scores + sl_in_panel(16 * warp + lane % 16, 8 * (lane / 16)), sum);
 }
 
 template <class Places>

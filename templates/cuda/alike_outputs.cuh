@@ -48,12 +48,7 @@ SL_WORD void sl_output_leave(float (&o)[32], const float (&exact)[2], uint32_t s
 #pragma unroll
   for (int i = 0; i < 32; ++i) o[i] *= exact[i / 2 % 2];
   const int lane = SL_LANE, row = SL_THREAD % 128 / 32 * 16 + lane % 16;
-  const uint32_t at = staged + sl_in_panel(row, 8 * (lane / 16));
-#pragma unroll
-  for (int j = 0; j < 8; j += 2)
-    sl_store_matrices(
-        at ^ (uint32_t)(16 * j), sl_pack(o[4 * j], o[4 * j + 1]), sl_pack(o[4 * j + 2], o[4 * j + 3]),
-        sl_pack(o[4 * j + 4], o[4 * j + 5]), sl_pack(o[4 * j + 6], o[4 * j + 7]));
+  sl_store_sums_in_panel(staged + sl_in_panel(row, 8 * (lane / 16)), o);
 }
 
 template <class Walks>
@@ -136,13 +131,7 @@ SL_WORD void sl_alike_outputs(
           sl_copy_out(outputs, staged, place.value, place.query_head, place.begin + done, place.batch);
         continue;
       }
-      // The walk's last tokens one by one.
-      for (int word = sl_own(thread); word < 32 * rows; word += 128) {
-        const int row = word / 32, column = word % 32 * 2;
-        if (column < SL_OWN_VALUES - place.value)
-          *(uint32_t *)(place.o + (int64_t)(done + row) * walks.o_token + column) =
-              sl_load_word(staged + sl_in_panel(row, column));
-      }
+      sl_alike_last(place.o, walks.o_token, done, rows, SL_OWN_VALUES - place.value, staged, thread);
     }
     before += chunks;
   }

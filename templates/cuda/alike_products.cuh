@@ -178,14 +178,8 @@ SL_WORD void sl_alike_products(
       sl_products_wait(0);
       sl_tell(sl_barrier_at(shared, sl_keys_free, key_stage));
       if (rows >= 64) continue;
-      // The walk's last tokens one by one.
       uint16_t *const o = walks.at(sl_uniform(walk)).o + 64 * own;
-      for (int word = sl_own(thread); word < 32 * rows; word += 128) {
-        const int row = word / 32, column = word % 32 * 2;
-        if (column < SL_OWN_VALUES - value)
-          *(uint32_t *)(o + (int64_t)(done + row) * walks.o_token + column) =
-              sl_load_word(staged + sl_in_panel(row, column));
-      }
+      sl_alike_last(o, walks.o_token, done, rows, SL_OWN_VALUES - value, staged, thread);
     }
     float *const final = walks.at(sl_uniform(walk)).final;
     if (final) sl_state_keep(u, final + value, SL_OWN_VALUES - value);

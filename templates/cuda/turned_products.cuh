@@ -11,6 +11,17 @@ SL_WORD void sl_product_of_held(
                : SL_SUMS(sum)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
 }
+// A warp's sums of 64 columns in bf16, to its sixteen rows of a panel: `at` is the place of the lane's row and
+// matrix, and that of columns 8 j further is exchanged likewise.
+SL_WORD void sl_store_sums_in_panel(uint32_t at, const float (&sum)[32]) {
+#pragma unroll
+  for (int j = 0; j < 8; j += 2)
+    sl_store_matrices(
+        at ^ (uint32_t)(16 * j),
+        sl_pack(sum[4 * j], sum[4 * j + 1]), sl_pack(sum[4 * j + 2], sum[4 * j + 3]),
+        sl_pack(sum[4 * j + 4], sum[4 * j + 5]), sl_pack(sum[4 * j + 6], sum[4 * j + 7]));
+}
+
 // Four matrices as sl_store_matrices stores them, each turned.
 SL_WORD void sl_store_turned(uint32_t at, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
