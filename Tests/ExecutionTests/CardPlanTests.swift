@@ -13,9 +13,7 @@ import Testing
       _ name: String, key: Int, value: Int, batch: Int = 8, heads: Int = 4, length: Int = 2048
     ) throws -> Plan {
       try Planner().plan(
-        try KernelSpecification(
-          normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
-          gateType: .f32, target: .sm90a),
+        try KernelSpecification(.named(name), key: key, value: value),
         PlanRequest(), Workload(batch: batch, heads: heads, length: length))
     }
     for name in ["simple-gla", "linear-attention", "retnet", "lightning", "mamba2"] {
@@ -39,8 +37,7 @@ import Testing
       _ name: String, _ target: Target, key: Int = 128, value: Int = 128, type: ElementType = .bf16
     ) throws -> (width: Int, isCopied: Bool) {
       let specification = try KernelSpecification(
-        normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: type,
-        gateType: .f32, target: target)
+        .named(name), target, type: type, key: key, value: value)
       let plan = try #require(Schedules.stepPlan(specification))
       let kernel = try Emitter.emit(
         specification, try Planner().plan(specification, PlanRequest()), step: plan)
@@ -67,9 +64,7 @@ import Testing
       _ recurrence: Recurrence, key: Int = 128, value: Int = 128, type: ElementType = .bf16
     ) throws -> String {
       try Planner().gradientPlan(
-        try KernelSpecification(
-          normalForm: recurrence.normalForm(), key: key, value: value, type: type, gateType: .f32,
-          target: .sm90a)
+        try KernelSpecification(recurrence, type: type, key: key, value: value)
       ).schedule
     }
     for name in ["gla", "gla-logits", "linear-attention"] {
@@ -99,9 +94,7 @@ import Testing
   func alikeGradientPlans() throws {
     func plan(_ name: String, _ key: Int, _ value: Int, _ heads: Int) throws -> Plan {
       try Planner().gradientPlan(
-        try KernelSpecification(
-          normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
-          gateType: .f32, target: .sm90a), PlanRequest(),
+        try KernelSpecification(.named(name), key: key, value: value), PlanRequest(),
         Workload(batch: 8, heads: heads, length: 2048))
     }
     for name in ["simple-gla", "linear-attention"] {
@@ -110,9 +103,7 @@ import Testing
       }
     }
     #expect(try plan("gla", 128, 256, 4).schedule == "warpgroup-gradient")
-    let specification = try KernelSpecification(
-      normalForm: Recurrence.simpleGLA.normalForm(), key: 128, value: 256, type: .bf16,
-      gateType: .f32, target: .sm90a)
+    let specification = try KernelSpecification(.simpleGLA, value: 256)
     var segments = try plan("simple-gla", 128, 256, 4)
     segments.materialization = .segments(2)
     #expect(
@@ -126,9 +117,7 @@ import Testing
       _ name: String, key: Int = 128, type: ElementType = .bf16, gate: ElementType = .f32
     ) throws -> String? {
       AlikeGradient().obstacle(
-        to: try KernelSpecification(
-          normalForm: Recurrence.named(name).normalForm(), key: key, value: 72, type: type,
-          gateType: gate, target: .sm90a))
+        to: try KernelSpecification(.named(name), type: type, gateType: gate, key: key, value: 72))
     }
     #expect(try obstacle("simple-gla", key: 40) == nil)
     #expect(try obstacle("linear-attention", key: 256) == nil)
@@ -153,9 +142,7 @@ import Testing
       _ recurrence: Recurrence, key: Int = 128, value: Int = 128, gate: ElementType = .f32
     ) throws -> String? {
       WalkedGradient().obstacle(
-        to: try KernelSpecification(
-          normalForm: recurrence.normalForm(), key: key, value: value, type: .bf16, gateType: gate,
-          target: .sm90a))
+        to: try KernelSpecification(recurrence, gateType: gate, key: key, value: value))
     }
     #expect(try obstacle(.gatedOuter, key: 40, value: 72) == nil)
     #expect(try obstacle(.gla) == "It is for gates along both axes.")
@@ -167,9 +154,7 @@ import Testing
 
   @Test("Few heads have their gradient's walks cut into segments, as many as fill the card")
   func gradientSegments() throws {
-    let specification = try KernelSpecification(
-      normalForm: Recurrence.gla.normalForm(), key: 128, value: 128, type: .bf16, gateType: .f32,
-      target: .sm90a)
+    let specification = try KernelSpecification(.gla)
     func plan(_ batch: Int, _ heads: Int, _ length: Int) throws -> Plan {
       try Planner().gradientPlan(
         specification, PlanRequest(), Workload(batch: batch, heads: heads, length: length))

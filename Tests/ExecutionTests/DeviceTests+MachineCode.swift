@@ -105,9 +105,7 @@ extension DeviceTests {
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [("gla", 128, 128), ("rwkv6", 64, 64), ("gated-outer", 128, 256), ("gla", 256, 512)])
   func stepMachineCode(_ name: String, _ key: Int, _ value: Int) async throws {
-    let specification = try KernelSpecification(
-      normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
-      gateType: .f32, target: .sm90a)
+    let specification = try KernelSpecification(.named(name), key: key, value: value)
     let kernel = try Emitter.emit(
       specification, try Planner().plan(specification, PlanRequest()),
       step: Schedules.stepPlan(specification))
@@ -124,9 +122,7 @@ extension DeviceTests {
       ("linear-attention", 128, 128), ("linear-attention", 192, 320),
     ])
   func alikeGradient(_ name: String, _ key: Int, _ value: Int) async throws {
-    let specification = try KernelSpecification(
-      normalForm: Recurrence.named(name).normalForm(), key: key, value: value, type: .bf16,
-      gateType: .f32, target: .sm90a)
+    let specification = try KernelSpecification(.named(name), key: key, value: value)
     let kernel = try Emitter.emit(
       specification, try Planner().plan(specification, PlanRequest()),
       backward: AlikeGradient().candidates(for: specification).first, step: nil)

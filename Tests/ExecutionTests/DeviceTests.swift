@@ -7,6 +7,18 @@ import Schedules
 import Targets
 import Testing
 
+extension KernelSpecification {
+  /// A recurrence's kernel for a card, in what most of these tests are about where they do not say.
+  init(
+    _ recurrence: Recurrence, _ target: Target = .sm90a, type: ElementType = .bf16,
+    gateType: ElementType = .f32, key: Int = 128, value: Int = 128
+  ) throws {
+    try self.init(
+      normalForm: recurrence.normalForm(), key: key, value: value, type: type, gateType: gateType,
+      target: target)
+  }
+}
+
 /// What can be known of kernels for a card without one.
 @Suite struct DeviceTests {
   func emit(
@@ -14,8 +26,7 @@ import Testing
     value: Int = 128, _ request: PlanRequest = PlanRequest()
   ) throws -> EmittedKernel {
     let specification = try KernelSpecification(
-      normalForm: recurrence.normalForm(), key: key, value: value, type: type, gateType: .f32,
-      target: target)
+      recurrence, target, type: type, key: key, value: value)
     return try Emitter.emit(specification, try Planner().plan(specification, request))
   }
 
@@ -62,9 +73,7 @@ import Testing
 
   @Test("Long sequences with few heads are walked in segments, others in one piece")
   func segments() async throws {
-    let specification = try KernelSpecification(
-      normalForm: Recurrence.gla.normalForm(), key: 128, value: 128, type: .bf16, gateType: .f32,
-      target: .sm90a)
+    let specification = try KernelSpecification(.gla)
     func plan(batch: Int, length: Int) throws -> Plan {
       try Planner().plan(
         specification, PlanRequest(),
@@ -96,8 +105,7 @@ import Testing
     schedule: String? = nil
   ) throws -> EmittedKernel {
     let specification = try KernelSpecification(
-      normalForm: recurrence.normalForm(), key: key, value: value, type: type, gateType: .f32,
-      target: target)
+      recurrence, target, type: type, key: key, value: value)
     return try Emitter.emit(
       specification, try Planner().plan(specification, PlanRequest()),
       backward: try Planner().gradientPlan(specification, PlanRequest(schedule: schedule)),
@@ -164,9 +172,7 @@ import Testing
   }
 
   @Test func whatSharedMemoryCannotHoldIsRefused() throws {
-    let specification = try KernelSpecification(
-      normalForm: Recurrence.gla.normalForm(), key: 128, value: 128, type: .f32, gateType: .f32,
-      target: .sm80)
+    let specification = try KernelSpecification(.gla, .sm80, type: .f32)
     #expect {
       _ = try Planner().plan(specification, PlanRequest(schedule: "chunk-fused", chunk: 128))
     } throws: {
