@@ -34,11 +34,11 @@ class Check(NamedTuple):
     cards: int = 1
 
 
-EVERY = ("gla", "gla_64", "gla_segments", "gla_wide", "simple_gla_wide", "rwkv6", "gla_sm80",
-         "gla_f16", "gla_f32")
+EVERY = ("gla", "gla_64", "gla_segments", "gla_wide", "rwkv6", "simple_gla", "simple_gla_wide",
+         "linear_attention", "gla_sm80", "gla_f16", "gla_f32")
 CHECKS = (
     Check("calls", "first_call", ("gla", "gla_wide", "rwkv6", "gla_sm80"), alone=True),
-    Check("calls", "dispatch", ("gla", "gla_wide", "rwkv6", "gla_sm80"), alone=True),
+    Check("calls", "dispatch", ("gla", "gla_wide", "rwkv6", "simple_gla", "gla_sm80"), alone=True),
     Check("calls", "leak", ("gla", "gla_wide"), alone=True),
     Check("refusals", "full_at_first", ("gla", "gla_sm80"), alone=True),
     Check("refusals", "full", ("gla", "gla_wide"), alone=True),
@@ -46,23 +46,25 @@ CHECKS = (
     Check("sizes", "tokens", ("gla_64", "gla_segments", "gla_wide", "gla_sm80"), alone=True),
     Check("sizes", "tokens_backward", ("gla", "gla_segments", "gla_wide"), alone=True),
     Check("sizes", "packed", ("gla", "gla_64", "rwkv6", "gla_sm80"), alone=True),
-    Check("sizes", "packed_backward", ("gla", "rwkv6", "gla_sm80"), alone=True),
+    Check("sizes", "packed_backward", ("gla", "rwkv6", "simple_gla", "gla_sm80"), alone=True),
     Check("calls", "stream", ("gla", "gla_wide")),
     Check("calls", "first_thread", ("gla",)),
     Check("calls", "threads", ("gla", "rwkv6")),
-    Check("calls", "graph", ("gla", "gla_segments", "gla_wide", "rwkv6")),
+    Check("calls", "graph", ("gla", "gla_segments", "gla_wide", "rwkv6", "simple_gla")),
     Check("calls", "compiled", ("gla",), limit=120),
     Check("refusals", "misaligned", ("gla", "gla_wide", "rwkv6", "gla_sm80")),
     Check("refusals", "misaligned_c", ("gla", "gla_wide", "rwkv6", "gla_sm80", "gla_f32")),
     Check("refusals", "sentences", ("gla", "gla_64")),
     Check("variants", "answers", EVERY, limit=120),
-    Check("variants", "deterministic", ("gla", "gla_segments", "gla_wide", "rwkv6", "gla_f32")),
+    Check("variants", "deterministic",
+          ("gla", "gla_segments", "gla_wide", "rwkv6", "simple_gla", "linear_attention", "gla_f32")),
     Check("cards", "other_card", ("gla", "rwkv6"), cards=2),
     Check("cards", "other_stream", ("gla",), cards=2),
     Check("cards", "two_cards", ("gla",), cards=2),
 )
 # Kernels that the tools look at, each package in a process for each tool.
-WATCHED = ("gla_64", "gla_segments", "gla", "gla_wide", "simple_gla_wide", "rwkv6", "gla_f32")
+WATCHED = ("gla_64", "gla_segments", "gla", "gla_wide", "rwkv6", "simple_gla", "simple_gla_wide",
+           "linear_attention", "gla_f32")
 
 
 def one(module, name, folder):
