@@ -7,7 +7,8 @@
 At its first call at a size fla has Triton compile each of its kernels in up to 48 ways, one after the
 other, and takes the fastest: minutes, and for gla's gradient over four of them a size. Here each of
 some processes compiles its share of the ways, without timing any, into the cache that
-TRITON_CACHE_DIR names; layers.py then finds all of them there and fla chooses among all, as ever.
+TRITON_CACHE_DIR names, without fla's word of which was the fastest; layers.py then finds all of them
+there and fla chooses among all, as ever.
 """
 
 import argparse
@@ -57,7 +58,10 @@ def main():
     if options.share is not None:
         return compile_share(options.share, options.processes, options.forms.split(","), options.forward)
     command = [sys.executable, *sys.argv, "--processes", str(options.processes), "--share"]
-    running = [subprocess.Popen([*command, str(share)]) for share in range(options.processes)]
+    # fla keeps on disk which way it took, and here no way was timed.
+    environment = {**os.environ, "FLA_CACHE_RESULTS": "0"}
+    running = [
+        subprocess.Popen([*command, str(share)], env=environment) for share in range(options.processes)]
     failed = [process for process in running if process.wait() != 0]
     if failed:
         parser.exit(1, f"{len(failed)} of {len(running)} processes failed; what they said stands above.\n")
