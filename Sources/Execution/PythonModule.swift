@@ -14,10 +14,10 @@ package enum PythonModule {
   private static let typed = "py.typed"
   private static let autograd = "autograd.py"
   private static let decode = "decode.py"
-  private static let card = "cuda.py"
+  private static let card = ["cuda.py", "_card.py", "_calls.py"]
 
   /// Every name that a package's Python side may have.
-  static let names = always + [main, typed, autograd, decode, card]
+  static let names = always + [main, typed, autograd, decode] + card
 
   /// The files of one package, by name.
   package static func files(
@@ -26,7 +26,7 @@ package enum PythonModule {
     var names = always
     names.append(autograd)
     if isForCard {
-      names.append(card)
+      names += card
     } else if manifest.step != nil {
       names.append(decode)
     }
