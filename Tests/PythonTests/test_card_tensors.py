@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import ctypes
 import math
+import threading
 from types import ModuleType
-from typing import Any, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import packages
 import pytest
@@ -23,12 +24,21 @@ def card() -> ModuleType:
     """The package, with tensors of the processor for the card's."""
     load_driver()
     module = packages.import_package(build())
-    module.cuda._DEVICE = "cpu"
-    module.cuda._current_device = lambda: None
-    module.cuda._stream = lambda index: 0
     # The processor's twin of what allocates on the current card.
     guards = getattr(getattr(torch._C, "_dynamo", None), "guards", None)
-    module.cuda._empty_here = getattr(guards, "_empty_strided_cpu", None)
+    scratch = torch.empty(1 << 20, dtype=torch.uint8)
+    stand_ins = {
+        "DEVICE": "cpu",
+        "current_device": lambda: None,
+        "stream_of": lambda index: 0,
+        "empty_here": getattr(guards, "_empty_strided_cpu", None),
+        "allocate": lambda size, stream: -(-scratch.data_ptr() // 64) * 64,
+        "free": lambda place: None,
+    }
+    for part in (module._card, module._calls):
+        for name, value in stand_ins.items():
+            if hasattr(part, name):
+                setattr(part, name, value)
     return module
 
 
@@ -36,10 +46,11 @@ def card() -> ModuleType:
 def calls(card: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[List[Any]]:
     """The argument structs of this test's calls, in order."""
     seen: List[Any] = []
+    kernel = card._library.kernel
     for entry, kind in (
-        (card.cuda._enter_forward, card.cuda._kernel.Arguments),
-        (card.cuda._enter_backward, card.cuda._kernel.GradientArguments),
-        (card.cuda._enter_step, card.cuda._kernel.Arguments),
+        (card._calls._forward, kernel.Arguments),
+        (card._calls._backward, kernel.GradientArguments),
+        (card._calls._step, kernel.Arguments),
     ):
 
         def enter(given: bytes, stream: int, inner: Any = entry._enter, kind: Any = kind) -> int:
@@ -58,10 +69,36 @@ def draw(batch: int = B, length: int = T, query_heads: int = H) -> Drawn:
     return {"q": q, "k": k, "v": v, "g": -normal(H, K).abs()}
 
 
+# Calls from which on a call may be known: the first finds what shapes imply, the second is kept.
+KNOWN = 2
+
+
+@pytest.fixture
+def known(card: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From when it is called, no call may take the whole way."""
+
+    def only_known() -> None:
+        if card._card.guard_of([torch.zeros(1)]) is None:
+            pytest.skip("this PyTorch has no guard for calls that are alike")
+
+        def look(*args: Any) -> None:
+            raise AssertionError("a call like earlier ones was looked at")
+
+        monkeypatch.setattr(card._calls, "_Call", look)
+
+    return only_known
+
+
+@pytest.mark.parametrize("earlier", [0, KNOWN, KNOWN + 2])
 @pytest.mark.parametrize("query_heads", [H, 3 * H])
 def test_forward_hands_over_what_it_was_given(
-    card: ModuleType, calls: List[Any], query_heads: int
+    card: ModuleType, calls: List[Any], query_heads: int, earlier: int
 ) -> None:
+    for _ in range(earlier):
+        x = draw(query_heads=query_heads)
+        card.forward(**x, initial_state=torch.randn(B, H, K, V), output_final_state=True)
+        card.forward(**x)
+    calls.clear()
     x = draw(query_heads=query_heads)
     initial = torch.randn(B, H, K, V)
     o, final = card.forward(**x, scale=0.5, initial_state=initial, output_final_state=True)
@@ -82,32 +119,127 @@ def test_forward_hands_over_what_it_was_given(
 
 
 def test_packed_sequences(card: ModuleType, calls: List[Any]) -> None:
-    offsets = torch.tensor([0, 5, 5, 37])
-    _, final = card.forward(**draw(batch=1), cu_seqlens=offsets, output_final_state=True)
-    assert (calls[0].sequences, calls[0].cu_seqlens) == (3, offsets.data_ptr())
-    assert final.shape == (3, H, K, V)
-    card.forward(**draw(batch=1), cu_seqlens=offsets.int())
-    assert calls[1].sequences == 3
+    for times in range(KNOWN + 2):
+        offsets, initial = torch.tensor([0, 5, 5, 37]), torch.zeros(3, H, K, V)
+        _, final = card.forward(
+            **draw(batch=1), cu_seqlens=offsets, initial_state=initial, output_final_state=True
+        )
+        given = calls[-1]
+        assert (given.sequences, given.cu_seqlens) == (3, offsets.data_ptr())
+        assert (given.initial_state, given.final_state) == (initial.data_ptr(), final.data_ptr())
+        assert final.shape == (3, H, K, V)
+        card.forward(**draw(batch=1), cu_seqlens=offsets.int())
+        assert calls[-1].sequences == 3
 
 
-def test_backward_and_step_hand_over(card: ModuleType, calls: List[Any]) -> None:
-    x = draw()
-    d_o = torch.randn(B, T, H, V).bfloat16()
-    found = card.backward(*x.values(), d_o=d_o)
-    given = calls[0]
-    assert (given.d_o, given.d_final_state, given.initial_state) == (d_o.data_ptr(), None, None)
+@pytest.mark.parametrize("earlier", [0, KNOWN])
+@pytest.mark.parametrize("has_state", [False, True])
+@pytest.mark.parametrize("has_final", [False, True])
+def test_backward_hands_over(
+    card: ModuleType, calls: List[Any], known: Callable[[], None], earlier: int, has_state: bool,
+    has_final: bool,
+) -> None:
+    for times in range(earlier + 1):
+        x = draw()
+        d_o = torch.randn(B, T, H, V).bfloat16()
+        initial, final = torch.randn(2, B, H, K, V)
+        if times == earlier > 0:
+            known()
+        found = card.backward(
+            *x.values(), d_o=d_o, initial_state=initial if has_state else None,
+            d_final_state=final if has_final else None,
+        )
+    given = calls[-1]
+    assert given.d_o == d_o.data_ptr()
+    assert given.d_final_state == (final.data_ptr() if has_final else None)
+    assert given.initial_state == (initial.data_ptr() if has_state else None)
     assert given.d_initial_state == found["initial_state"].data_ptr()
+    assert given.workspace_size == 0 or given.workspace
     for name, tensor in x.items():
         assert getattr(given, f"input_{name}") == tensor.data_ptr()
         assert getattr(given, f"adjoint_{name}") == found[name].data_ptr()
         assert found[name].shape == tensor.shape and found[name].dtype == tensor.dtype
-    state = torch.zeros(B, H, K, V)
-    o = card.step(*draw(length=1).values(), state)
-    assert (calls[1].o, calls[1].final_state) == (o.data_ptr(), state.data_ptr())
+        assert found[name].is_contiguous()
+    # No two share a byte.
+    ranges = sorted((x.data_ptr(), x.data_ptr() + x.nbytes) for x in found.values())
+    assert all(one[1] <= other[0] for one, other in zip(ranges, ranges[1:]))
 
 
-def test_strided_and_misaligned_tensors_are_copied(card: ModuleType, calls: List[Any]) -> None:
+def test_step_hands_over(card: ModuleType, calls: List[Any], known: Callable[[], None]) -> None:
+    for times in range(KNOWN + 2):
+        if times == KNOWN:
+            known()
+        x, state = draw(length=1), torch.zeros(B, H, K, V)
+        o = card.step(*x.values(), state, scale=0.25 if times % 2 else None)
+        given = calls[-1]
+        assert (given.o, given.final_state) == (o.data_ptr(), state.data_ptr())
+        assert given.initial_state is None
+        assert math.isclose(given.scale, 0.25 if times % 2 else K**-0.5, rel_tol=1e-6)
+        assert given.input_g == x["g"].data_ptr()
+
+
+def test_large_adjoints_have_memory_of_their_own(card: ModuleType) -> None:
+    for length, is_small in ((T, True), (9001, False)):
+        x = draw(length=length)
+        for _ in range(KNOWN + 1):
+            found = card.backward(*x.values(), d_o=torch.zeros(B, length, H, V).bfloat16())
+        memories = {tensor.untyped_storage().data_ptr() for tensor in found.values()}
+        if card._card.guard_of([torch.zeros(1)]) is not None:
+            assert len(memories) == (2 if is_small else len(found))
+
+
+def test_calls_of_many_sizes_in_turns(card: ModuleType, calls: List[Any]) -> None:
+    """More than are kept, and every one is handed over with its own sizes."""
+    for _ in range(4):
+        for length in (1, 2, 3, 5, 8, 13, 21):
+            o, _ = card.forward(**draw(length=length))
+            assert calls[-1].length == length and o.shape == (B, length, H, V)
+
+
+def test_calls_from_threads(card: ModuleType, calls: List[Any]) -> None:
+    """Of two sizes at once; each has its own addresses."""
+    wrong: List[str] = []
+
+    def work(length: int) -> None:
+        for _ in range(50):
+            x = draw(length=length)
+            o, _ = card.forward(**x)
+            given = next(given for given in reversed(calls) if given.o == o.data_ptr())
+            if given.length != length or given.input_v != x["v"].data_ptr():
+                wrong.append(f"{given.length} for {length}")
+
+    workers = [threading.Thread(target=work, args=(20 + n % 2,)) for n in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def test_a_gradient_is_asked_for_after_calls_without(card: ModuleType, calls: List[Any]) -> None:
     x = draw()
+    for _ in range(KNOWN + 1):
+        assert not card.forward(**x)[0].requires_grad
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in x.items()}
+    for _ in range(KNOWN + 2):
+        o, _ = card.forward(**leaves)
+        assert o.requires_grad
+        with torch.no_grad():
+            assert not card.forward(**leaves)[0].requires_grad
+        gradients = torch.autograd.grad(o, list(leaves.values()), torch.zeros_like(o))
+        assert [g.shape for g in gradients] == [tensor.shape for tensor in x.values()]
+        assert calls[-1].adjoint_q == gradients[0].data_ptr()
+        assert not card.forward(**x)[0].requires_grad
+
+
+@pytest.mark.parametrize("earlier", [0, KNOWN])
+def test_strided_and_misaligned_tensors_are_copied(
+    card: ModuleType, calls: List[Any], earlier: int
+) -> None:
+    x = draw()
+    for _ in range(earlier):
+        card.forward(**x)
+    calls.clear()
     whole = torch.randn(B * T * H * K + 1).bfloat16()
     x["q"] = whole[1:].view(B, T, H, K)
     x["g"] = x["g"].transpose(1, 2).contiguous().transpose(1, 2)
@@ -121,11 +253,12 @@ def test_a_failed_call_leaves_the_next_one_alone(
     card: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = draw()
-    monkeypatch.setenv("DRIVER_LAUNCH", "2")
-    with pytest.raises(RuntimeError, match=r"The card is out of memory\."):
-        card.forward(**x)
-    monkeypatch.delenv("DRIVER_LAUNCH")
-    assert card.forward(**x)[0].shape == (B, T, H, V)
+    for _ in range(KNOWN + 1):
+        monkeypatch.setenv("DRIVER_LAUNCH", "2")
+        with pytest.raises(RuntimeError, match=r"The card is out of memory\."):
+            card.forward(**x)
+        monkeypatch.delenv("DRIVER_LAUNCH")
+        assert card.forward(**x)[0].shape == (B, T, H, V)
 
 
 def changed(**changes: Any) -> Drawn:
@@ -162,10 +295,19 @@ def test_a_call_that_cannot_be_right(card: ModuleType, given: Drawn, sentence: s
 def test_a_wrong_call_is_refused_every_time(card: ModuleType) -> None:
     """Also after a right one of the same shapes, which is remembered."""
     x = draw()
-    card.forward(**x)
+    for _ in range(KNOWN + 1):
+        card.forward(**x)
     for _ in range(2):
         with pytest.raises(TypeError):
             card.forward(**{**x, "k": x["k"].float()})
+        with pytest.raises(TypeError):
+            card.forward(**{**x, "k": None})
         with pytest.raises(ValueError):
             card.forward(**{**x, "k": x["k"][:, :-1]})
+        with pytest.raises(ValueError):
+            card.forward(**{**x, "k": x["k"].to("meta")})
+        with pytest.raises(ValueError):
+            card.forward(**x, scale=math.nan)
+        with pytest.raises(TypeError):
+            card.forward(*list(x.values())[:-1])
     card.forward(**x)
