@@ -232,6 +232,14 @@ def test_a_gradient_is_asked_for_after_calls_without(card: ModuleType, calls: Li
         assert not card.forward(**x)[0].requires_grad
 
 
+def test_there_is_no_second_derivative(card: ModuleType) -> None:
+    leaves = {name: tensor.requires_grad_() for name, tensor in draw().items()}
+    o, _ = card.forward(**leaves)
+    (d_q,) = torch.autograd.grad(o, leaves["q"], torch.zeros_like(o), create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        d_q.sum().backward()
+
+
 @pytest.mark.parametrize("earlier", [0, KNOWN])
 def test_strided_and_misaligned_tensors_are_copied(
     card: ModuleType, calls: List[Any], earlier: int

@@ -288,8 +288,7 @@ def _backward_again(
     initial = pointers.pop() if kind & _INITIAL else 0
     final = pointers.pop() if kind & _FINAL else 0
     d_out = pointers.pop()
-    results = known.adjoints.make()
-    places = [result.data_ptr() for result in results]
+    results, places = known.adjoints.make()
     ends = initial, final, places.pop(), d_out
     _backward.run_here(known, _scale_of(scale), offsets, (*ends, *pointers, *places))
     return results

@@ -91,39 +91,43 @@ class Together:
 
     # What PyTorch itself serves out of pieces of two MiB.
     _SMALL = 1 << 20
+    # Where memory of their own would begin.
+    _STEP = 512
 
     def __init__(self, wanted: Sequence[Dense]) -> None:
         room: Dict[torch.dtype, int] = {}
-        # By tensor: its place in its type's memory, in elements.
-        places: List[int] = []
+        self._wanted = wanted
+        # By tensor: where it begins in its type's memory, in bytes.
+        begins: List[int] = []
         for tensor in wanted:
-            place = room.get(tensor.dtype, 0)
-            places.append(place)
-            # Each begins where memory of its own would: at 512 bytes.
-            step = 512 // tensor.dtype.itemsize
-            room[tensor.dtype] = place + (tensor.elements + step - 1) // step * step
-        total = sum(count * dtype.itemsize for dtype, count in room.items())
-        self._wanted = tuple(wanted)
+            begin = room.get(tensor.dtype, 0)
+            begins.append(begin)
+            end = begin + tensor.elements * tensor.dtype.itemsize
+            room[tensor.dtype] = -(-end // Together._STEP) * Together._STEP
         # By type: all of its memory.
-        self._room = [dense((count,), dtype) for dtype, count in room.items()]
-        order = list(room)
-        # By tensor: where its type is among those, and its place; None: memory of its own.
-        self._views = (
-            [
-                (order.index(tensor.dtype), tensor.shape, tensor.strides, place)
-                for tensor, place in zip(wanted, places)
-            ]
-            if total <= Together._SMALL else None
-        )
-
-    def make(self) -> List[torch.Tensor]:
-        if self._views is None:
-            return [empty_here(*tensor) for tensor in self._wanted]
-        memory = [empty_here(*room) for room in self._room]
-        return [
-            _reinterpret(memory[which], shape, strides, place)
-            for which, shape, strides, place in self._views
+        self._room = [dense((size // dtype.itemsize,), dtype) for dtype, size in room.items()]
+        # By tensor: whose memory among those, shape, strides, and where it begins in elements and bytes.
+        self._views = [
+            (
+                list(room).index(tensor.dtype), tensor.shape, tensor.strides,
+                begin // tensor.dtype.itemsize, begin,
+            )
+            for tensor, begin in zip(wanted, begins)
         ]
+        self._is_small = sum(room.values()) <= Together._SMALL
+
+    def make(self) -> Tuple[List[torch.Tensor], List[int]]:
+        """The tensors, and where they lie."""
+        if not self._is_small:
+            tensors = [empty_here(*tensor) for tensor in self._wanted]
+            return tensors, [tensor.data_ptr() for tensor in tensors]
+        memory = [empty_here(*room) for room in self._room]
+        starts = [tensor.data_ptr() for tensor in memory]
+        tensors, places = [], []
+        for which, shape, strides, place, begin in self._views:
+            tensors.append(_reinterpret(memory[which], shape, strides, place))
+            places.append(starts[which] + begin)
+        return tensors, places
 
 
 class Plan(NamedTuple):

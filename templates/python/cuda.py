@@ -58,16 +58,23 @@ class _Differentiable(torch.autograd.Function):
         return run_forward(inputs, scale, state, offsets, wants_state)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_o: Any, d_final_state: Any) -> Any:
-        tensors = ctx.saved_tensors
-        inputs, state = tensors[: len(_NAMES)], tensors[-1] if ctx.has_state else None
-        if d_o is None:
-            d_o = zero_output(inputs, ctx.scale, state, ctx.offsets)
-        *adjoints, d_state = run_backward(
-            d_o, d_final_state, inputs, ctx.scale, state, ctx.offsets, may_share=True
-        )
-        return None, None, None, d_state if ctx.has_state else None, *adjoints
+    def backward(ctx: Any, *adjoints: Any) -> Any:
+        # What says that there is no second derivative costs as much as the first one's launch.
+        return (_gradient_once if torch.is_grad_enabled() else _gradient)(ctx, *adjoints)
+
+
+def _gradient(ctx: Any, d_o: Any, d_final_state: Any) -> Any:
+    tensors = ctx.saved_tensors
+    inputs, state = tensors[: len(_NAMES)], tensors[-1] if ctx.has_state else None
+    if d_o is None:
+        d_o = zero_output(inputs, ctx.scale, state, ctx.offsets)
+    *adjoints, d_state = run_backward(
+        d_o, d_final_state, inputs, ctx.scale, state, ctx.offsets, may_share=True
+    )
+    return None, None, None, d_state if ctx.has_state else None, *adjoints
+
+
+_gradient_once = torch.autograd.function.once_differentiable(_gradient)
 
 
 def forward(
