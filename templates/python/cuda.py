@@ -31,8 +31,13 @@ __all__ = ["backward", "forward", "step"]
 
 def _bound(entry: str, args: Tuple[Any, ...], named: Dict[str, Any]) -> Sequence[Any]:
     """The inputs in their order."""
-    if len(args) == len(_NAMES) and not named:
-        return args
+    if len(args) + len(named) == len(_NAMES):
+        if not named:
+            return args
+        try:
+            return (*args, *[named[name] for name in _NAMES[len(args) :]])
+        except KeyError:
+            pass
     given = dict(zip(_NAMES, args))
     missing = [name for name in _NAMES if name not in given and name not in named]
     surplus = [name for name in named if name in given or name not in _NAMES]
