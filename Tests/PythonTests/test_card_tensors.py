@@ -235,7 +235,8 @@ def test_a_gradient_is_asked_for_after_calls_without(card: ModuleType, calls: Li
 def test_there_is_no_second_derivative(card: ModuleType) -> None:
     leaves = {name: tensor.requires_grad_() for name, tensor in draw().items()}
     o, _ = card.forward(**leaves)
-    (d_q,) = torch.autograd.grad(o, leaves["q"], torch.zeros_like(o), create_graph=True)
+    d_o = torch.zeros_like(o, requires_grad=True)
+    (d_q,) = torch.autograd.grad(o, leaves["q"], d_o, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         d_q.sum().backward()
 
