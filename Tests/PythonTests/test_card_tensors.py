@@ -188,12 +188,25 @@ def test_large_adjoints_have_memory_of_their_own(card: ModuleType) -> None:
             assert len(memories) == (2 if is_small else len(found))
 
 
-def test_calls_of_many_sizes_in_turns(card: ModuleType, calls: List[Any]) -> None:
-    """More than are kept, and every one is handed over with its own sizes."""
-    for _ in range(4):
-        for length in (1, 2, 3, 5, 8, 13, 21):
+def test_calls_of_many_sizes_in_turns(
+    card: ModuleType, calls: List[Any], known: Callable[[], None]
+) -> None:
+    lengths = (1, 2, 3, 5, 8, 13, 21)
+    for times in range(KNOWN + 2):
+        if times == KNOWN:
+            known()
+        for length in lengths:
             o, _ = card.forward(**draw(length=length))
             assert calls[-1].length == length and o.shape == (B, length, H, V)
+
+
+def test_more_sizes_than_are_kept(
+    card: ModuleType, calls: List[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card._calls.Entry, "_MOST", 3)
+    for length in (30, 31, 32, 33, 34) * 4:
+        o, _ = card.forward(**draw(length=length))
+        assert calls[-1].length == length and o.shape == (B, length, H, V)
 
 
 def test_calls_from_threads(card: ModuleType, calls: List[Any]) -> None:

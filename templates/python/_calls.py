@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import operator
 import struct
-from typing import Any, Callable, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 import torch
 
@@ -39,6 +39,7 @@ class _Known(NamedTuple):
     workspace: int
     output: Dense
     state: Dense
+    # Of the gradient alone.
     adjoints: Optional[Together] = None
     check: Optional[Callable[..., bool]] = None
     # Whether a tensor required a gradient.
@@ -48,8 +49,8 @@ class _Known(NamedTuple):
 class Entry:
     """An entry of the library on a stream, with a workspace of PyTorch's."""
 
-    # Calls that are remembered of a kind; the oldest one goes.
-    _MOST = 4
+    # Shapes of which calls are remembered.
+    _MOST = 256
 
     def __init__(self, name: str, workspace: str, arguments: Any) -> None:
         self._name = name
@@ -70,8 +71,9 @@ class Entry:
         self._pack_head = struct.Struct("@" + fields[:7]).pack
         self._pack = struct.Struct("@" + fields[7:]).pack
         self._size = ctypes.sizeof(arguments)
-        # By what calls bring.
-        self._known: List[Tuple[_Known, ...]] = [()] * 8
+        # By what calls bring: the last that was known, and by the query's shape.
+        self._last: List[Optional[_Known]] = [None] * 8
+        self._known: List[Dict[torch.Size, _Known]] = [{} for _ in range(8)]
 
     def has_run(self, plan: Plan) -> bool:
         return self._name in plan.workspaces
@@ -125,10 +127,13 @@ class Entry:
             return
         known = _Known(
             device, self._pack_head(1, self._size, *plan.sizes), plan.workspaces[self._name],
-            plan.output, plan.state, Together([*plan.adjoints, plan.state]), check,
-            any(tensor.requires_grad for tensor in tensors),
+            plan.output, plan.state,
+            Together([*plan.adjoints, plan.state]) if self is _backward else None,
+            check, any(tensor.requires_grad for tensor in tensors),
         )
-        self._known[kind] = (known, *self._known[kind][: Entry._MOST - 1])
+        if len(self._known[kind]) == Entry._MOST:
+            self._known[kind] = {}
+        self._known[kind][tensors[QUERY].shape] = self._last[kind] = known
 
     def again(
         self, kind: int, tensors: Sequence[Any], has_gradient: bool
@@ -138,11 +143,15 @@ class Entry:
         Args:
             has_gradient: whether the caller sees to gradients that tensors require.
         """
-        for known in self._known[kind]:
-            if known.check(*tensors):
-                break
-        else:
+        known = self._last[kind]
+        if known is None:
             return None
+        if not known.check(*tensors):
+            shape = getattr(tensors[QUERY], "shape", None)
+            known = self._known[kind].get(shape) if isinstance(shape, torch.Size) else None
+            if known is None or not known.check(*tensors):
+                return None
+            self._last[kind] = known
         if known.requires_grad and not has_gradient and torch.is_grad_enabled():
             return None
         if current_device() != known.device.index:
