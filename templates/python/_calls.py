@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Se
 import torch
 
 from ._card import (
-    NAMES, QUERY, TYPES_OF_INPUTS, Dense, Plan, Together, allocate, check_shape, current_device,
+    NAMES, QUERY, TYPES_OF_INPUTS, Dense, Plan, allocate, check_shape, current_device,
     empty_here, free, guard_of, plan_of, ready, stream_of,
 )
 from ._checks import check_scale
@@ -39,8 +39,7 @@ class _Known(NamedTuple):
     workspace: int
     output: Dense
     state: Dense
-    # Of the gradient alone.
-    adjoints: Optional[Together] = None
+    adjoints: Tuple[Dense, ...]
     check: Optional[Callable[..., bool]] = None
     # Whether a tensor required a gradient.
     requires_grad: bool = False
@@ -89,7 +88,7 @@ class Entry:
             if size < 0:
                 self._fail(-size)
             plan.workspaces[self._name] = size
-        known = _Known(device, head, size, plan.output, plan.state)
+        known = _Known(device, head, size, plan.output, plan.state, plan.adjoints)
         # The driver's calls are for the current card, which may be another one.
         if current_device() == device.index:
             self.run_here(known, scale, offsets, pointers)
@@ -127,9 +126,8 @@ class Entry:
             return
         known = _Known(
             device, self._pack_head(1, self._size, *plan.sizes), plan.workspaces[self._name],
-            plan.output, plan.state,
-            Together([*plan.adjoints, plan.state]) if self is _backward else None,
-            check, any(tensor.requires_grad for tensor in tensors),
+            plan.output, plan.state, plan.adjoints, check,
+            any(tensor.requires_grad for tensor in tensors),
         )
         if len(self._known[kind]) == Entry._MOST:
             self._known[kind] = {}
@@ -283,26 +281,6 @@ def run_forward(
     return o, final
 
 
-def _backward_again(
-    d_o: Any, d_final_state: Any, inputs: Sequence[Any], scale: Any, initial_state: Any,
-    cu_seqlens: Any,
-) -> Optional[List[torch.Tensor]]:
-    """The adjoints of a call like earlier ones; None where it is not."""
-    kind, tensors = _backward_kind(d_o, d_final_state, inputs, initial_state, cu_seqlens)
-    found = _backward.again(kind, tensors, True)
-    if found is None:
-        return None
-    known, pointers = found
-    offsets = pointers.pop() if kind & _OFFSETS else 0
-    initial = pointers.pop() if kind & _INITIAL else 0
-    final = pointers.pop() if kind & _FINAL else 0
-    d_out = pointers.pop()
-    results, places = known.adjoints.make()
-    ends = initial, final, places.pop(), d_out
-    _backward.run_here(known, _scale_of(scale), offsets, (*ends, *pointers, *places))
-    return results
-
-
 def _backward_kind(
     d_o: Any, d_final_state: Any, inputs: Sequence[Any], initial_state: Any, cu_seqlens: Any
 ) -> Tuple[int, Sequence[Any]]:
@@ -313,34 +291,39 @@ def _backward_kind(
 
 def run_backward(
     d_o: Any, d_final_state: Any, inputs: Sequence[Any], scale: Any, initial_state: Any,
-    cu_seqlens: Any, may_share: bool = False,
-) -> List[torch.Tensor]:
-    """The adjoints of the inputs in their order, and that of the initial state.
-
-    Args:
-        may_share: whether small adjoints may lie in one piece of memory.
-    """
+    cu_seqlens: Any, wants_initial: bool = True,
+) -> Tuple[List[torch.Tensor], Optional[torch.Tensor]]:
+    """The adjoints of the inputs in their order, and that of the initial state where it is wanted."""
     if _backward is None:
         raise RuntimeError(
             f"{_kernel.name} has no gradient: build the package with 'sluice build ... --backward', "
             "or call it under torch.no_grad()."
         )
-    if may_share:
-        found = _backward_again(d_o, d_final_state, inputs, scale, initial_state, cu_seqlens)
-        if found is not None:
-            return found
+    kind, tensors = _backward_kind(d_o, d_final_state, inputs, initial_state, cu_seqlens)
+    found = _backward.again(kind, tensors, True)
+    if found is not None:
+        known, pointers = found
+        offsets = pointers.pop() if kind & _OFFSETS else 0
+        initial = pointers.pop() if kind & _INITIAL else 0
+        final = pointers.pop() if kind & _FINAL else 0
+        d_out = pointers.pop()
+        adjoints = [empty_here(*adjoint) for adjoint in known.adjoints]
+        pointers += [adjoint.data_ptr() for adjoint in adjoints]
+        d_initial = empty_here(*known.state) if wants_initial else None
+        ends = initial, final, d_initial.data_ptr() if wants_initial else 0, d_out
+        _backward.run_here(known, _scale_of(scale), offsets, (*ends, *pointers))
+        return adjoints, d_initial
     call = _Call(inputs, scale, initial_state, cu_seqlens)
-    given = _backward_kind(d_o, d_final_state, inputs, initial_state, cu_seqlens)
     d_o, _ = ready("d_o", d_o, TYPES_OF_INPUTS[QUERY], call.device)
     check_shape("d_o", d_o.shape, call.plan.output.shape)
     d_final = call.state("d_final_state", d_final_state)
-    d_initial = call.plan.state.on(call.device)
+    d_initial = call.plan.state.on(call.device) if wants_initial else None
     adjoints = [adjoint.on(call.device) for adjoint in call.plan.adjoints]
     call.run(
-        _backward, given, call.initial, d_final, d_initial, d_o,
+        _backward, (kind, tensors), call.initial, d_final, d_initial, d_o,
         taken=(d_o, d_final, call.initial, call.offsets), adjoints=adjoints,
     )
-    return [*adjoints, d_initial]
+    return adjoints, d_initial
 
 
 def zero_output(

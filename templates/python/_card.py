@@ -28,8 +28,6 @@ stream_of = getattr(
 _guards = getattr(getattr(torch._C, "_dynamo", None), "guards", None)
 # torch.empty goes through PyTorch's dispatcher, for three times the time; this one is for the current card.
 empty_here = getattr(_guards, "_empty_strided_cuda", None)
-# Another tensor on the same memory, which no gradient knows as a view.
-_reinterpret = getattr(_guards, "_reinterpret_tensor", None)
 _Guards = getattr(_guards, "TensorGuards", None)
 # PyTorch's memory without a tensor around it, in the order of a stream as a tensor's own.
 allocate = getattr(
@@ -44,7 +42,7 @@ free = getattr(
 def guard_of(tensors: Sequence[torch.Tensor]) -> Optional[Callable[..., bool]]:
     """Whether so many tensors are as these: of their types, devices, shapes, strides, and whether each
     requires a gradient. None where PyTorch cannot tell."""
-    if None in (_Guards, empty_here, _reinterpret):
+    if _Guards is None or empty_here is None:
         return None
     try:
         check = _Guards(
@@ -70,64 +68,12 @@ class Dense(NamedTuple):
             return empty_here(*self)
         return torch.empty(self.shape, dtype=self.dtype, device=device)
 
-    @property
-    def elements(self) -> int:
-        return self.shape[0] * self.strides[0] if self.shape else 1
-
 
 def dense(shape: Sequence[int], dtype: torch.dtype) -> Dense:
     strides = [1]
     for size in reversed(shape[1:]):
         strides.append(strides[-1] * max(size, 1))
     return Dense(tuple(shape), tuple(reversed(strides)), dtype)
-
-
-class Together:
-    """Tensors to be made on the current card, those of one type in one piece of memory where all are small.
-
-    An allocation costs the processor four times what another tensor on its memory does. Large tensors,
-    whose calls keep the card busy for longer, have memory of their own: it goes back with each.
-    """
-
-    # What PyTorch itself serves out of pieces of two MiB.
-    _SMALL = 1 << 20
-    # Where memory of their own would begin.
-    _STEP = 512
-
-    def __init__(self, wanted: Sequence[Dense]) -> None:
-        room: Dict[torch.dtype, int] = {}
-        self._wanted = wanted
-        # By tensor: where it begins in its type's memory, in bytes.
-        begins: List[int] = []
-        for tensor in wanted:
-            begin = room.get(tensor.dtype, 0)
-            begins.append(begin)
-            end = begin + tensor.elements * tensor.dtype.itemsize
-            room[tensor.dtype] = -(-end // Together._STEP) * Together._STEP
-        # By type: all of its memory.
-        self._room = [dense((size // dtype.itemsize,), dtype) for dtype, size in room.items()]
-        # By tensor: whose memory among those, shape, strides, and where it begins in elements and bytes.
-        self._views = [
-            (
-                list(room).index(tensor.dtype), tensor.shape, tensor.strides,
-                begin // tensor.dtype.itemsize, begin,
-            )
-            for tensor, begin in zip(wanted, begins)
-        ]
-        self._is_small = sum(room.values()) <= Together._SMALL
-
-    def make(self) -> Tuple[List[torch.Tensor], List[int]]:
-        """The tensors, and where they lie."""
-        if not self._is_small:
-            tensors = [empty_here(*tensor) for tensor in self._wanted]
-            return tensors, [tensor.data_ptr() for tensor in tensors]
-        memory = [empty_here(*room) for room in self._room]
-        starts = [tensor.data_ptr() for tensor in memory]
-        tensors, places = [], []
-        for which, shape, strides, place, begin in self._views:
-            tensors.append(_reinterpret(memory[which], shape, strides, place))
-            places.append(starts[which] + begin)
-        return tensors, places
 
 
 class Plan(NamedTuple):

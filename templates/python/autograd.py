@@ -28,8 +28,8 @@ from ._tensors import TYPES, array_of, check_tensor, tensor_of
 
 _DEVICE = "cuda" if _kernel.is_for_card else "cpu"
 if _DEVICE == "cuda":
-    from .cuda import run_backward as _card_backward
-    from .cuda import run_forward as _card_forward
+    from ._calls import run_backward as _card_backward
+    from ._calls import run_forward as _card_forward
 
 __all__ = ["forward"]
 
@@ -122,7 +122,8 @@ def _gradient_of(
 ) -> List[torch.Tensor]:
     inputs, rest = args[: len(_NAMES)], args[len(_NAMES) :]
     if _DEVICE == "cuda":
-        return _card_backward(d_o, d_final_state, inputs, *rest[:-1])
+        adjoints, d_initial = _card_backward(d_o, d_final_state, inputs, *rest[:-1])
+        return [*adjoints, d_initial]
     _workers.sleep()
     arrays = dict(zip(_NAMES, map(array_of, inputs)))
     if _SAVES:

@@ -73,10 +73,10 @@ def _gradient(ctx: Any, d_o: Any, d_final_state: Any) -> Any:
     inputs, state = tensors[: len(_NAMES)], tensors[-1] if ctx.has_state else None
     if d_o is None:
         d_o = zero_output(inputs, ctx.scale, state, ctx.offsets)
-    *adjoints, d_state = run_backward(
-        d_o, d_final_state, inputs, ctx.scale, state, ctx.offsets, may_share=True
+    adjoints, d_state = run_backward(
+        d_o, d_final_state, inputs, ctx.scale, state, ctx.offsets, wants_initial=ctx.has_state
     )
-    return None, None, None, d_state if ctx.has_state else None, *adjoints
+    return None, None, None, d_state, *adjoints
 
 
 _gradient_once = torch.autograd.function.once_differentiable(_gradient)
@@ -141,10 +141,12 @@ def backward(
         the state before the first token, float32. A log decay of -inf has the adjoint 0.
     """
     inputs = _bound("backward", args, named)
-    adjoints = run_backward(
-        d_o, d_final_state, inputs, scale, initial_state, cu_seqlens, may_share=True
+    adjoints, d_initial = run_backward(
+        d_o, d_final_state, inputs, scale, initial_state, cu_seqlens
     )
-    return dict(zip([*_NAMES, "initial_state"], adjoints))
+    found = dict(zip(_NAMES, adjoints))
+    found["initial_state"] = d_initial
+    return found
 
 
 def step(*args: torch.Tensor, scale: Optional[float] = None) -> torch.Tensor:
