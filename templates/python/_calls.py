@@ -10,13 +10,13 @@ from __future__ import annotations
 import ctypes
 import operator
 import struct
-from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 import torch
 
 from ._card import (
-    NAMES, QUERY, TYPES_OF_INPUTS, Dense, Plan, allocate, check_shape, current_device,
-    empty_here, free, guard_of, plan_of, ready, stream_of,
+    NAMES, QUERY, TYPES_OF_INPUTS, Plan, allocate, check_shape, current_device, empty_here,
+    free, guard_of, plan_of, ready, stream_of,
 )
 from ._checks import check_scale
 from ._library import kernel as _kernel
@@ -30,19 +30,22 @@ _DEFAULT_SCALE = _kernel.default_scale
 _INITIAL, _OFFSETS, _FINAL = 1, 2, 4
 
 
-class _Known(NamedTuple):
-    """What holds for all calls of an entry on tensors that are alike."""
+class _Known:
+    """What holds for all calls of an entry on tensors that are alike: on their card, of a plan."""
 
-    device: torch.device
-    # The argument struct as far as sizes go.
-    head: bytes
-    workspace: int
-    output: Dense
-    state: Dense
-    adjoints: Tuple[Dense, ...]
-    check: Optional[Callable[..., bool]] = None
-    # Whether a tensor required a gradient.
-    requires_grad: bool = False
+    __slots__ = (
+        "adjoints", "check", "device", "head", "index", "output", "requires_grad", "state", "workspace"
+    )
+
+    def __init__(self, device: torch.device, plan: Plan, head: bytes, workspace: int) -> None:
+        self.device, self.index = device, device.index
+        self.output, self.state, self.adjoints = plan.output, plan.state, plan.adjoints
+        # The argument struct as far as sizes go.
+        self.head = head
+        self.workspace = workspace
+        # Whether tensors are alike, and whether one of them required a gradient.
+        self.check: Callable[..., bool] = lambda *tensors: False
+        self.requires_grad = False
 
 
 class Entry:
@@ -77,29 +80,32 @@ class Entry:
     def has_run(self, plan: Plan) -> bool:
         return self._name in plan.workspaces
 
-    def run(
-        self, device: torch.device, plan: Plan, scale: float, offsets: int, pointers: Sequence[int]
-    ) -> None:
-        """Puts the entry's kernels on the current stream of the card."""
+    def known_of(
+        self, device: torch.device, plan: Plan, offsets: int, pointers: Sequence[int]
+    ) -> _Known:
+        """What holds for calls of this plan."""
         head = self._pack_head(1, self._size, *plan.sizes)
         size = plan.workspaces.get(self._name)
         if size is None:
-            size = self._workspace_size(head + self._pack(offsets, 0, 0, scale, 0, 0, 0, *pointers))
+            size = self._workspace_size(head + self._pack(offsets, 0, 0, 0, 0, 0, 0, *pointers))
             if size < 0:
                 self._fail(-size)
             plan.workspaces[self._name] = size
-        known = _Known(device, head, size, plan.output, plan.state, plan.adjoints)
+        return _Known(device, plan, head, size)
+
+    def run(self, known: _Known, scale: float, offsets: int, pointers: Sequence[int]) -> None:
+        """Puts the entry's kernels on the current stream of the card."""
         # The driver's calls are for the current card, which may be another one.
-        if current_device() == device.index:
+        if current_device() == known.index:
             self.run_here(known, scale, offsets, pointers)
         else:
-            with torch.cuda.device(device):
+            with torch.cuda.device(known.device):
                 self.run_here(known, scale, offsets, pointers)
 
     def run_here(self, known: _Known, scale: float, offsets: int, pointers: Sequence[int]) -> None:
         """The same on the current card."""
-        device, size = known.device, known.workspace
-        stream, place = stream_of(device.index), 0
+        size = known.workspace
+        stream, place = stream_of(known.index), 0
         if size:
             # Freed as soon as the kernels are queued: who gets it next on this stream is queued after them.
             place = allocate(size, stream)
@@ -108,7 +114,7 @@ class Entry:
             code = self._enter(given, stream)
             if code == _NO_CONTEXT:
                 # A thread of PyTorch's own, as those of autograd, has none before its first kernel.
-                torch.zeros(1, device=device)
+                torch.zeros(1, device=known.device)
                 code = self._enter(given, stream)
             if code:
                 self._fail(code)
@@ -119,16 +125,13 @@ class Entry:
     def _fail(self, code: int) -> NoReturn:
         raise RuntimeError(f"{_kernel.name}: {_message(code).decode()}")
 
-    def remember(self, kind: int, tensors: Sequence[Any], device: torch.device, plan: Plan) -> None:
-        """Keeps what holds for calls on tensors like these, which were right as they are."""
+    def remember(self, kind: int, tensors: Sequence[Any], known: _Known) -> None:
+        """Keeps what is known of calls on tensors like these, which were right as they are."""
         check = guard_of(tensors)
         if check is None:
             return
-        known = _Known(
-            device, self._pack_head(1, self._size, *plan.sizes), plan.workspaces[self._name],
-            plan.output, plan.state, plan.adjoints, check,
-            any(tensor.requires_grad for tensor in tensors),
-        )
+        known.check = check
+        known.requires_grad = any(tensor.requires_grad for tensor in tensors)
         if len(self._known[kind]) == Entry._MOST:
             self._known[kind] = {}
         self._known[kind][tensors[QUERY].shape] = self._last[kind] = known
@@ -152,7 +155,7 @@ class Entry:
             self._last[kind] = known
         if known.requires_grad and not has_gradient and torch.is_grad_enabled():
             return None
-        if current_device() != known.device.index:
+        if current_device() != known.index:
             return None
         pointers, bits = [], 0
         for tensor in tensors:
@@ -223,12 +226,13 @@ class _Call:
         pointers += self.pointers
         pointers += [tensor.data_ptr() for tensor in adjoints]
         offsets = 0 if self.offsets is None else self.offsets.data_ptr()
-        entry.run(self.device, self.plan, self.scale, offsets, pointers)
+        known = entry.known_of(self.device, self.plan, offsets, pointers)
+        entry.run(known, self.scale, offsets, pointers)
         if is_repeated:
             # One whose tensors were copied would have to be looked at again.
             used = (*self.tensors, *(tensor for tensor in taken if tensor is not None))
             if all(map(operator.is_, used, tensors)):
-                entry.remember(kind, tensors, self.device, self.plan)
+                entry.remember(kind, tensors, known)
 
 
 def _kind_of(
