@@ -39,20 +39,37 @@ free = getattr(
 )
 
 
+def _guard_of(tensors: Sequence[torch.Tensor]) -> Callable[..., bool]:
+    return _Guards(
+        *tensors,
+        dynamic_dims_sizes=[list(tensor.shape) for tensor in tensors],
+        dynamic_dims_strides=[list(tensor.stride()) for tensor in tensors],
+    ).check
+
+
+def _guards_tell() -> bool:
+    """Whether this version's guards tell apart what calls must."""
+    if _Guards is None or empty_here is None:
+        return False
+    one = torch.zeros(2, 3)
+    others = (
+        one[:, :2], one[:1], one.t().contiguous().t(), one.double(), one.to("meta"),
+        one.clone().requires_grad_(), torch.nn.Parameter(one, requires_grad=False), None,
+    )
+    try:
+        check = _guard_of([one, one])
+        return check(one, one.clone()) is True and not any(check(one, other) for other in others)
+    except (TypeError, RuntimeError, SystemError):
+        return False
+
+
+_has_guards = _guards_tell()
+
+
 def guard_of(tensors: Sequence[torch.Tensor]) -> Optional[Callable[..., bool]]:
     """Whether so many tensors are as these: of their types, devices, shapes, strides, and whether each
-    requires a gradient. None where PyTorch cannot tell."""
-    if _Guards is None or empty_here is None:
-        return None
-    try:
-        check = _Guards(
-            *tensors,
-            dynamic_dims_sizes=[list(tensor.shape) for tensor in tensors],
-            dynamic_dims_strides=[list(tensor.stride()) for tensor in tensors],
-        ).check
-        return check if check(*tensors) is True else None
-    except (TypeError, RuntimeError, SystemError):  # Another version's guard wants something else.
-        return None
+    requires a gradient. None where this PyTorch cannot tell."""
+    return _guard_of(tensors) if _has_guards else None
 
 
 class Dense(NamedTuple):
