@@ -51,7 +51,7 @@ def _guards_tell() -> bool:
     """Whether this version's guards tell apart what calls must."""
     if _Guards is None or empty_here is None:
         return False
-    one = torch.zeros(2, 3)
+    one = torch.zeros(2, 3, dtype=torch.float32, device="cpu")
     others = (
         one[:, :2], one[:1], one.t().contiguous().t(), one.double(), one.to("meta"),
         one.clone().requires_grad_(), torch.nn.Parameter(one, requires_grad=False), None,
