@@ -50,7 +50,6 @@ static handle kernels[image_count][kernel_count];
 static _Thread_local int image_used;  // by the card that prepare() last saw
 static _Atomic uint64_t prepared_devices;
 static _Thread_local int64_t processors;  // of the card that prepare() last saw
-static _Thread_local int ready_device = -1;  // that card, where all was right
 
 static void find_driver(void) {
   void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -113,8 +112,6 @@ static int32_t prepare(void) {
   if (driver_problem) return driver_problem;
   int device, major, minor;
   if (driver.current_device(&device)) return no_context;
-  if (device == ready_device) return 0;
-  ready_device = -1;
   int code = driver.attribute(&major, 75, device), count = 0;
   if (!code) code = driver.attribute(&minor, 76, device);
   if (!code) code = driver.attribute(&count, 16, device);
@@ -137,14 +134,13 @@ static int32_t prepare(void) {
   }
   if (problem) return problem;
   const uint64_t own = device < 64 ? (uint64_t)1 << device : 0;
-  if (own & prepared_devices) return ready_device = device, 0;
+  if (own & prepared_devices) return 0;
   // 8: the most shared memory that a launch may ask for.
   for (size_t i = 0; i < kernel_count; ++i) {
     code = driver.set_attribute(8, kernel_memory[i], kernels[image_used][i], device);
     if (code) return failure(code);
   }
   prepared_devices |= own;
-  ready_device = device;
   return 0;
 }
 
