@@ -25,6 +25,7 @@ _message = _kernel.library[f"{_kernel.name}_message"]
 _NO_CONTEXT = 19  # the header has the codes
 _message.argtypes, _message.restype = [ctypes.c_int32], ctypes.c_char_p
 _DEFAULT_SCALE = _kernel.default_scale
+_place_of = torch.Tensor.data_ptr
 
 # What a call may bring beside its inputs; their sum says which calls may be alike.
 _INITIAL, _OFFSETS, _FINAL = 1, 2, 4
@@ -39,7 +40,9 @@ class _Known:
 
     def __init__(self, device: torch.device, plan: Plan, head: bytes, workspace: int) -> None:
         self.device, self.index = device, device.index
-        self.output, self.state, self.adjoints = plan.output, plan.state, plan.adjoints
+        # What results are made of: see `Dense.words`.
+        self.output, self.state = plan.output.words, plan.state.words
+        self.adjoints = [adjoint.words for adjoint in plan.adjoints]
         # The argument struct as far as sizes go.
         self.head = head
         self.workspace = workspace
@@ -104,8 +107,7 @@ class Entry:
 
     def run_here(self, known: _Known, scale: float, offsets: int, pointers: Sequence[int]) -> None:
         """The same on the current card."""
-        size = known.workspace
-        stream, place = stream_of(known.index), 0
+        stream, size, place = stream_of(known.index), known.workspace, 0
         if size:
             # Freed as soon as the kernels are queued: who gets it next on this stream is queued after them.
             place = allocate(size, stream)
@@ -158,8 +160,7 @@ class Entry:
         if current_device() != known.index:
             return None
         pointers, bits = [], 0
-        for tensor in tensors:
-            pointer = tensor.data_ptr()
+        for pointer in map(_place_of, tensors):
             bits |= pointer
             pointers.append(pointer)
         return None if bits % 16 else (known, pointers)
@@ -312,10 +313,10 @@ def run_backward(
         final = pointers.pop() if kind & _FINAL else 0
         d_out = pointers.pop()
         adjoints = [empty_here(*adjoint) for adjoint in known.adjoints]
-        pointers += [adjoint.data_ptr() for adjoint in adjoints]
         d_initial = empty_here(*known.state) if wants_initial else None
-        ends = initial, final, d_initial.data_ptr() if wants_initial else 0, d_out
-        _backward.run_here(known, _scale_of(scale), offsets, (*ends, *pointers))
+        place = d_initial.data_ptr() if wants_initial else 0
+        places = initial, final, place, d_out, *pointers, *map(_place_of, adjoints)
+        _backward.run_here(known, _scale_of(scale), offsets, places)
         return adjoints, d_initial
     call = _Call(inputs, scale, initial_state, cu_seqlens)
     d_o, _ = ready("d_o", d_o, TYPES_OF_INPUTS[QUERY], call.device)

@@ -79,6 +79,11 @@ class Dense(NamedTuple):
     strides: Tuple[int, ...]
     dtype: torch.dtype
 
+    @property
+    def words(self) -> Tuple[Any, ...]:
+        """What `empty_here` is called with; of this type itself Python would make a copy first."""
+        return tuple(self)
+
     def on(self, device: torch.device) -> torch.Tensor:
         """The tensor, of whatever lies in its memory."""
         if empty_here is not None and current_device() == device.index:
