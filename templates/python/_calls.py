@@ -139,12 +139,12 @@ class Entry:
         self._known[kind][tensors[QUERY].shape] = self._last[kind] = known
 
     def again(
-        self, kind: int, tensors: Sequence[Any], has_gradient: bool
+        self, kind: int, tensors: Sequence[Any], sees_to_gradients: bool
     ) -> Optional[Tuple[_Known, List[int]]]:
         """What is known of calls on such tensors, and where these lie; None: they must be looked at.
 
         Args:
-            has_gradient: whether the caller sees to gradients that tensors require.
+            sees_to_gradients: whether the caller sees to gradients that tensors require.
         """
         known = self._last[kind]
         if known is None:
@@ -155,7 +155,7 @@ class Entry:
             if known is None or not known.check(*tensors):
                 return None
             self._last[kind] = known
-        if known.requires_grad and not has_gradient and torch.is_grad_enabled():
+        if known.requires_grad and not sees_to_gradients and torch.is_grad_enabled():
             return None
         if current_device() != known.index:
             return None
@@ -248,16 +248,19 @@ def _kind_of(
 
 
 def _scale_of(scale: Any) -> float:
-    return _DEFAULT_SCALE if scale is None else check_scale(scale, _DEFAULT_SCALE)
+    # What is no plain number is looked at more closely.
+    if type(scale) is float and -1e30 < scale < 1e30:
+        return scale
+    return check_scale(scale, _DEFAULT_SCALE)
 
 
 def forward_again(
     inputs: Sequence[Any], scale: Any, initial_state: Any, cu_seqlens: Any, wants_state: bool,
-    has_gradient: bool,
+    sees_to_gradients: bool,
 ) -> Optional[Tuple[torch.Tensor, Optional[torch.Tensor]]]:
     """o and the final state of a call like earlier ones; None where it is not."""
     kind, tensors = _kind_of(inputs, initial_state, cu_seqlens)
-    found = _forward.again(kind, tensors, has_gradient)
+    found = _forward.again(kind, tensors, sees_to_gradients)
     if found is None:
         return None
     known, pointers = found

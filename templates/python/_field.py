@@ -224,12 +224,7 @@ def _run(
     cu_seqlens: Any, state_v_first: bool = False,
 ) -> Result:
     """Calls the kernel on what the arrays are: NumPy's, PyTorch's on the CPU or on a card."""
-    if kernel.is_for_card:
-        from .cuda import forward
-    elif _is_tensor(inputs["q"]):
-        from .autograd import forward
-    else:
-        from ._forward import forward
+    forward = _forward_for(inputs["q"])
     for entry in kernel.inputs:
         if entry.role in ("gate", "parameter"):
             inputs[entry.name] = _converted(inputs[entry.name], entry.element)
@@ -247,7 +242,29 @@ def _run(
     return o, state.swapaxes(-2, -1) if state_v_first and state is not None else state
 
 
+# By module: its `forward`. An import statement takes longer than all else here.
+_forwards: Dict[str, Callable[..., Result]] = {}
+_is_for_card = kernel.is_for_card
+
+
+def _forward_for(query: Any) -> Callable[..., Result]:
+    module = "cuda" if _is_for_card else "autograd" if _is_tensor(query) else "_forward"
+    if module in _forwards:
+        return _forwards[module]
+    if module == "cuda":
+        from .cuda import forward
+    elif module == "autograd":
+        from .autograd import forward
+    else:
+        from ._forward import forward
+    _forwards[module] = forward
+    return forward
+
+
 # ---- What NumPy and PyTorch say differently ----
+
+# PyTorch's types, from when its first tensor comes.
+_types: Dict[str, Any] = {}
 
 
 def _is_tensor(x: Any) -> bool:
@@ -281,11 +298,12 @@ def _joined(state: Any, column: Any) -> Any:
 def _converted(x: Any, element: str) -> Any:
     """Floating-point numbers in the element type; anything else as it is, for the call to refuse."""
     if _is_tensor(x):
-        if not x.is_floating_point():
-            return x
-        from ._tensors import TYPES
+        if not _types:
+            from ._tensors import TYPES
 
-        return x.to(TYPES[element])
+            _types.update(TYPES)
+        wanted = _types[element]
+        return x if x.dtype is wanted or not x.is_floating_point() else x.to(wanted)
     if isinstance(x, np.ndarray) and x.dtype.kind == "f" and element != "bf16":
         return x.astype(USUAL[element], copy=False)
     return x

@@ -94,7 +94,7 @@ def forward(
     is_compiling = torch.compiler.is_compiling()
     if not is_compiling:
         found = forward_again(
-            inputs, scale, initial_state, cu_seqlens, output_final_state, has_gradient=False
+            inputs, scale, initial_state, cu_seqlens, output_final_state, sees_to_gradients=False
         )
         if found is not None:
             return found
