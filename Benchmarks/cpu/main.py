@@ -65,6 +65,7 @@ def measure(
         **os.environ,
         **QUIET,
         "TORCHINDUCTOR_CACHE_DIR": str(options.build / "inductor"),
+        **({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"} if options.no_amx else {}),
         **environment,
     }
     found: Dict[str, Any] = dict(rows=[], limits={})
@@ -138,8 +139,14 @@ def parse() -> argparse.Namespace:
         help="strong and scalar ones at s4 (default: all, with --quick mild)",
     )
     parser.add_argument("--skip", nargs="+", choices=["tuned", "stock", "lengths"], default=[])
+    parser.add_argument(
+        "--no-amx",
+        action="store_true",
+        help="as on a processor without the matrix unit: ours built for avx512bf16, PyTorch's oneDNN held to it",
+    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    options.target = "avx512bf16" if options.no_amx else "native"
     options.gates = options.gates or (["mild"] if options.quick else ["mild", "strong", "scalar"])
     options.rounds, options.repeats = (2, 2) if options.quick else (6, 4)
     return options
@@ -149,7 +156,7 @@ def main() -> int:
     options = parse()
     what, lengths = problems(options), linear(options)
     for problem in {ours.package_name(p): p for p in what + lengths}.values():
-        folder = ours.package(problem, options.sluice, options.build)
+        folder = ours.package(problem, options.sluice, options.build, options.target)
         name = json.loads((folder / "manifest.json").read_text())["name"]
         print(f"  built {name}", file=sys.stderr)
     parts = [

@@ -24,15 +24,15 @@ def package_name(problem: Problem) -> str:
     return f"{recurrence}_{sizes}_{problem.element}"
 
 
-def package(problem: Problem, sluice: Path, build: Path) -> Path:
-    """Builds the package for this machine and returns its folder."""
+def package(problem: Problem, sluice: Path, build: Path, target: str) -> Path:
+    """Builds the package for this machine, or less than it has, and returns its folder."""
     recurrence = "simple-gla" if problem.gate == "scalar" else "gla"
     folder = build / "packages" / package_name(problem)
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = [str(sluice), "build", recurrence, "--key-dim", str(problem.key), "--value-dim"]
     command += [str(problem.value), "--dtype", problem.element, "--gate-dtype", "f32"]
     command += ["--heads", str(problem.heads), "--batch", str(problem.batch)]
-    command += ["--target", "native", "-o", str(folder)]
+    command += ["--target", target, "-o", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"`{' '.join(command)}` failed:\n{done.stderr}")
