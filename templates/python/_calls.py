@@ -51,10 +51,15 @@ class _Known:
         self.requires_grad = False
 
 
+def _likeness(query: torch.Tensor) -> Tuple[Any, ...]:
+    """What calls differ in that come in turns."""
+    return query.shape, query.get_device(), query.requires_grad
+
+
 class Entry:
     """An entry of the library on a stream, with a workspace of PyTorch's."""
 
-    # Shapes of which calls are remembered.
+    # Calls of a kind that are remembered.
     _MOST = 256
 
     def __init__(self, name: str, workspace: str, arguments: Any) -> None:
@@ -76,9 +81,9 @@ class Entry:
         self._pack_head = struct.Struct("@" + fields[:7]).pack
         self._pack = struct.Struct("@" + fields[7:]).pack
         self._size = ctypes.sizeof(arguments)
-        # By what calls bring: the last that was known, and by the query's shape.
+        # By what calls bring: the last that was known, and all by what their query is like.
         self._last: List[Optional[_Known]] = [None] * 8
-        self._known: List[Dict[torch.Size, _Known]] = [{} for _ in range(8)]
+        self._known: List[Dict[Tuple[Any, ...], _Known]] = [{} for _ in range(8)]
 
     def has_run(self, plan: Plan) -> bool:
         return self._name in plan.workspaces
@@ -136,7 +141,7 @@ class Entry:
         known.requires_grad = any(tensor.requires_grad for tensor in tensors)
         if len(self._known[kind]) == Entry._MOST:
             self._known[kind] = {}
-        self._known[kind][tensors[QUERY].shape] = self._last[kind] = known
+        self._known[kind][_likeness(tensors[QUERY])] = self._last[kind] = known
 
     def again(
         self, kind: int, tensors: Sequence[Any], sees_to_gradients: bool
@@ -150,8 +155,10 @@ class Entry:
         if known is None:
             return None
         if not known.check(*tensors):
-            shape = getattr(tensors[QUERY], "shape", None)
-            known = self._known[kind].get(shape) if isinstance(shape, torch.Size) else None
+            query = tensors[QUERY]
+            if not isinstance(query, torch.Tensor):
+                return None
+            known = self._known[kind].get(_likeness(query))
             if known is None or not known.check(*tensors):
                 return None
             self._last[kind] = known
