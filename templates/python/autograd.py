@@ -28,8 +28,8 @@ from ._tensors import TYPES, array_of, check_tensor, tensor_of
 
 _DEVICE = "cuda" if _kernel.is_for_card else "cpu"
 if _DEVICE == "cuda":
-    from ._calls import run_backward as _card_backward
-    from ._calls import run_forward as _card_forward
+    from .cuda import run_backward as _card_backward
+    from .cuda import run_forward as _card_forward
 
 __all__ = ["forward"]
 
