@@ -52,7 +52,7 @@ def misaligned_c(folder):
     """The same pointers handed to the C interface: right, or a sentence; never a fault of the card."""
     package = Package(folder)
     kernel = package.module.cuda._kernel
-    entry, message = kernel.library[f"{kernel.name}_forward_on"], package.module.cuda._message
+    entry, message = kernel.library[f"{kernel.name}_forward_on"], package.module._calls._message
     entry.argtypes, entry.restype = [ctypes.c_char_p, ctypes.c_void_p], ctypes.c_int32
     tensors = package.draw(1, 130, 2)
     given, initial = package.given(tensors), package.state(1, 2)
