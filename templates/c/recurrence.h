@@ -15,24 +15,47 @@ typedef struct {
   sl_f32 product;  // of the decays so far
   sl_f32 gone;     // start - product, as a sum
   sl_f32 largest;  // of the magnitudes of folded keys so far
+  sl_f32 farthest; // of the squares of the decays' logarithms that sl_fold_near took
 } sl_folding;
 
 SL_INLINE sl_folding sl_fold_begin(sl_f32 start) {
-  return (sl_folding){start, start, sl_zero(), sl_zero()};
+  return (sl_folding){start, start, sl_zero(), sl_zero(), sl_zero()};
 }
 
-// The next token: its key over the product of decays, and the product itself
-// (before its own when `before`); taken is 1 - decay.
-SL_INLINE void sl_fold_token(
-    sl_folding *x, const int before, float *folded, float *reading, sl_f32 key, sl_f32 decay,
-    sl_f32 taken) {
-  if (before) sl_store(reading, x->product);
-  x->gone = sl_fma(taken, x->product, x->gone);
-  x->product = sl_mul(x->product, decay);
-  if (!before) sl_store(reading, x->product);
+// A token's key over the product of decays up to its own.
+SL_INLINE void sl_fold_key(sl_folding *x, float *folded, sl_f32 key) {
   const sl_f32 quotient = sl_mul(key, sl_inverse(x->product));
   sl_store(folded, quotient);
   x->largest = sl_max(x->largest, sl_abs(quotient));
+}
+
+// The next token: its key over the product of decays; taken is 1 - decay. Returns the
+// product by which its query reads, before its own decay when `before`.
+SL_INLINE sl_f32 sl_fold_token(
+    sl_folding *x, const int before, float *folded, sl_f32 key, sl_f32 decay, sl_f32 taken) {
+  const sl_f32 past = x->product;
+  x->gone = sl_fma(taken, past, x->gone);
+  x->product = sl_mul(past, decay);
+  sl_fold_key(x, folded, key);
+  return before ? past : x->product;
+}
+
+// The same of a decay's logarithm, right while all are in [-ln 2, 0]: the product goes
+// on by what the decay takes away, and no decay is rounded.
+SL_INLINE sl_f32 sl_fold_near(
+    sl_folding *x, const int before, float *folded, sl_f32 key, sl_f32 log) {
+  const sl_f32 past = x->product, change = sl_exp_less_one_near(log);
+  x->farthest = sl_max(x->farthest, sl_mul(log, log));
+  x->gone = sl_nfma(change, past, x->gone);
+  x->product = sl_fma(change, past, past);
+  sl_fold_key(x, folded, key);
+  return before ? past : x->product;
+}
+
+// Whether all decays so far were so near to one.
+SL_INLINE int sl_fold_is_near(const sl_folding x) {
+  const sl_f32 bound = sl_set(0x1.ebfbep-2f);  // the square of ln 2
+  return sl_sum(sl_less(bound, x.farthest, sl_set(1.0f), sl_zero())) == 0.0f;
 }
 
 // After the last token of a block that began at one: the product as a factor, and for
@@ -139,9 +162,9 @@ SL_INLINE void sl_fold(
       sl_folding x = sl_fold_begin(goes_on ? sl_fold_start(carried, j, count) : one);
       for (int i = 0; i < rows; ++i) {
         const int64_t at = i * row + j;
-        sl_fold_token(
-            &x, before, folded + at, reading + at, sl_load(k + at), sl_load(d + at),
-            sl_load(taken + at));
+        const sl_f32 product = sl_fold_token(
+            &x, before, folded + at, sl_load(k + at), sl_load(d + at), sl_load(taken + at));
+        sl_store(reading + at, product);
       }
       const sl_f32 fails = goes_on
           ? sl_fold_end_carried(x, slope, base, exact, carried, j, &due, count)
