@@ -78,7 +78,7 @@ extension PhaseEmitter {
     let columns = run.fold.key.columns
     let whole = columns / target.lanes * target.lanes
     out.line("int whole = 1;")
-    if run.logarithms != nil { out.line("int near = 1;") }
+    if let logarithms = run.logarithms { peek(run, logarithms) }
     if let carried = run.fold.carried {
       out.longLine("const sl_carried past = \(initializer(carried));")
       out.line("sl_f32 due = sl_zero();")
@@ -121,6 +121,21 @@ extension PhaseEmitter {
     }
   }
 
+  /// Declares `near`: whether the first decays of a block are, after which the others mostly take.
+  private mutating func peek(_ run: FoldRun, _ logarithms: Expression) {
+    let columns = run.fold.key.columns
+    let count = columns < target.lanes ? String(columns) : nil
+    out.line("int near;")
+    out.block("") {
+      for name in logarithms.inputNames {
+        if let line = setup(run.decays.operands[name]!, name, "0") { $0.longLine(line) }
+      }
+      let log = value(run.decays, logarithms, "0", "0", count)
+      $0.longLine("const sl_f32 first = \(log);")
+      $0.line("near = sl_fold_is_near(sl_mul(first, first));")
+    }
+  }
+
   /// One vector of keys over all tokens of the block, or the `count` keys that are left.
   private mutating func column(of run: FoldRun, _ column: String, _ count: String?) -> [String] {
     let fold = run.fold
@@ -143,7 +158,7 @@ extension PhaseEmitter {
       if let near {
         emitter.out.block("if (near)") {
           $0.block(rows) { $0.lines(near) }
-          $0.line("near = sl_fold_is_near(fold);")
+          $0.line("near = sl_fold_is_near(fold.squares);")
         }
         emitter.out.block("if (!near)") {
           $0.line("fold = sl_fold_begin(start);")

@@ -15,7 +15,7 @@ typedef struct {
   sl_f32 product;  // of the decays so far
   sl_f32 gone;     // start - product, as a sum
   sl_f32 largest;  // of the magnitudes of folded keys so far
-  sl_f32 farthest; // of the squares of the decays' logarithms that sl_fold_near took
+  sl_f32 squares;  // the largest of the decays' logarithms', where sl_fold_near took them
 } sl_folding;
 
 SL_INLINE sl_folding sl_fold_begin(sl_f32 start) {
@@ -45,17 +45,17 @@ SL_INLINE sl_f32 sl_fold_token(
 SL_INLINE sl_f32 sl_fold_near(
     sl_folding *x, const int before, float *folded, sl_f32 key, sl_f32 log) {
   const sl_f32 past = x->product, change = sl_exp_less_one_near(log);
-  x->farthest = sl_max(x->farthest, sl_mul(log, log));
+  x->squares = sl_max(x->squares, sl_mul(log, log));
   x->gone = sl_nfma(change, past, x->gone);
   x->product = sl_fma(change, past, past);
   sl_fold_key(x, folded, key);
   return before ? past : x->product;
 }
 
-// Whether all decays so far were so near to one.
-SL_INLINE int sl_fold_is_near(const sl_folding x) {
+// Whether decays are so near to one, of the squares of their logarithms.
+SL_INLINE int sl_fold_is_near(sl_f32 squares) {
   const sl_f32 bound = sl_set(0x1.ebfbep-2f);  // the square of ln 2
-  return sl_sum(sl_less(bound, x.farthest, sl_set(1.0f), sl_zero())) == 0.0f;
+  return sl_sum(sl_less(bound, squares, sl_set(1.0f), sl_zero())) == 0.0f;
 }
 
 // After the last token of a block that began at one: the product as a factor, and for
