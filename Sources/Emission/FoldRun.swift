@@ -125,13 +125,12 @@ extension PhaseEmitter {
   private mutating func peek(_ run: FoldRun, _ logarithms: Expression) {
     let columns = run.fold.key.columns
     let count = columns < target.lanes ? String(columns) : nil
+    let setups = logarithms.inputNames.compactMap { setup(run.decays.operands[$0]!, $0, "0") }
+    let first = value(run.decays, logarithms, "0", "0", count)
     out.line("int near;")
     out.block("") {
-      for name in logarithms.inputNames {
-        if let line = setup(run.decays.operands[name]!, name, "0") { $0.longLine(line) }
-      }
-      let log = value(run.decays, logarithms, "0", "0", count)
-      $0.longLine("const sl_f32 first = \(log);")
+      for line in setups { $0.longLine(line) }
+      $0.longLine("const sl_f32 first = \(first);")
       $0.line("near = sl_fold_is_near(sl_mul(first, first));")
     }
   }
