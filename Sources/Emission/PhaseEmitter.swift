@@ -83,6 +83,13 @@ struct PhaseEmitter {
         rest = rest.dropFirst(run.statements.count)
         continue
       }
+      if case .operation(.recur(let recur)) = statement,
+        case .operation(.storeTokens(let store))? = rest.dropFirst().first,
+        write(recur, storing: store)
+      {
+        rest = rest.dropFirst(2)
+        continue
+      }
       if let run = RowRun(rest, self) {
         write(run)
         rest = rest.dropFirst(run.operations.count)
