@@ -203,7 +203,7 @@ extension PhaseEmitter {
       foldToken(run.fold, "sl_fold_token", column, [key, "kept", "taken"], &writer)
     }
     let query = run.queries.map { map in
-      CExpression(isVector: true) { name in
+      CExpression(isVector: true, isDouble: isDouble) { name in
         let operand = map.operands[name]!
         return operand.reads(run.fold.reading.tile)
           ? "reading" : vector(operand, name, "row", column, count)
