@@ -587,6 +587,17 @@ static inline sl_f32 sl_exp_both(sl_f32 x, sl_f32 *taken) {
   return sl_less(x, least, sl_zero(), sl_fma(power, t, power));
 }
 
+// e^x - 1 for x in [-ln 2, 0], error below 1.5 ulp. A result so small needs no power
+// of two split off, a third of what sl_exp_both takes.
+static inline sl_f32 sl_exp_less_one_near(sl_f32 x) {
+  sl_f32 p = sl_set(0x1.12f95ep-10f);
+  p = sl_fma(p, x, sl_set(0x1.0948b0p-7f));
+  p = sl_fma(p, x, sl_set(0x1.54b558p-5f));
+  p = sl_fma(p, x, sl_set(0x1.554fd2p-3f));
+  p = sl_fma(p, x, sl_set(0x1.ffffe2p-2f));
+  return sl_fma(p, sl_mul(x, x), x);
+}
+
 // ---- Logarithms ----
 
 // ln(1 + t) = t + t^2 s(t) for t in [-0.293, 0.4143]: returns t^2 s(t).
@@ -1212,24 +1223,47 @@ typedef struct {
   sl_f32 product;  // of the decays so far
   sl_f32 gone;     // start - product, as a sum
   sl_f32 largest;  // of the magnitudes of folded keys so far
+  sl_f32 squares;  // the largest of the decays' logarithms', where sl_fold_near took them
 } sl_folding;
 
 SL_INLINE sl_folding sl_fold_begin(sl_f32 start) {
-  return (sl_folding){start, start, sl_zero(), sl_zero()};
+  return (sl_folding){start, start, sl_zero(), sl_zero(), sl_zero()};
 }
 
-// The next token: its key over the product of decays, and the product itself
-// (before its own when `before`); taken is 1 - decay.
-SL_INLINE void sl_fold_token(
-    sl_folding *x, const int before, float *folded, float *reading, sl_f32 key, sl_f32 decay,
-    sl_f32 taken) {
-  if (before) sl_store(reading, x->product);
-  x->gone = sl_fma(taken, x->product, x->gone);
-  x->product = sl_mul(x->product, decay);
-  if (!before) sl_store(reading, x->product);
+// A token's key over the product of decays up to its own.
+SL_INLINE void sl_fold_key(sl_folding *x, float *folded, sl_f32 key) {
   const sl_f32 quotient = sl_mul(key, sl_inverse(x->product));
   sl_store(folded, quotient);
   x->largest = sl_max(x->largest, sl_abs(quotient));
+}
+
+// The next token: its key over the product of decays; taken is 1 - decay. Returns the
+// product by which its query reads, before its own decay when `before`.
+SL_INLINE sl_f32 sl_fold_token(
+    sl_folding *x, const int before, float *folded, sl_f32 key, sl_f32 decay, sl_f32 taken) {
+  const sl_f32 past = x->product;
+  x->gone = sl_fma(taken, past, x->gone);
+  x->product = sl_mul(past, decay);
+  sl_fold_key(x, folded, key);
+  return before ? past : x->product;
+}
+
+// The same of a decay's logarithm, right while all are in [-ln 2, 0]: the product goes
+// on by what the decay takes away, and no decay is rounded.
+SL_INLINE sl_f32 sl_fold_near(
+    sl_folding *x, const int before, float *folded, sl_f32 key, sl_f32 log) {
+  const sl_f32 past = x->product, change = sl_exp_less_one_near(log);
+  x->squares = sl_max(x->squares, sl_mul(log, log));
+  x->gone = sl_nfma(change, past, x->gone);
+  x->product = sl_fma(change, past, past);
+  sl_fold_key(x, folded, key);
+  return before ? past : x->product;
+}
+
+// Whether decays are so near to one, of the squares of their logarithms.
+SL_INLINE int sl_fold_is_near(sl_f32 squares) {
+  const sl_f32 bound = sl_set(0x1.ebfbep-2f);  // the square of ln 2
+  return sl_sum(sl_less(bound, squares, sl_set(1.0f), sl_zero())) == 0.0f;
 }
 
 // After the last token of a block that began at one: the product as a factor, and for
@@ -1336,9 +1370,9 @@ SL_INLINE void sl_fold(
       sl_folding x = sl_fold_begin(goes_on ? sl_fold_start(carried, j, count) : one);
       for (int i = 0; i < rows; ++i) {
         const int64_t at = i * row + j;
-        sl_fold_token(
-            &x, before, folded + at, reading + at, sl_load(k + at), sl_load(d + at),
-            sl_load(taken + at));
+        const sl_f32 product = sl_fold_token(
+            &x, before, folded + at, sl_load(k + at), sl_load(d + at), sl_load(taken + at));
+        sl_store(reading + at, product);
       }
       const sl_f32 fails = goes_on
           ? sl_fold_end_carried(x, slope, base, exact, carried, j, &due, count)
@@ -1449,6 +1483,8 @@ SL_INLINE int sl_asked_lines(
 typedef struct {
   float *o;  // output: tokens x columns
   int64_t o_row;
+  float *out;  // where it goes instead once all keys are in, past the caches; or NULL
+  int64_t out_row;
   float *s;  // state: keys x columns
   int64_t s_row;
   int keep;        // whether the state after the block takes its place
@@ -1484,9 +1520,10 @@ SL_INLINE void sl_recur_read(
 // One token: a piece of the state, `keys` rows (at most 8) by `vectors` vectors (at
 // most 4) from row i and column j on,
 //   S = d S dv + k v^T;  o (+)= S^T q        (in the other order when `before`)
+// Of all pieces of these columns it is the `first`, the `last`, or neither.
 SL_INLINE void sl_recur_token(
-    const int keys, const int vectors, const int before, const int first, const int decays,
-    const sl_recurrence x, int64_t i, int64_t j, int64_t t, sl_f32 s[8][4]) {
+    const int keys, const int vectors, const int before, const int first, const int last,
+    const int decays, const sl_recurrence x, int64_t i, int64_t j, int64_t t, sl_f32 s[8][4]) {
   sl_f32 value[4], sum[4];
   float *o = x.o + t * x.o_row + j;
   SL_UNROLL for (int b = 0; b < vectors; ++b) {
@@ -1504,7 +1541,12 @@ SL_INLINE void sl_recur_token(
     }
   }
   if (!before) sl_recur_read(keys, vectors, x, i, t, s, sum);
-  SL_UNROLL for (int b = 0; b < vectors; ++b) sl_store(o + b * SL_LANES, sum[b]);
+  SL_UNROLL for (int b = 0; b < vectors; ++b) {
+    if (last && x.out)
+      sl_stream(x.out + t * x.out_row + j + b * SL_LANES, sum[b]);
+    else
+      sl_store(o + b * SL_LANES, sum[b]);
+  }
 }
 
 // What token t asks for, as number u of a group of `group`: its share of the group's
@@ -1524,7 +1566,7 @@ SL_INLINE void sl_recur_ask(
 // divides `tokens`, written out in a row.
 SL_INLINE void sl_recur_piece(
     const int tokens, const int keys, const int vectors, const int unroll, const int before,
-    const int first, const int decays, const sl_recurrence x, int64_t i, int64_t j,
+    const int first, const int last, const int decays, const sl_recurrence x, int64_t i, int64_t j,
     const sl_asks asks) {
   sl_f32 s[8][4];
   SL_UNROLL for (int a = 0; a < keys; ++a)
@@ -1542,7 +1584,7 @@ SL_INLINE void sl_recur_piece(
     SL_UNROLL for (int u = 0; u < unroll; ++u) {
       const int t = g * unroll + u;
       sl_recur_ask(tokens, keys, vectors, unroll, asked + g * count, count, next, x.s_row, t, u);
-      sl_recur_token(keys, vectors, before, first, decays, x, i, j, t, s);
+      sl_recur_token(keys, vectors, before, first, last, decays, x, i, j, t, s);
     }
   if (!x.keep) return;
   if (x.ends) {
@@ -1564,31 +1606,30 @@ SL_INLINE void sl_recur_piece(
 // The same, without the decays where all of the piece's are one.
 SL_INLINE void sl_recur_keys(
     const int tokens, const int keys, const int vectors, const int unroll, const int before,
-    const int first, const sl_recurrence x, int64_t i, int64_t j, const sl_asks asks) {
+    const int first, const int last, const sl_recurrence x, int64_t i, int64_t j,
+    const sl_asks asks) {
   float decays = x.d && !x.decays ? 1.0f : 0.0f;
   if (x.decays)
     for (int a = 0; a < keys; ++a) decays += x.decays[(i + a) * x.d_step];
   if (decays != 0.0f)
-    sl_recur_piece(tokens, keys, vectors, unroll, before, first, 1, x, i, j, asks);
+    sl_recur_piece(tokens, keys, vectors, unroll, before, first, last, 1, x, i, j, asks);
   else
-    sl_recur_piece(tokens, keys, vectors, unroll, before, first, 0, x, i, j, asks);
+    sl_recur_piece(tokens, keys, vectors, unroll, before, first, last, 0, x, i, j, asks);
 }
 
 // All pieces of a panel of `vectors` vectors from column j on.
 SL_INLINE void sl_recur_panel(
     const int tokens, const int keys, const int piece_keys, const int vectors, const int unroll,
     const int before, const sl_recurrence x, int64_t j, sl_asks asks) {
-  const int rest = keys % piece_keys;
-  sl_recur_keys(
-      tokens, keys < piece_keys ? rest : piece_keys, vectors, unroll, before, 1, x, 0, j, asks);
-  for (int64_t i = piece_keys; i + piece_keys <= keys; i += piece_keys) {
+  const int last = keys % piece_keys ? keys % piece_keys : piece_keys;  // keys of the last one
+  const int whole = keys - last;
+  if (whole) sl_recur_keys(tokens, piece_keys, vectors, unroll, before, 1, 0, x, 0, j, asks);
+  for (int64_t i = piece_keys; i < whole; i += piece_keys) {
     ++asks.part;
-    sl_recur_keys(tokens, piece_keys, vectors, unroll, before, 0, x, i, j, asks);
+    sl_recur_keys(tokens, piece_keys, vectors, unroll, before, 0, 0, x, i, j, asks);
   }
-  if (rest && keys > piece_keys) {
-    ++asks.part;
-    sl_recur_keys(tokens, rest, vectors, unroll, before, 0, x, keys - rest, j, asks);
-  }
+  if (whole) ++asks.part;
+  sl_recur_keys(tokens, last, vectors, unroll, before, !whole, 1, x, whole, j, asks);
 }
 
 // The recurrence over `tokens` tokens, in pieces of `piece_keys` keys by
@@ -1757,31 +1798,72 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
       }
       sl_fill_rows(tokens, 16, 128, v, 128, 0.0f);
       // kE = k / E with k = k_in, and E the products of exp(g_in), while every key folds
+      // q = scale * q_in * E with it, where one query head reads
+      int folded_queries = 0;
       {
         int whole = 1;
+        int near;
+        {
+          const float *g_row = g_in + (16 * c + 0) * g_token;
+          const sl_f32 first = sl_load(g_row);
+          near = sl_fold_is_near(sl_mul(first, first));
+        }
         const sl_carried past = {past_slope + (128 * h), past_base + (128 * h), S_slope, S_base};
         sl_f32 due = sl_zero();
         for (int64_t column = 0; whole && column < 128; column += SL_LANES) {
-          sl_folding fold = sl_fold_begin(sl_fold_start(past, column, SL_LANES));
-          for (int64_t row = 0; row < tokens; ++row) {
-            const float *k_row = k_in + (16 * c + row) * k_token;
-            const float *g_row = g_in + (16 * c + row) * g_token;
-            sl_f32 taken;
-            const sl_f32 kept = sl_exp_both(sl_load(g_row + column), &taken);
-            sl_fold_token(
-                &fold, 0, kE + row * 128 + column, E + row * 128 + column, sl_load(k_row + column), kept,
-                taken);
+          const sl_f32 start = sl_fold_start(past, column, SL_LANES);
+          sl_folding fold = sl_fold_begin(start);
+          if (near) {
+            for (int64_t row = 0; row < tokens; ++row) {
+              const float *k_row = k_in + (16 * c + row) * k_token;
+              const float *g_row = g_in + (16 * c + row) * g_token;
+              const sl_f32 reading = sl_fold_near(
+                  &fold, 0, kE + row * 128 + column, sl_load(k_row + column), sl_load(g_row + column));
+              if (group == 1) {
+                const int64_t g = 0;
+                const sl_f32 scale_all = sl_set(scale);
+                const float *q_row = q_in + (16 * c + row) * q_token + g * q_head;
+                sl_store(q + row * 128 + column, sl_mul(sl_mul(scale_all, sl_load(q_row + column)), reading));
+              } else {
+                sl_store(E + row * 128 + column, reading);
+              }
+            }
+            near = sl_fold_is_near(fold.squares);
+          }
+          if (!near) {
+            fold = sl_fold_begin(start);
+            for (int64_t row = 0; row < tokens; ++row) {
+              const float *k_row = k_in + (16 * c + row) * k_token;
+              const float *g_row = g_in + (16 * c + row) * g_token;
+              sl_f32 taken;
+              const sl_f32 kept = sl_exp_both(sl_load(g_row + column), &taken);
+              const sl_f32 reading = sl_fold_token(
+                  &fold, 0, kE + row * 128 + column, sl_load(k_row + column), kept, taken);
+              if (group == 1) {
+                const int64_t g = 0;
+                const sl_f32 scale_all = sl_set(scale);
+                const float *q_row = q_in + (16 * c + row) * q_token + g * q_head;
+                sl_store(q + row * 128 + column, sl_mul(sl_mul(scale_all, sl_load(q_row + column)), reading));
+              } else {
+                sl_store(E + row * 128 + column, reading);
+              }
+            }
           }
           for (int64_t row = tokens; row < 16; ++row) {
-            sl_fold_token(
-                &fold, 0, kE + row * 128 + column, E + row * 128 + column, sl_set(0.0f), sl_set(1.0f),
-                sl_set(0.0f));
+            const sl_f32 reading = sl_fold_token(
+                &fold, 0, kE + row * 128 + column, sl_set(0.0f), sl_set(1.0f), sl_set(0.0f));
+            if (group == 1) {
+              sl_store(q + row * 128 + column, sl_set(0.0f));
+            } else {
+              sl_store(E + row * 128 + column, reading);
+            }
           }
           const sl_f32 failures = sl_fold_end_carried(
               fold, T_slope, T_base, exact, past, column, &due, SL_LANES);
           whole = sl_sum(failures) == 0.0f;
         }
         if (whole) sl_fold_carry(128, past, T_slope, T_base, due);
+        folded_queries = whole && group == 1;
         if (!whole) {
           // k = k_in
           for (int64_t row = 0; row < tokens; ++row) {
@@ -1810,17 +1892,19 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
         }
       }
       for (int64_t g = 0; g < group; ++g) {
-        // q = scale * q_in * E
-        for (int64_t row = 0; row < tokens; ++row) {
-          const sl_f32 scale_all = sl_set(scale);
-          const float *q_row = q_in + (16 * c + row) * q_token + g * q_head;
-          for (int64_t column = 0; column < 128; column += SL_LANES) {
-            sl_store(
-                q + row * 128 + column,
-                sl_mul(sl_mul(scale_all, sl_load(q_row + column)), sl_load(E + row * 128 + column)));
+        if (!folded_queries) {
+          // q = scale * q_in * E
+          for (int64_t row = 0; row < tokens; ++row) {
+            const sl_f32 scale_all = sl_set(scale);
+            const float *q_row = q_in + (16 * c + row) * q_token + g * q_head;
+            for (int64_t column = 0; column < 128; column += SL_LANES) {
+              sl_store(
+                  q + row * 128 + column,
+                  sl_mul(sl_mul(scale_all, sl_load(q_row + column)), sl_load(E + row * 128 + column)));
+            }
           }
+          sl_fill_rows(tokens, 16, 128, q, 128, 0.0f);
         }
-        sl_fill_rows(tokens, 16, 128, q, 128, 0.0f);
         {
           const sl_recurrence recurrence = {
             .o = O, .o_row = 128,

@@ -190,7 +190,30 @@ extension PhaseEmitter {
     return best
   }
 
-  private mutating func write(_ recur: Recur) {
+  /// A recurrence, and the store of its outputs that follows: a whole block of them goes past the
+  /// caches as the last keys' sums are ready, and through no tile. Returns whether it was such a pair.
+  mutating func write(_ recur: Recur, storing store: StoreTokens) -> Bool {
+    let slice = store.target
+    let count = remaining(slice.start, slice.rows)
+    let columns = valid(slice.column, slice.columns)
+    guard store.streams, target.device == nil, store.source == recur.output, count == "tokens",
+      program.tensor(slice.tensor)!.type == .f32, columns == String(recur.output.columns),
+      recur.output.columns % target.lanes == 0
+    else { return false }
+    out.comment("A whole block's outputs go past the caches as soon as their last keys are in.")
+    out.line("const int direct = streams && tokens == \(slice.rows);")
+    let place = "direct ? \(tokenAddress(slice)) : NULL"
+    write(recur, out: [".out = \(place), .out_row = \(slice.tensor)_token,"])
+    let outside = out
+    out = CWriter(depth: 0)
+    write(store)
+    let lines = out.lines
+    out = outside
+    out.block("if (!direct)") { $0.lines(lines) }
+    return true
+  }
+
+  private mutating func write(_ recur: Recur, out direct: [String] = []) {
     let outside = out
     out = CWriter(depth: 0)
     out.line("const sl_recurrence recurrence = {")
@@ -199,6 +222,7 @@ extension PhaseEmitter {
       fields.append(".\(name) = \(address(view)), .\(name)_row = \(strideOf(view)),")
     }
     field("o", recur.output)
+    fields += direct
     // Heads of one group read the same state, which the last of them carries on.
     fields.append(
       ".s = \(address(recur.state)), .s_row = \(strideOf(recur.state)), .keep = g + 1 == group,")

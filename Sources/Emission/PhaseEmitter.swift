@@ -23,6 +23,8 @@ struct PhaseEmitter {
   let read: Set<String>
   /// Tiles through which bodies of the phase hand numbers to each other.
   let inherited: Set<String>
+  /// The tile of queries that a fold may have written in passing.
+  var foldedQueries: String?
   var out = CWriter(depth: 1)
 
   init(
@@ -68,9 +70,24 @@ struct PhaseEmitter {
   mutating func write(_ body: [Statement]) {
     var rest = body[...]
     while let statement = rest.first {
+      if let tile = foldedQueries, case .operation(.map(let map)) = statement,
+        map.target.tile == tile
+      {
+        foldedQueries = nil
+        block("if (!folded_queries)", [statement])
+        rest = rest.dropFirst()
+        continue
+      }
       if let run = FoldRun(rest, self) {
         write(run)
         rest = rest.dropFirst(run.statements.count)
+        continue
+      }
+      if case .operation(.recur(let recur)) = statement,
+        case .operation(.storeTokens(let store))? = rest.dropFirst().first,
+        write(recur, storing: store)
+      {
+        rest = rest.dropFirst(2)
         continue
       }
       if let run = RowRun(rest, self) {

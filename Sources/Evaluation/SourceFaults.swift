@@ -51,6 +51,12 @@ extension PlantedFault {
       "resets that leak", "sl_exp_both(sl_load(g_row + column), &taken)",
       "sl_exp_both(sl_max(sl_load(g_row + column), sl_set(-8.0f)), &taken)"),
     source(
+      "a careless exponential of a decay near one", "change = sl_exp_less_one_near(log)",
+      "change = sl_mul(sl_exp_less_one_near(log), sl_set(1.001f))", plan: .faultyRegister),
+    source(
+      "decays far from one that are taken as near", "sl_less(bound, squares,",
+      "sl_less(sl_mul(bound, sl_set(64.0f)), squares,", plan: .faultyRegister),
+    source(
       "a masked score that comes back as 0 * inf",
       "sl_less(sl_zero(), weight, product, sl_zero())", "product", recurrence: "simple-gla"),
     source(

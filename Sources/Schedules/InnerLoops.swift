@@ -31,9 +31,9 @@ public struct InnerLoops: Hashable, Codable, Sendable {
     /// Past them, where the call's output is larger than `streamedBytes`.
     case streaming
 
-    /// Bytes of an output up to which streaming stores go through the caches as well: what the
-    /// second-level caches of a few cores hold.
-    public static let streamedBytes = 4 << 20
+    /// Bytes of an output up to which streaming stores go through the caches as well: what a core's
+    /// second-level cache holds for who reads it next.
+    public static let streamedBytes = 2 << 20
   }
 
   /// The emitter's own number of tokens in a row, for a block of so many. Requests for what is

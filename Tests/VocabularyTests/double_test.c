@@ -171,6 +171,8 @@ static void check_mathematics(void) {
     const sl_f64 kept = sl_exp_both(sl_set(x), &taken);
     if (!same(kept[0], sl_exp_1(x)) || !same(taken[0], sl_one_minus_exp_1(x)))
       FAIL("sl_exp_both(%a) is %a and %a", x, kept[0], taken[0]);
+    const sl_f64 change = sl_exp_less_one_near(sl_set(x));
+    if (!same(change[0], -taken[0])) FAIL("sl_exp_less_one_near(%a) is %a", x, change[0]);
   }
 }
 

@@ -427,6 +427,7 @@ static sl_f32 both_taken(sl_f32 x) {
 }
 static float both_kept_1(float x) { return sl_first(both_kept(sl_set(x))); }
 static float both_taken_1(float x) { return sl_first(both_taken(sl_set(x))); }
+static float less_one_near_1(float x) { return sl_first(sl_exp_less_one_near(sl_set(x))); }
 static float inverse_1(float x) { return sl_first(sl_inverse(sl_set(x))); }
 static double ref_rsqrt(double x) { return 1 / sqrt(x); }
 static double ref_recip(double x) { return 1 / x; }
@@ -446,6 +447,7 @@ static const Function functions[] = {
     {"sl_one_minus_exp", sl_one_minus_exp, sl_one_minus_exp_1, ref_one_minus_exp, -INFINITY, 88.37, 2},
     {"sl_exp_both", both_kept, both_kept_1, exp, -87.33654, 0, 2},
     {"sl_exp_both, taken", both_taken, both_taken_1, ref_one_minus_exp, -87.33654, 0, 2},
+    {"sl_exp_less_one_near", sl_exp_less_one_near, less_one_near_1, expm1, -0.693147, 0, 2},
     {"sl_inverse", sl_inverse, inverse_1, ref_recip, 0x1p-64, 0x1p64, 3},
     {"sl_log2", sl_log2, sl_log2_1, log2, FLT_MIN, INFINITY, 3},
     {"sl_log", sl_log, sl_log_1, log, FLT_MIN, INFINITY, 3},

@@ -154,6 +154,9 @@ static inline sl_f64 sl_exp_both(sl_f64 x, sl_f64 *taken) {
   return sl_exp(x);
 }
 
+// e^x - 1 for x in [-ln 2, 0].
+static inline sl_f64 sl_exp_less_one_near(sl_f64 x) { return -sl_one_minus_exp(x); }
+
 // 1 / x for x in [2^-64, 2^64].
 static inline sl_f64 sl_inverse(sl_f64 x) { return sl_set(1.0) / x; }
 
