@@ -164,13 +164,12 @@ SL_WORD void sl_wide_exact_states(
     }
     sl_add_by_state(of_query, d_o, state);
     sl_add_by_state(of_key, v, adjoint);
-    sl_products_commit();
+    sl_products_end();
     if (SL_GATED)
 #pragma unroll
       for (int half = 0; half < 2; ++half)
         sl_add_row_sums(
             whole, state + (uint32_t)(half * (sl_state / 2)), adjoint + (uint32_t)(half * (sl_state / 2)));
-    sl_products_wait(0);
     sl_sync();
   }
   sl_leave_levels(shared, dp);
