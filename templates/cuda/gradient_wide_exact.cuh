@@ -94,14 +94,14 @@ SL_WORD int sl_is_framed(uint32_t shared) {
   return (int)sl_load_word((uint32_t)sl_fresh((int)shared) + sl_at_turn + 8);
 }
 
-// sum += a s^T over 128, `s` a state: the warpgroup's 32 keys.
-SL_WORD void sl_add_by_state(float (&sum)[16], uint32_t a, uint32_t state) {
+// sum (+)= a s^T over 128, `s` a state: the warpgroup's 32 keys.
+SL_WORD void sl_add_by_state(float (&sum)[16], uint32_t a, uint32_t state, const int adds) {
   state += 4096 * (uint32_t)sl_group();
 #pragma unroll
   for (int s = 0; s < 8; ++s)
     sl_product<0, 0>(
         sum, sl_operand(a, s / 4 * sl_panel + 32 * (s % 4)),
-        sl_operand(state, s / 4 * (sl_state / 2) + 32 * (s % 4)), 1);
+        sl_operand(state, s / 4 * (sl_state / 2) + 32 * (s % 4)), adds | (s > 0));
 }
 
 // Of a value tile dO.
@@ -142,10 +142,14 @@ SL_WORD void sl_wide_exact_states(
   const uint32_t state = shared + sl_at_levels, adjoint = shared + sl_at_exact_state;
   const int group = sl_group();
   float dp[8], of_query[16], of_key[16], whole[2] = {0.0f, 0.0f};
+  // Over one tile of values sums need no zeros, which products would wait for.
+  const int adds = sl_value_tiles > 1;
+  if (adds) {
 #pragma unroll
-  for (int n = 0; n < 8; ++n) dp[n] = 0.0f;
+    for (int n = 0; n < 8; ++n) dp[n] = 0.0f;
 #pragma unroll
-  for (int n = 0; n < 16; ++n) of_query[n] = of_key[n] = 0.0f;
+    for (int n = 0; n < 16; ++n) of_query[n] = of_key[n] = 0.0f;
+  }
 #pragma unroll 1
   for (int n = 0; n < sl_value_tiles; ++n) {
     const sl_rows rows = sl_rows_of(shared + sl_at_exact_rows);
@@ -160,16 +164,18 @@ SL_WORD void sl_wide_exact_states(
 #pragma unroll
     for (int s = 0; s < 8; ++s) {
       const int at = s / 4 * sl_panel + 32 * (s % 4);
-      sl_product_rows(dp, sl_operand(d_o, at), sl_operand(v + 2048 * (uint32_t)group, at), 1);
+      sl_product_rows(
+          dp, sl_operand(d_o, at), sl_operand(v + 2048 * (uint32_t)group, at), adds | (s > 0));
     }
-    sl_add_by_state(of_query, d_o, state);
-    sl_add_by_state(of_key, v, adjoint);
-    sl_products_end();
+    sl_add_by_state(of_query, d_o, state, adds);
+    sl_add_by_state(of_key, v, adjoint, adds);
+    sl_products_commit();
     if (SL_GATED)
 #pragma unroll
       for (int half = 0; half < 2; ++half)
         sl_add_row_sums(
             whole, state + (uint32_t)(half * (sl_state / 2)), adjoint + (uint32_t)(half * (sl_state / 2)));
+    sl_products_wait(0);
     sl_sync();
   }
   sl_leave_levels(shared, dp);
