@@ -63,14 +63,16 @@ struct DeviceEmitter {
       texts.append(walk.settings)
       for name in walk.vocabularies { texts.append(try template(name)) }
       texts += ["#define SL_ANYWHERE SL_WORD\n", forward.sizes, walk.maps, walk.functions]
-      if !further.isEmpty { texts += [settings, try template("block.cuh")] }
+      if !further.isEmpty { texts += [settings, notForward, try template("block.cuh")] }
     } else if let warpgroup = forward.warpgroup {
       texts.append(warpgroup.settings)
       for name in WarpgroupEmitter.vocabularies { texts.append(try template(name)) }
       texts += ["#define SL_ANYWHERE SL_WORD\n", forward.sizes, warpgroup.maps]
       for name in WarpgroupEmitter.walkVocabularies { texts.append(try template(name)) }
       texts.append(warpgroup.functions)
-      if !further.isEmpty { texts += ["#undef SL_THREADS", settings, try template("block.cuh")] }
+      if !further.isEmpty {
+        texts += ["#undef SL_THREADS", settings, notForward, try template("block.cuh")]
+      }
     } else {
       texts.append(settings)
       for name in Templates.deviceVocabularies { texts.append(try template(name)) }
@@ -118,6 +120,9 @@ struct DeviceEmitter {
     if manifest.type != .f32 { out.line("#define SL_TF32") }
     return out.text
   }
+
+  /// Where the forward pass has words of its own, the block's serve gradients and steps alone.
+  private let notForward = "#define SL_NOT_FORWARD\n"
 
   private var hostIncludes: String {
     ["dlfcn", "pthread", "stdio", "string"].map { "#include <\($0).h>" }.joined(separator: "\n")

@@ -215,7 +215,7 @@ struct WarpgroupGradientEmitter: CardGradient {
   private func leaveChunk(
     _ number: String, at place: String, rows: String, _ set: KernelSet, _ out: inout CWriter
   ) {
-    out.block("if (SL_THREAD == 0)") { out in
+    out.block("if (sl_gradients::sl_fresh(SL_THREAD) == 0)") { out in
       out.lines([
         "const int64_t slot = \(number) / given.heads, sequence = sequence_of(&given, slot);",
         "const int64_t chunk = slot - slot_of(&given, sequence);",
@@ -302,68 +302,71 @@ struct WarpgroupGradientEmitter: CardGradient {
         "const uint32_t shared = sl_address(scratch);",
         "const gradient_maps maps = {given.scale};",
       ])
-      if !set.isWide { out.line("sl_gradients::sl_exact_begin(shared);") }
-      out.lines([
-        "if (SL_THREAD == 0)",
-        "  sl_store_word(",
-        "      shared + sl_gradients::sl_at_slots,",
-        "      (uint32_t)(backward_slots_of(&given) * given.heads));",
-        "sl_sync();",
-        "#pragma unroll 1",
-      ])
-      out.block(
-        "for (int from = (int)SL_BLOCK;; from += (int)SL_BLOCKS * sl_gradients::sl_exact_threads)"
-      ) { out in
-        out.lines([
-          "const int slots = sl_gradients::sl_slots_left(shared);",
-          "if (from >= slots) break;",
-          "const int own = from + (int)SL_BLOCKS * SL_THREAD;",
-        ])
-        if set.isWide { takeEach(set, &out) } else { takeListed(set, &out) }
-      }
+      if set.isWide { takeEach(set, &out) } else { takeListed(set, &out) }
     }
     return out.text
   }
 
   /// A thread's chunk, where it found one: all are worked at while what the next one needs is on its way.
   private func takeListed(_ set: KernelSet, _ out: inout CWriter) {
-    out.line("int found = own < slots && \(isExact("own", set, "tensors_of(&given)"));")
-    out.block("if (found)") {
-      $0.lines([
-        "const int64_t slot = own / given.heads, sequence = sequence_of(&given, slot);",
-        "const int64_t chunk = slot - slot_of(&given, sequence);",
-        "const sl_gradients::sl_place place =",
-        "    place_of(&given, sequence, own % given.heads, \(set.queries));",
-        "// Not every slot has tokens.",
-        "found = 64 * chunk < place.length;",
-        "sl_gradients::sl_leave_chunk(",
-        "    sl_gradients::sl_listed(shared, SL_THREAD), place, (int)chunk);",
-      ])
-    }
-    out.line("sl_gradients::sl_gradient_exact(shared, found, maps, tensors_of(&given));")
-  }
-
-  /// The chunks that threads found, each with what it needs.
-  private func takeEach(_ set: KernelSet, _ out: inout CWriter) {
     out.lines([
-      "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
-      "sl_gradients::sl_leave_found(shared, own < slots ? \(isExact("own", set)) : 0);",
+      "sl_gradients::sl_exact_begin(shared);",
+      "if (SL_THREAD == 0)",
+      "  sl_store_word(",
+      "      shared + sl_gradients::sl_at_slots,",
+      "      (uint32_t)(backward_slots_of(&given) * given.heads));",
+      "sl_sync();",
       "#pragma unroll 1",
     ])
-    out.block("for (int thread = 0;; ++thread)") { out in
+    out.block(
+      "for (int from = (int)SL_BLOCK;; from += (int)SL_BLOCKS * sl_gradients::sl_exact_threads)"
+    ) { out in
       out.lines([
-        "thread = sl_gradients::sl_first_found(shared, thread);",
-        "if (thread == sl_gradients::sl_exact_threads) break;",
+        "const int slots = sl_gradients::sl_slots_left(shared);",
+        "if (from >= slots) break;",
+        "const int own = from + (int)SL_BLOCKS * SL_THREAD;",
+        "int found = own < slots && \(isExact("own", set, "tensors_of(&given)"));",
       ])
-      leaveChunk(
-        "(from + (int)SL_BLOCKS * thread)", at: "sl_at_chunk", rows: "sl_at_exact_rows", set, &out)
+      out.block("if (found)") {
+        $0.lines([
+          "const int64_t slot = own / given.heads, sequence = sequence_of(&given, slot);",
+          "const int64_t chunk = slot - slot_of(&given, sequence);",
+          "const sl_gradients::sl_place place =",
+          "    place_of(&given, sequence, own % given.heads, \(set.queries));",
+          "// Not every slot has tokens.",
+          "found = 64 * chunk < place.length;",
+          "sl_gradients::sl_leave_chunk(",
+          "    sl_gradients::sl_listed(shared, SL_THREAD), place, (int)chunk);",
+        ])
+      }
+      out.line("sl_gradients::sl_gradient_exact(shared, found, maps, tensors_of(&given));")
+    }
+  }
+
+  /// The chunks that threads found, each with what it needs. What is at hand is said in shared memory.
+  private func takeEach(_ set: KernelSet, _ out: inout CWriter) {
+    out.lines([
+      "sl_gradients::sl_wide_exact_begin(",
+      "    shared, backward_slots_of(&given) * given.heads, tensors_of(&given));",
+      "#pragma unroll 1",
+    ])
+    out.block("for (; sl_gradients::sl_has_slots(shared); sl_gradients::sl_next_slots(shared))") {
+      out in
       out.lines([
-        "sl_sync();",
-        "sl_gradients::sl_gradient_wide_exact(",
-        "    shared, maps, tensors_of(&given));",
-        "// Its places in shared memory are the next one's.",
-        "sl_sync();",
+        "const int slot = sl_gradients::sl_slot_of(shared, SL_THREAD);",
+        "const sl_gradients::sl_tensors tensors = tensors_of(&given);",
+        "const int found = slot < sl_gradients::sl_slots_left(shared) && \(isExact("slot", set));",
+        "sl_gradients::sl_leave_found(shared, found);",
+        "#pragma unroll 1",
       ])
+      out.block("while (sl_gradients::sl_take_found(shared))") { out in
+        leaveChunk(
+          "sl_gradients::sl_taken(shared)", at: "sl_at_chunk", rows: "sl_at_exact_rows", set, &out)
+        out.lines([
+          "sl_sync();",
+          "sl_gradients::sl_gradient_wide_exact(shared, maps, tensors_of(&given));",
+        ])
+      }
     }
   }
 
@@ -402,12 +405,12 @@ struct WarpgroupGradientEmitter: CardGradient {
   private static let statesMemory = Memory(places: "sl_states_bytes", bytes: 217_600)
   private static func adjointsMemory(_ set: KernelSet) -> Memory {
     set.isWide
-      ? Memory(places: "sl_wide_bytes", bytes: 212_096)
+      ? Memory(places: "sl_wide_bytes", bytes: 220_288)
       : Memory(places: "sl_adjoints_bytes", bytes: 114_752)
   }
   private static func exactMemory(_ set: KernelSet) -> Memory {
     set.isWide
-      ? Memory(places: "sl_wide_exact_bytes", bytes: 205_520)
+      ? Memory(places: "sl_wide_exact_bytes", bytes: 205_584)
       : Memory(places: "sl_listed_bytes", bytes: 225_984)
   }
 

@@ -47,6 +47,38 @@ public struct Builder: Sendable {
         try await job.assembler?.assemble(for: device, in: folder, limit: limit)
       }
     }
+    if let product = try await compileParts(of: job, in: folder) { return product }
+    return try await compileWhole(job, in: folder)
+  }
+
+  /// A card's source part by part, side by side; nil where it is one, or its parts do not stand alone.
+  private func compileParts(of job: BuildJob, in folder: String) async throws -> String? {
+    guard job.output == .ptx else { return nil }
+    let sources = CardParts.split(job.source.text)
+    guard sources.count > 1 else { return nil }
+    let parts = try? await withThrowingTaskGroup { group in
+      for (number, text) in sources.enumerated() {
+        group.addTask {
+          var part = job
+          part.source.text = text
+          let own = "\(folder)/part\(number)"
+          try Files.makeFolder(own)
+          return (number, try Files.read(try await compileWhole(part, in: own)))
+        }
+      }
+      var found = [[UInt8]](repeating: [], count: sources.count)
+      for try await (number, ptx) in group { found[number] = ptx }
+      return found
+    }
+    try Task.checkCancellation()
+    // Where a part fails the whole says why, by its own lines.
+    guard let parts, let whole = CardParts.join(parts) else { return nil }
+    let product = "\(folder)/\(job.output.fileName)"
+    try Files.write(whole, to: product)
+    return product
+  }
+
+  private func compileWhole(_ job: BuildJob, in folder: String) async throws -> String {
     try Files.write(job.source.text, to: "\(folder)/\(job.source.name)")
     // Messages in English, and no dates, whatever the user's environment says; clang's own
     // temporary files lie in the folder too, and go with it when a build is interrupted.

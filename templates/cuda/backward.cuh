@@ -3,6 +3,10 @@
 #ifndef SL_GRADIENTS_CUH
 #define SL_GRADIENTS_CUH
 
+// From here on for all tiles.
+#undef SL_TILE_THREAD
+#define SL_TILE_THREAD sl_thread_anew()
+
 // All that passes the decays d of a chunk. For each token j and each reader i >= j (i > j when
 // `before`), with G = d[j + 1] ... d[i] (... d[i - 1] then), of rows q, k, x, w and scores p:
 //   t[j] += q[i] G x[i];  w[j] += p[i][j] q[i] G;  x[i] = d[j] x[i] + p[i][j] k[j]
@@ -12,7 +16,7 @@ SL_WORD void sl_decayed_paths(
     const int size, const int columns, const int before, float *t, const int t_row, float *w,
     const int w_row, float *x, const int x_row, const float *p, const int p_row, const float *q,
     const int q_row, const float *k, const int k_row, const float *d, const int d_row) {
-  for (int column = SL_THREAD; column < columns; column += SL_THREADS)
+  for (int column = SL_TILE_THREAD; column < columns; column += SL_THREADS)
     for (int j = 0; j < size; ++j) {
       const float decay = d[j * d_row + column], key = k[j * k_row + column];
       float passing = t[j * t_row + column], written = w[j * w_row + column], product = 1.0f;
@@ -42,7 +46,7 @@ SL_WORD void sl_decayed_paths(
 SL_WORD void sl_decayed_paths_column(
     const int size, const int before, float *t, const float *p, const int p_row, float *x,
     const float *d) {
-  if (SL_THREAD == 0)
+  if (SL_TILE_THREAD == 0)
     for (int j = 0; j < size; ++j) {
       float passing = t[j], product = 1.0f;
       if (!before) {
@@ -63,7 +67,7 @@ SL_WORD void sl_decayed_paths_column(
 // t = the sum over sequences, in their order, of rows of `count` numbers, `heads` rows a sequence.
 SL_WORD void sl_sum_sequences(
     const int64_t count, int64_t sequences, int64_t heads, float *t, const float *rows) {
-  for (int64_t i = SL_THREAD; i < count; i += SL_THREADS) {
+  for (int64_t i = SL_TILE_THREAD; i < count; i += SL_THREADS) {
     float sum = 0.0f;
     for (int64_t n = 0; n < sequences; ++n) sum += rows[n * heads * count + i];
     t[i] = sum;

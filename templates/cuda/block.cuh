@@ -4,12 +4,25 @@
 #ifndef SL_BLOCK_CUH
 #define SL_BLOCK_CUH
 
+// The number of the thread, which takes its share of a tile. A gradient goes over many tiles, and addresses that
+// are made of the number, kept from one tile to the next, would crowd registers: it asks for it anew each time.
+// A forward pass has room for them.
+SL_WORD int sl_thread_anew() {
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
+#ifdef SL_NOT_FORWARD
+#define SL_TILE_THREAD sl_thread_anew()
+#else
+#define SL_TILE_THREAD SL_THREAD
+#endif
 
 // For each (row, column) of a tile: every thread takes its share.
 #define SL_EACH(row, column, rows, columns) SL_EACH_FROM(0, row, column, rows, columns)
 // The same from the thread `first` on, for entries beside those that the threads before it have.
 #define SL_EACH_FROM(first, row, column, rows, columns)                              \
-  for (int sl_at = (SL_THREAD + SL_THREADS - (first)) % SL_THREADS,                  \
+  for (int sl_at = (SL_TILE_THREAD + SL_THREADS - (first)) % SL_THREADS,             \
            row = sl_at / (columns), column = sl_at % (columns);                      \
        sl_at < (rows) * (columns);                                                   \
        sl_at += SL_THREADS, row = sl_at / (columns), column = sl_at % (columns))
@@ -120,7 +133,7 @@ SL_WORD void sl_multiply(
     const int rows, const int columns, float *t, const int t_row, const float *a, const int a_row,
     const int a_step, const float *b, const int b_row, const int depth, const sl_before before) {
   const int across = (columns + 3) / 4, count = (rows + 3) / 4 * across;
-  for (int piece = SL_THREAD; piece < count; piece += SL_THREADS) {
+  for (int piece = SL_TILE_THREAD; piece < count; piece += SL_THREADS) {
     // Neighbouring threads take neighbouring columns.
     int row[4], column[4];
     float sum[4][4];
@@ -185,7 +198,7 @@ SL_WORD void sl_multiply_column(
 SL_WORD void sl_scan(
     const int rows, const int columns, const int backward, const int exclusive, float *t,
     const int t_row, const float *d, const int d_row) {
-  for (int j = SL_THREAD; j < columns; j += SL_THREADS) {
+  for (int j = SL_TILE_THREAD; j < columns; j += SL_THREADS) {
     float product = 1.0f;
     for (int step = 0; step < rows; ++step) {
       const int i = backward ? rows - 1 - step : step;
@@ -220,7 +233,7 @@ SL_WORD void sl_decay_factor(
 SL_WORD void sl_decay_total(
     const int rows, const int columns, float *t, float *base, const float *d, const int d_row,
     const float *taken) {
-  for (int j = SL_THREAD; j < columns; j += SL_THREADS) {
+  for (int j = SL_TILE_THREAD; j < columns; j += SL_THREADS) {
     float product = 1.0f, gone = 0.0f;
     for (int i = 0; i < rows; ++i) {
       if (base) gone = sl_fma(taken[i * d_row + j], product, gone);
@@ -241,7 +254,7 @@ SL_WORD void sl_decay_total_column(
 // d[j + 1] ... d[i - 1], and zero on it. Without d all decays are one. A thread walks a column down.
 SL_WORD void sl_decay_matrix(
     const int size, const int before, float *t, const int t_row, const float *d) {
-  for (int j = SL_THREAD; j < size; j += SL_THREADS) {
+  for (int j = SL_TILE_THREAD; j < size; j += SL_THREADS) {
     float product = 1.0f;
     for (int i = 0; i < size; ++i) {
       if (i > j + before && d) product *= d[i - before];
@@ -314,7 +327,7 @@ SL_WORD void sl_decayed_values(
 // One row: the sum of each column.
 SL_WORD void sl_sum_rows_of(
     const int rows, const int columns, float *t, const float *x, const int x_row) {
-  for (int j = SL_THREAD; j < columns; j += SL_THREADS) {
+  for (int j = SL_TILE_THREAD; j < columns; j += SL_THREADS) {
     float sum = 0.0f;
     for (int i = 0; i < rows; ++i) sum += x[i * x_row + j];
     t[j] = sum;
@@ -369,13 +382,13 @@ SL_WORD void sl_store_matrix(
 }
 
 SL_WORD void sl_load_column(const int rows, float *t, const float *x, const int64_t x_row) {
-  for (int i = SL_THREAD; i < rows; i += SL_THREADS) t[i] = x ? x[i * x_row] : 0.0f;
+  for (int i = SL_TILE_THREAD; i < rows; i += SL_THREADS) t[i] = x ? x[i * x_row] : 0.0f;
   sl_sync();
 }
 
 SL_WORD void sl_store_column(const int rows, float *x, const int64_t x_row, const float *t) {
   if (!x) return;
-  for (int i = SL_THREAD; i < rows; i += SL_THREADS) x[i * x_row] = t[i];
+  for (int i = SL_TILE_THREAD; i < rows; i += SL_THREADS) x[i * x_row] = t[i];
   sl_sync();
 }
 

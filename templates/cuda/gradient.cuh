@@ -334,26 +334,24 @@ SL_WORD void sl_held_by_panel(float (&sum)[32], const uint32_t (&a)[16], uint32_
   for (int s = 0; s < 4; ++s) sl_product_held(sum, a + 4 * s, sl_operand(b, 2048 * s));
 }
 
-// Sums as a left operand: each pair rounded to bf16.
-SL_WORD void sl_as_operand(uint32_t (&a)[16], const float (&x)[32]) {
+// Sums as two left operands: each pair rounded to bf16, and what that leaves.
+SL_WORD void sl_in_two_parts(uint32_t (&a)[16], uint32_t (&rest)[16], const float (&x)[32]) {
 #pragma unroll
-  for (int n = 0; n < 16; ++n) a[n] = sl_pack(x[2 * n], x[2 * n + 1]);
-}
-// What that rounding left.
-SL_WORD void sl_as_rest(uint32_t (&rest)[16], const uint32_t (&a)[16], const float (&x)[32]) {
-#pragma unroll
-  for (int n = 0; n < 16; ++n)
+  for (int n = 0; n < 16; ++n) {
+    a[n] = sl_pack(x[2 * n], x[2 * n + 1]);
     rest[n] = sl_pack(x[2 * n] - sl_low(a[n]), x[2 * n + 1] - sl_high(a[n]));
+  }
 }
 
 // Rows by columns of 64 tokens: entries whose column (`upper`: row) comes later become 0.
 template <const bool upper>
 SL_WORD void sl_keep_past(float (&x)[32]) {
-  const int first = sl_fresh(sl_row());
+  // Of the thread's first entry, by how much its row is later.
+  const int later = sl_fresh(sl_row() - sl_column());
 #pragma unroll
   for (int n = 0; n < 32; ++n) {
-    const int row = first + (n & 2) * 4, column = 8 * (n / 4) + sl_column() + (n & 1);
-    if (upper ? column < row : column > row) x[n] = 0.0f;
+    const int column = 8 * (n / 4) + (n & 1) - (n & 2) * 4;
+    if (upper ? later > column : later < column) x[n] = 0.0f;
   }
 }
 

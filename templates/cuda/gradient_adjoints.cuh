@@ -2,8 +2,8 @@
 // it and the adjoint of the state after it, which takes the state's place as soon as that has been
 // multiplied. What gradient.cuh says, in this order:
 //
-//     dO S~^T;  q~ and k~;  row sums of S dS;  dv;  dP k~;  v dS~^T (with its share of the row sums) and
-//     dP^T q~;  then dq and dk row by row, and the gate's
+//     dO S~^T;  q~ and k~;  row sums of S dS;  dv;  v dS~^T (with its share of the row sums) and dP^T q~;
+//     dP k~;  then dq and dk row by row, and the gate's
 //
 // Two such blocks share a multiprocessor: one waits for memory while the other one multiplies.
 #ifndef SL_GRADIENT_ADJOINTS_CUH
@@ -172,8 +172,7 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
   sl_rows_by_rows(sum, k, sl_panel, q, sl_panel);
   sl_products_end();
   sl_keep_past<true>(sum);
-  sl_as_operand(operand, sum);
-  sl_as_rest(rest, operand, sum);
+  sl_in_two_parts(operand, rest, sum);
   sl_products_begin();
 #pragma unroll
   for (int p = 0; p < 2; ++p)
@@ -190,22 +189,8 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
     sl_write_rows(t.d_v + own.at + 64 * group, own.step, own.rows, sum);
   }
 
-  // dq~
-  sl_products_begin();
-  sl_rows_by_rows(sum, d_o, sl_panel, v, sl_panel);
-  sl_products_end();
-  sl_keep_past<false>(sum);
-  sl_as_operand(operand, sum);
-  sl_products_begin();
-  sl_held_by_panel(of_query, operand, k + own_panel);
-  sl_products_end();
-
-  // dk~
-  sl_products_begin();
-  sl_rows_by_rows(sum, v, sl_panel, d_o, sl_panel);
-  sl_products_end();
-  sl_keep_past<true>(sum);
-  sl_as_operand(operand, sum);
+  // dk~. What rounding leaves of dP is multiplied too, as of P: few products may be all of an adjoint, and
+  // what their factors err by its error.
   sl_products_begin();
   sl_rows_by_rows(sum, v, sl_panel, held + own_panel, sl_state / 2);
   sl_products_end();
@@ -222,12 +207,32 @@ SL_WORD void sl_gradient_adjoints(uint32_t shared, const Maps maps, const sl_ten
     }
     sl_leave_shares(shared + sl_at_shares + 1024 * (uint32_t)group, share);
   }
+  float pairs[32];
+  sl_products_begin();
+  sl_rows_by_rows(pairs, v, sl_panel, d_o, sl_panel);
+  sl_products_end();
+  sl_keep_past<true>(pairs);
+  sl_in_two_parts(operand, rest, pairs);
   sl_products_begin();
   sl_held_by_panel(sum, operand, q + own_panel);
+  sl_held_by_panel(sum, rest, q + own_panel);
+  sl_products_end();
+  // All have read dS: its place takes dk~, for which registers have no room beside what follows.
+  sl_sync();
+  sl_store_table(held, sum);
+
+  // dq~
+  sl_products_begin();
+  sl_rows_by_rows(pairs, d_o, sl_panel, v, sl_panel);
+  sl_products_end();
+  sl_keep_past<false>(pairs);
+  sl_in_two_parts(operand, rest, pairs);
+  sl_products_begin();
+  sl_held_by_panel(of_query, operand, k + own_panel);
+  sl_held_by_panel(of_query, rest, k + own_panel);
   sl_products_end();
   // v and dO have been read too: their place takes dq~.
   sl_sync();
-  sl_store_table(held, sum);
   sl_store_table(v, of_query);
   sl_sync();
   const sl_chunk chunk = sl_chunk_left(shared + sl_at_own);

@@ -8,7 +8,7 @@
 namespace sl_gradients {
 
 // p[4 t + 2 (the later row) + (the later column)] is of rows l / 4 and 8 more, columns 8 t + 2 (l % 4)
-// and 1 more; d[2 t + (the later row)] has the same pairs of D = dP + dP^T, its diagonal once.
+// and 1 more; d[2 t + (the later row)] has the same pairs of D = dP + dP^T, without its diagonal.
 
 // sum += x y^T over 16 keys: words of rows l / 4 and 8 more for keys from 0 on, then from 8 on.
 SL_WORD void sl_block_scores(float (&p)[8], const uint32_t (&x)[4], const uint32_t (&y)[4]) {
@@ -34,6 +34,13 @@ SL_WORD void sl_block_product(
   sl_warp_product(sum, d, sl_turned(early), sl_turned(late));
 }
 
+// A token's own pair: dP_ii of the lane's rows. With strong decay it is nearly all of dq and dk, and goes by
+// f32: k and q themselves are multiplied, and nothing is rounded but what is written.
+SL_WORD void sl_own_pairs(float (&dp)[2], uint32_t shared) {
+  const uint32_t at = shared + sl_at_own_pairs + 4 * (uint32_t)sl_fresh(sl_row());
+  dp[0] = sl_load_float(at), dp[1] = sl_load_float(at + 32);
+}
+
 // One anchor, the block's middle. A cut counts -128 in A, and here not at all: what is left keeps within 62.
 template <class Maps>
 SL_WORD void sl_anchored_block(
@@ -50,7 +57,8 @@ SL_WORD void sl_anchored_block(
   const uint32_t upper[4] = {d[0] & high, 0u, d[2], d[3] & high};
 #pragma unroll
   for (int part = 0; part < 2; ++part) {
-    float rise[8], fall[8];
+    float rise[8], fall[8], dp[2];
+    sl_own_pairs(dp, shared);
     uint32_t q[4], k[4];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
@@ -62,6 +70,7 @@ SL_WORD void sl_anchored_block(
         const int n = 4 * j + 2 * h;
         const uint32_t at = sl_in_tile(row + 8 * h, column);
         float own[2], pair[2];
+        float *const dq = sums.dq + 8 * part + n, *const dk = sums.dk + 8 * part + n;
         sl_load_floats(own, logs + sl_in_sums(row + 8 * h, column));
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
@@ -72,9 +81,11 @@ SL_WORD void sl_anchored_block(
         sl_pair(pair, sl_load_word(shared + at),
                 [&](float z) __attribute__((always_inline)) { return maps.query(z); });
         q[n / 2] = sl_pack(pair[0] * rise[n], pair[1] * rise[n + 1]);
+        dk[0] = sl_fma(dp[h], pair[0], dk[0]), dk[1] = sl_fma(dp[h], pair[1], dk[1]);
         sl_pair(pair, sl_load_word(shared + sl_tile + at),
                 [&](float z) __attribute__((always_inline)) { return maps.key(z); });
         k[n / 2] = sl_pack(pair[0] * fall[n], pair[1] * fall[n + 1]);
+        dq[0] = sl_fma(dp[h], pair[0], dq[0]), dq[1] = sl_fma(dp[h], pair[1], dq[1]);
       }
     }
     sl_block_scores(p, q, k);
@@ -175,12 +186,11 @@ template <class Maps>
 SL_WORD void sl_block_diagonal(
     uint32_t shared, sl_exact_sums &sums, float (&p)[8], const Maps maps) {
   const int group = sl_group(), row = sl_fresh(sl_row());
+  float dp[2];
+  sl_own_pairs(dp, shared);
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int own_row = row + 8 * h;
-    const uint32_t word =
-        sl_load_word(shared + sl_at_levels + 2 * sl_panel + sl_in_panel(own_row, own_row & ~1));
-    const float dp = row & 1 ? sl_high(word) : sl_low(word);
     float score = 0.0f;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
@@ -194,8 +204,8 @@ SL_WORD void sl_block_diagonal(
       for (int e = 0; e < 2; ++e) {
         const int n = 4 * j + 2 * h + e;
         score = sl_fma(q[e], k[e], score);
-        sums.dq[n] = sl_fma(dp, k[e], sums.dq[n]);
-        sums.dk[n] = sl_fma(dp, q[e], sums.dk[n]);
+        sums.dq[n] = sl_fma(dp[h], k[e], sums.dq[n]);
+        sums.dk[n] = sl_fma(dp[h], q[e], sums.dk[n]);
       }
     }
     score += sl_of_partner(score, 1);

@@ -243,7 +243,7 @@ SL_WORD void sl_exact_states(
                  + sl_of_partner(sl_either(is_later, early, late), 4 * apart);
     }
   }
-  const int column = sl_own_column(group, lane / 8 * 4) + lane / 4 % 2;
+  const int column = sl_own_column(group, lane >> 3 << 2) + (lane >> 2 & 1);
   sl_store_word(
       shared + sl_at_exact_shares + 4 * (uint32_t)(SL_WARP % 4 * 128 + column), SL_BITS(share[0]));
 }
@@ -329,7 +329,7 @@ SL_WORD void sl_exact_chunk(uint32_t scratch, const Maps maps, const sl_tensors 
     const sl_chunk gates = sl_chunk_left(sl_load_word(shared + sl_at_hand));
     sl_gate_adjoint(
         sums.terms, shared, t.gate + gates.gate, t.d_gate + gates.gate, gates.gate_step, gates.rows, 0,
-        maps, go_on);
+        0, maps, go_on);
   } else {
     go_on();
   }

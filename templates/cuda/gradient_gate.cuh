@@ -6,12 +6,12 @@ namespace sl_gradients {
 
 // From the terms q dq - k dk: what passes a token's decay is the sum of those from it on and of what leaves
 // the chunk, the row sums of S dS after it: of S before it, decayed where they are not of S as it is at the
-// chunk's middle (`is_framed`), and the share of the chunk's own keys. Terms go through the place of a state,
-// which is free when `then` is called.
+// chunk's middle (`is_framed`), and the share of the chunk's own keys. It is added to what earlier query heads
+// left (`adds`). Terms go through the place of a state, which is free when `then` is called.
 template <class Maps, class Then>
 SL_WORD void sl_gate_adjoint(
     const float (&terms)[16], uint32_t shared, const float *gate, float *d_gate, int64_t step, int rows,
-    const int is_framed, const Maps maps, const Then then) {
+    const int is_framed, const int adds, const Maps maps, const Then then) {
   const int first = sl_fresh(sl_row()), part = sl_uniform(SL_WARP / 2), key = sl_key();
   const uint32_t table = shared + sl_at_exact_state, sums = shared + sl_at_exact_sums;
 #pragma unroll
@@ -60,6 +60,11 @@ SL_WORD void sl_gate_adjoint(
       x[n][e] = own[e] - past[e] < -126.0f ? 0.0f : x[n][e] + later[e];
       past[e] = own[e];
       if (SL_GATE_BENDS && there) x[n][e] *= maps.gate_slope(gate[at + e]);
+    }
+    if (adds) {
+      float earlier[2];
+      sl_read_pair(earlier, d_gate + at, there);
+      x[n][0] += earlier[0], x[n][1] += earlier[1];
     }
     sl_write_pair(d_gate + at, x[n], there);
   }

@@ -11,7 +11,7 @@ enum {
   sl_exact_threads = 512,
   sl_sum_row = 544,  // bytes from a token's sums to the next token's
   // Places in shared memory: q, k, v, dO; x; P in two parts; the state's adjoint; A; the state, then dP + dP^T
-  // of two levels and of blocks of 16; sums. gradient_wide_exact.cuh has the two states the other way round.
+  // of two levels and of blocks of 16; sums.
   sl_at_scaled = 4 * sl_tile,
   sl_at_other = sl_at_scaled + sl_tile,
   sl_at_exact_state = sl_at_other + sl_tile,
@@ -23,8 +23,10 @@ enum {
   sl_at_found = sl_at_exact_whole + 512,  // a bit for each thread
   sl_at_chunk = sl_at_found + sl_exact_threads / 8,
   sl_at_slots = sl_at_chunk + sl_chunk_bytes,  // how many chunks there are
+  sl_at_from = sl_at_slots + 4,  // the one that the block looks at first
   sl_at_cuts = sl_at_slots + 8,  // of each block of 16 tokens, a bit for each
   sl_exact_bytes = sl_at_slots + 16,
+  sl_at_own_pairs = sl_at_levels + 3 * sl_panel,  // the diagonal of dP, beside its levels
   // Where states and their adjoints lie; barriers for the copies of gates and of states, and the parity of
   // their phases; which chunk is at hand; the chunk that each thread found, and behind it the next one's place.
   sl_at_bases = sl_exact_bytes,
@@ -303,8 +305,8 @@ SL_WORD void sl_store_turned(uint32_t at, uint32_t x, uint32_t y, uint32_t z, ui
                "r"(x), "r"(y), "r"(z), "r"(w)
                : "memory");
 }
-// D = dP + dP^T to shared memory, its diagonal once, without what is beyond a cut of a block that takes one
-// anchor: of pairs that part in two halves of 32 tokens, of 16, and of those in one block of 16. Warps have
+// D = dP + dP^T to shared memory, its diagonal apart in f32, without what is beyond a cut of a block that takes
+// one anchor: of pairs that part in two halves of 32 tokens, of 16, and of those in one block of 16. Warps have
 // 16 rows and warpgroups 16 columns, so all numbers of a warp go to the same one, and zeros to the others.
 SL_WORD void sl_leave_levels(uint32_t shared, const float (&dp)[8]) {
   const int group = sl_group(), warp = sl_uniform(SL_WARP % 4), apart = warp ^ group;
@@ -328,10 +330,16 @@ SL_WORD void sl_leave_levels(uint32_t shared, const float (&dp)[8]) {
       }
     // What lies above the diagonal is what lies below it, turned.
     const int after = lane / 4 - 2 * (lane % 4);
-    const uint32_t low = (after >= 0 ? 0xffffu : 0u) | (after >= 1 ? 0xffff0000u : 0u);
-    x[0] = (x[0] & low) | (sl_turned(x[0]) & ~low);
+    const uint32_t low = (after >= 1 ? 0xffffu : 0u) | (after >= 2 ? 0xffff0000u : 0u);
+    const uint32_t high = (after >= 0 ? 0u : 0xffffu) | (after >= 1 ? 0u : 0xffff0000u);
+    x[0] = (x[0] & low) | (sl_turned(x[0]) & high);
     x[2] = sl_turned(x[1]);
-    x[3] = (x[3] & low) | (sl_turned(x[3]) & ~low);
+    x[3] = (x[3] & low) | (sl_turned(x[3]) & high);
+    if (after == 0 || after == 1) {
+      const uint32_t at = shared + sl_at_own_pairs + 4 * (uint32_t)(16 * warp + lane / 4);
+      sl_store_word(at, SL_BITS(sl_either(after, dp[1], dp[0])));
+      sl_store_word(at + 32, SL_BITS(sl_either(after, dp[7], dp[6])));
+    }
   }
 #pragma unroll
   for (int level = 0; level < 3; ++level) {

@@ -23,10 +23,10 @@ enum {
   // A step's v, dO, S~ and dS~.
   sl_wide_step = 2 * sl_panel + sl_state,
   // Places in shared memory: q~ and k~; three steps, and at the end tables of dq~ and dk~ in the
-  // first two's place; dP; sums.
+  // first two's place; dP, in two parts; sums.
   sl_at_steps = 2 * sl_tile,
   sl_at_pairs = sl_at_steps + 3 * sl_wide_step,
-  sl_at_wide_scores = sl_at_pairs + sl_panel,  // P^T, in two parts
+  sl_at_wide_scores = sl_at_pairs + 2 * sl_panel,  // P^T, in two parts too
   sl_at_wide_sums = sl_at_wide_scores + 2 * sl_panel,  // of log decays of eight tokens and the first one
   sl_at_wide_shares = sl_at_wide_sums + 9 * 512,
   sl_at_wide_whole = sl_at_wide_shares + 2 * 4 * 256,
@@ -214,8 +214,7 @@ SL_WORD void sl_leave_scores(uint32_t shared) {
   sl_rows_by_rows(scores, k, sl_panel, q, sl_panel);
   sl_products_end();
   sl_keep_past<true>(scores);
-  sl_as_operand(operand, scores);
-  sl_as_rest(rest, operand, scores);
+  sl_in_two_parts(operand, rest, scores);
   if (sl_group() == 2) sl_store_sums(scores_at, operand);
   else sl_store_sums(scores_at + sl_panel, rest);
 }
@@ -296,7 +295,9 @@ SL_WORD void sl_leave_pairs(uint32_t shared, const sl_held &held) {
     const int row = first + (n & 2) * 4, column = 32 * half + 8 * (n / 4) + sl_column();
     const float low = column <= row ? held.of_query[n] : 0.0f;
     const float high = column + 1 <= row ? held.of_query[n + 1] : 0.0f;
-    sl_store_word(shared + sl_at_pairs + sl_in_panel(row, column), sl_pack(low, high));
+    const uint32_t to = shared + sl_at_pairs + sl_in_panel(row, column), pair = sl_pack(low, high);
+    sl_store_word(to, pair);
+    sl_store_word(to + sl_panel, sl_pack(low - sl_low(pair), high - sl_high(pair)));
   }
   sl_publish();
 }
@@ -307,12 +308,14 @@ SL_WORD void sl_add_pairs(uint32_t shared, sl_held &held) {
   const uint32_t own_panel = (uint32_t)sl_group() * sl_panel;
   sl_products_begin();
 #pragma unroll
-  for (int s = 0; s < 4; ++s) {
-    sl_product_across(
-        held.of_query, sl_operand(pairs, 32 * s), sl_operand(k + own_panel, 2048 * s), 1);
-    sl_product_outer(
-        held.of_key, sl_operand(pairs, 2048 * s), sl_operand(q + own_panel, 2048 * s));
-  }
+  for (int s = 0; s < 4; ++s)
+#pragma unroll
+    for (int part = 0; part < 2; ++part) {
+      const uint32_t own = pairs + (uint32_t)(part * sl_panel);
+      sl_product_across(
+          held.of_query, sl_operand(own, 32 * s), sl_operand(k + own_panel, 2048 * s), 1);
+      sl_product_outer(held.of_key, sl_operand(own, 2048 * s), sl_operand(q + own_panel, 2048 * s));
+    }
   sl_products_end();
   sl_store_table(shared + sl_at_steps, held.of_query);
   sl_store_table(shared + sl_at_steps + 2 * sl_tile, held.of_key);

@@ -347,7 +347,10 @@ SL_WORD void sl_prepare_chunk(uint32_t shared, const Maps maps, const sl_chunk_p
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       const typename Maps::keys of_keys = next[m];
-      if (n + 1 < sl_steps) next[m] = maps.keys_at(token[m], key + 16);
+      // The row's address is made anew: kept, those of all tensors would crowd registers.
+      int row = token[m];
+      asm volatile("" : "+r"(row));
+      if (n + 1 < sl_steps) next[m] = maps.keys_at(row, key + 16);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const bool is_there = has[m] && (is_whole || key + e < SL_OWN_KEYS);
