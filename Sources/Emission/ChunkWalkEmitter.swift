@@ -121,8 +121,7 @@ extension ChunkWalkEmitter {
       "SL_MEMBER sl_place at(int walk) const {",
       "  const int heads = (int)args->query_heads, rest = walk / \(tiles), own_head = rest % heads;",
       "  const int sequence = rest / heads, group = heads / (int)args->heads;",
-      "  const int first_token = args->cu_seqlens ? (int)args->cu_seqlens[sequence] : 0;",
-      "  const int end = (int)(args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length);",
+    ] + walkedSequence + [
       "  sl_place place;",
       "  place.batch = args->cu_seqlens ? 0 : sequence;",
       "  place.head = own_head / group;",
@@ -137,6 +136,14 @@ extension ChunkWalkEmitter {
       "  place.o = args->o",
       "      + row_of(args, place.batch, first_token, own_head, heads) * \(value)",
       "      + place.value;",
+    ]
+  }
+
+  /// The tokens of a walk's sequence.
+  static var walkedSequence: [String] {
+    [
+      "  const int first_token = args->cu_seqlens ? (int)args->cu_seqlens[sequence] : 0;",
+      "  const int end = (int)(args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length);",
     ]
   }
 }

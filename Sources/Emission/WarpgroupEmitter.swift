@@ -22,10 +22,12 @@ struct WarpgroupEmitter {
   }
   static let vocabularies = ["words.cuh", "hopper.cuh"]
   /// What follows the recurrence's maps, which it calls.
-  static let walkVocabularies = [
-    "anchored.cuh", "anchored_exact.cuh", "anchored_quarter.cuh", "anchored_prepare.cuh",
-    "anchored_multiply.cuh", "anchored_roles.cuh",
-  ]
+  var walkVocabularies: [String] {
+    [
+      "anchored.cuh", "anchored_exact.cuh", "anchored_quarter.cuh", "anchored_prepare.cuh",
+      "anchored_multiply.cuh", "anchored_roles.cuh",
+    ] + (segments == nil ? [] : ["segments.cuh"])
+  }
 
   /// Nil for a program that is none of these walks.
   init?(_ program: TileProgram, kernel: String) {
@@ -350,13 +352,14 @@ struct WarpgroupEmitter {
         "const int64_t chunks = (end - begin + 63) / 64, each = (chunks + \(count - 1)) / \(count);",
         "const int64_t slot = sequence * \(count) * args->heads + head;",
         "const int64_t state = (sequence * args->heads + head) * \(state) + own;",
-        "sl_anchored_combine<\(count)>(",
+        "const int held = each ? (int)((chunks + each - 1) / each) : 0;",
+        "const sl_segment_steps steps = {args->heads * \(state), args->heads * \(program.key), 0};",
+        "sl_combine_segments<\(count)>(",
         "    \(TensorName.segmentState)_of(args) + slot * \(state) + own,",
         decay == nil
           ? "    NULL,"
           : "    \(TensorName.segmentDecay)_of(args) + slot * \(program.key) + own / \(program.value),",
-        "    each ? (int)((chunks + each - 1) / each) : 0, args->heads * \(state),",
-        "    args->heads * \(program.key), args->initial_state ? args->initial_state + state : NULL,",
+        "    NULL, steps, held, held, args->initial_state ? args->initial_state + state : NULL,",
         "    args->final_state ? args->final_state + state : NULL);",
       ].map { "  " + $0 })
     out.line("}")

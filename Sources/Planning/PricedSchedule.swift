@@ -89,13 +89,24 @@ extension WarpgroupPrepared: PricedSchedule {
         (panels * 64 * 64 * 8 + operands) / WarpgroupCost.bandwidth,
         panels / 2 * 4.5e-6 / WarpgroupCost.processors)
     let groups = Double((plan.valueTile + 63) / 64)
-    let walks = heads * Double(program.valueTiles)
-    let rounds = (walks / WarpgroupCost.processors).rounded(.up)
-    let bytes = operands / Double(program.valueTiles) + groups * 16384
-    let chunk = max(
-      0.5e-6 + panels * (0.15e-6 + 0.13e-6 * groups),
-      bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth)
-    return prepared + rounds * chunks * chunk + 2 * WarpgroupCost.launch
+    let segments = if case .segments(let count) = plan.materialization { Double(count) } else { 1.0 }
+    let turns = (chunks / segments).rounded(.up)
+    func walked(_ walks: Double, _ work: Double, _ bytes: Double) -> Double {
+      let least = bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth
+      return (walks / WarpgroupCost.processors).rounded(.up) * turns * max(work, least)
+    }
+    let tiles = Double(program.valueTiles)
+    let walks = walked(
+      heads * tiles * segments, 0.5e-6 + panels * (0.15e-6 + 0.13e-6 * groups),
+      operands / tiles + groups * 16384)
+    guard segments > 1 else { return prepared + walks + 2 * WarpgroupCost.launch }
+    let own = Double(workload.batch * workload.heads)
+    let sums = walked(
+      own * tiles * (segments - 1), 0.25e-6 + panels * (0.05e-6 + 0.07e-6 * groups),
+      panels * 8448 / tiles + groups * 8192)
+    // States are read and written where they are combined, and once more at each end.
+    let states = own * segments * Double(program.key * program.value) * 16
+    return prepared + sums + walks + states / WarpgroupCost.bandwidth + 4 * WarpgroupCost.launch
   }
 }
 
