@@ -16,7 +16,7 @@ extension PreparedEmitter {
   }
   /// What the workspace begins with, as C: states between segments, up to where operands may lie.
   var segmentBytes: String {
-    "(sequences_of(args) * args->heads * (int64_t)\((segments ?? 0) * segmentFloats * 4) + 127) / 128 * 128"
+    "(slots_of(args) * args->heads * \(segmentFloats * 4) + 127) / 128 * 128"
   }
 
   /// Which tokens a segment has: chunks of a sequence are dealt evenly, so that last ones may be empty.
