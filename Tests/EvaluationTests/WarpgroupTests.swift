@@ -34,13 +34,33 @@ import Testing
     let specification = try KernelSpecification(
       normalForm: Recurrence.named(name).normalForm(), key: 20, value: 72, type: .bf16,
       gateType: .f32, target: .sm90a)
-    for plan in WarpgroupPrepared().candidates(for: specification) {
+    let ways: [Materialization] = [.none, .segments(2), .segments(8)]
+    let plans = WarpgroupPrepared().candidates(for: specification).filter {
+      ways.contains($0.materialization)
+    }
+    #expect(plans.count == 2 * ways.count)
+    for plan in plans {
       #expect(WarpgroupPrepared().objections(to: plan, for: specification) == [])
       let program = try Emitter.lower(specification, plan)
       #expect(program.violations == [])
       for finding in try program.checkDerivation(specification, plan, seed: 7) {
         #expect(finding.passed, "\(finding)")
       }
+    }
+  }
+
+  @Test func howManySegmentsThereMayBeIsSaid() throws {
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.named("rwkv6").normalForm(), key: 64, value: 64, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    func objections(_ materialization: Materialization) -> [String] {
+      var plan = WarpgroupPrepared().candidates(for: specification)[0]
+      plan.materialization = materialization
+      return WarpgroupPrepared().objections(to: plan, for: specification)
+    }
+    #expect(objections(.none) == [] && objections(.segments(3)) == [])
+    for wrong in [Materialization.segments(1), .segments(33), .chunks] {
+      #expect(objections(wrong) == ["warpgroup-prepared has from 2 to 32 segments, or none."])
     }
   }
 

@@ -31,6 +31,24 @@ import Testing
     #expect(long.schedule == "warpgroup-fused" && long.materialization == .segments(8))
   }
 
+  @Test("Chunks made ready are walked in segments where few heads would leave the card idle")
+  func preparedSegments() throws {
+    func materialization(
+      _ name: String, _ key: Int, _ value: Int, batch: Int = 1, heads: Int, length: Int = 16384
+    ) throws -> Materialization {
+      let plan = try Planner().plan(
+        try KernelSpecification(.named(name), key: key, value: value), PlanRequest(),
+        Workload(batch: batch, heads: heads, length: length))
+      #expect(plan.schedule == "warpgroup-prepared")
+      return plan.materialization
+    }
+    #expect(try materialization("rwkv6", 64, 64, heads: 16) == .segments(8))
+    #expect(try materialization("gla", 256, 512, heads: 4) == .segments(8))
+    #expect(try materialization("rwkv6", 64, 64, batch: 8, heads: 16, length: 2048) == .none)
+    #expect(try materialization("gla", 256, 512, batch: 8, heads: 4, length: 2048) == .none)
+    #expect(try materialization("gla", 64, 64, heads: 4, length: 512) == .none)
+  }
+
   @Test("Where copies run on their own they bring a step's states, 64 values a block")
   func stepPlans() throws {
     func step(

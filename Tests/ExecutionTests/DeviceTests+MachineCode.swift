@@ -30,18 +30,24 @@ extension DeviceTests {
       ("rwkv6", 128, 128), ("mamba2", 128, 128), ("gla", 256, 512), ("hgrn2", 100, 200),
       ("retnet", 60, 64), ("gated-outer", 128, 256), ("gated-outer", 256, 512),
       ("gated-outer", 60, 104),
-    ])
-  func preparedMachineCode(_ name: String, _ key: Int, _ value: Int) async throws {
+    ], [Materialization.none, .segments(8)])
+  func preparedMachineCode(
+    _ size: (name: String, key: Int, value: Int), _ materialization: Materialization
+  ) async throws {
     let kernel = try emit(
-      try .named(name), .sm90a, key: key, value: value, PlanRequest(schedule: "warpgroup-prepared"))
+      try .named(size.name), .sm90a, key: size.key, value: size.value,
+      PlanRequest(schedule: "warpgroup-prepared", materialization: materialization))
     let kernels = try await machineCode(of: kernel)
-    let hasValueGate = name == "gated-outer"
-    let names = ["prepare"] + (hasValueGate ? ["values"] : []) + ["walk"]
-    #expect(kernels.map(\.name).sorted() == names.map { "\(kernel.name)_\($0)" })
+    let hasValueGate = size.name == "gated-outer"
+    let names =
+      ["prepare"] + (hasValueGate ? ["values"] : [])
+      + (materialization == .none ? [] : ["summarize", "combine"]) + ["walk"]
+    #expect(kernels.map(\.name).sorted() == names.map { "\(kernel.name)_\($0)" }.sorted())
     for kernel in kernels {
       #expect(kernel.sharedMemory <= Target.sm90a.device!.sharedMemory)
       // Three blocks at once with that much are faster than two with none.
-      let most = kernel.name.hasSuffix("_walk") ? (hasValueGate ? 48 : 0) : 72
+      let makesReady = kernel.name.hasSuffix("_prepare") || kernel.name.hasSuffix("_values")
+      let most = makesReady ? 72 : kernel.name.hasSuffix("_walk") && hasValueGate ? 48 : 0
       #expect(kernel.spilled <= most, "\(kernel.name) spills \(kernel.spilled) bytes")
     }
   }
