@@ -59,7 +59,7 @@ struct PreparedEmitter: ChunkWalkEmitter {
   private var stages: Int { min(4, (Self.sharedMemory - groups * Self.panel - 64) / stageBytes) }
   private var sumStages: Int { min(8, (Self.sharedMemory - 128) / summedBytes) }
 
-  private var walkThreads: Int { 128 * (groups + 1) }
+  var walkThreads: Int { 128 * (groups + 1) }
   var kernelNames: [String] {
     ["\(kernel)_prepare"] + (hasValueGate ? ["\(kernel)_values"] : [])
       + (segments == nil ? [] : ["\(kernel)_summarize", "\(kernel)_combine"]) + ["\(kernel)_walk"]
@@ -140,8 +140,8 @@ struct PreparedEmitter: ChunkWalkEmitter {
     out.lines([
       "// A chunk's operands of a query head, and of a head.",
       "SL_WORD char *queries_of(const arguments *args, int64_t slot, int64_t head) {",
-      "  return (char *)args->workspace + \(segments == nil ? "" : "\(segmentBytes)\n      + ")"
-        + "(slot * args->query_heads + head) * \(queryBytes);",
+      "  return (char *)args->workspace\(segments == nil ? "" : "\n      + \(segmentBytes)\n     ")"
+        + " + (slot * args->query_heads + head) * \(queryBytes);",
       "}",
       "SL_WORD char *keys_of(const arguments *args, int64_t slot, int64_t head) {",
       "  return queries_of(args, chunk_slots(args), 0) + (slot * args->heads + head) * \(keyBytes);",
@@ -230,21 +230,18 @@ struct PreparedEmitter: ChunkWalkEmitter {
 
   private func walks(_ out: inout CWriter) {
     out.line(
-      "// The walks, one a sequence,\(segments == nil ? "" : " segment,") query head and value tile.")
+      "// The walks, one a sequence,\(segments == nil ? "" : " segment,") query head and value tile."
+    )
     out.line("struct walks_of_walk {")
     let first = segments == nil ? "" : " + (place.begin - first_token) / 64"
     let places =
       [
-        "  place.key_decay = place.value_decay = NULL;",
+        "  place.value_decay = NULL;",
         "  const int64_t slot = slot_of(args, sequence)\(first);",
         "  place.queries = queries_of(args, slot, own_head);",
         "  place.keys = keys_of(args, slot, place.head);",
       ] + walkedPlaces.map { "  " + $0 } + ["  return place;", "}"]
-    let walks =
-      segments.map(segmentPlaces)
-      ?? Self.walkPlaces(
-        tiles: tiles, valueTile: valueTile, key: specification.key, value: specification.value)
-    out.lines((walkMembers + walks + places).map { "  " + $0 })
+    out.lines((walkMembers + walkPlaces + places).map { "  " + $0 })
     out.lines(["};", ""])
     out.line("// walk: every block takes its share of the walks.")
     out.block(
@@ -272,13 +269,14 @@ struct PreparedEmitter: ChunkWalkEmitter {
       "uintptr_t places = 0;",
     ] + read.map { "places |= (uintptr_t)args->\($0.name);" } + [
       "if (!problem && places % 16) problem = 6;"
-    ] + Self.countWalks(tiles * (segments ?? 1)) + Self.describe("values", value, specification.value, "heads")
+    ] + Self.countWalks(tiles * (segments ?? 1))
+      + Self.describe("values", value, specification.value, "heads")
       + Self.describe("outputs", TensorName.output, specification.value, "query_heads")
       + [
         "void *given[] = {&outputs, &values, (void *)args};",
         "if (!problem)",
         "  problem = launch(0, chunk_slots(args) * args->query_heads, given + 2, stream);",
-      ] + launchValues + launchSums + [
+      ] + launchValues + launchSums(hasValueGate ? 2 : 1, from: 1, arguments: 2) + [
         "if (!problem) problem = launch(\(kernelNames.count - 1), resident(walks), given, stream);"
       ]
   }

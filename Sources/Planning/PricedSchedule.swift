@@ -89,7 +89,8 @@ extension WarpgroupPrepared: PricedSchedule {
         (panels * 64 * 64 * 8 + operands) / WarpgroupCost.bandwidth,
         panels / 2 * 4.5e-6 / WarpgroupCost.processors)
     let groups = Double((plan.valueTile + 63) / 64)
-    let segments = if case .segments(let count) = plan.materialization { Double(count) } else { 1.0 }
+    let segments =
+      if case .segments(let count) = plan.materialization { Double(count) } else { 1.0 }
     let turns = (chunks / segments).rounded(.up)
     func walked(_ walks: Double, _ work: Double, _ bytes: Double) -> Double {
       let least = bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth

@@ -3,16 +3,14 @@ import TileIR
 
 /// What schedules share that walk a sequence in chunks of 64 tokens by products of warpgroups, the whole key
 /// at once and 64 values a warpgroup. What is computed is the chunk form of `ChunkFused`.
-public protocol WarpgroupChunks: Schedule {
-  /// The most segments that a sequence is cut into, all walked side by side; 1 where it is walked whole.
-  static var mostSegments: Int { get }
-}
+public protocol WarpgroupChunks: Schedule {}
 
 extension WarpgroupChunks {
   static var chunk: Int { 64 }
   static var subBlock: Int { 16 }
   static var mostKeys: Int { 256 }
-  public static var mostSegments: Int { 1 }
+  /// The most segments that a sequence is cut into.
+  static var mostSegments: Int { 32 }
 
   /// Why the value, or what stands beside the state's read-out, cannot be taken.
   static func obstacleBesideState(in form: DiagonalForm) -> String? {
@@ -33,9 +31,10 @@ extension WarpgroupChunks {
 
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
-    let ways = [2, 4, 8, 16, 32].filter { $0 <= Self.mostSegments }.map(Materialization.segments)
+    let ways: [Materialization] =
+      [.none] + [2, 4, 8, 16, Self.mostSegments].map(Materialization.segments)
     return valueTiles(specification).flatMap { valueTile in
-      ([.none] + ways).map {
+      ways.map {
         Plan(
           schedule: name, chunk: Self.chunk, subBlock: Self.subBlock, keyTile: specification.key,
           valueTile: valueTile, materialization: $0, products: .bf16)
@@ -59,11 +58,8 @@ extension WarpgroupChunks {
     }
     if plan.headTile != 1 { found.append("a card's block walks one head; head-tile must be 1.") }
     switch plan.materialization {
-    case .none: break
-    case .segments(2...max(2, Self.mostSegments)) where Self.mostSegments > 1: break
-    case _ where Self.mostSegments > 1:
-      found.append("\(name) has from 2 to \(Self.mostSegments) segments, or none.")
-    default: found.append("\(name) walks a whole sequence; materialization must be none.")
+    case .none, .segments(2...Self.mostSegments): break
+    default: found.append("\(name) has from 2 to \(Self.mostSegments) segments, or none.")
     }
     if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }

@@ -15,7 +15,6 @@ import TileIR
 public struct WarpgroupPrepared: WarpgroupChunks {
   public let name = "warpgroup-prepared"
   public let summary = "chunks of 64 made ready side by side, then walked (H100, H200)"
-  public static let mostSegments = 32
 
   public init() {}
 
