@@ -7,6 +7,7 @@ import TileIR
 protocol ChunkWalkEmitter: CardKernels {
   var specification: KernelSpecification { get }
   var form: DiagonalForm { get }
+  var kernel: String { get }
   /// Columns of the state that a walk has.
   var valueTile: Int { get }
   /// Segments of a sequence; nil where one block walks all of it.

@@ -89,25 +89,43 @@ extension WarpgroupPrepared: PricedSchedule {
         (panels * 64 * 64 * 8 + operands) / WarpgroupCost.bandwidth,
         panels / 2 * 4.5e-6 / WarpgroupCost.processors)
     let groups = Double((plan.valueTile + 63) / 64)
-    let segments =
-      if case .segments(let count) = plan.materialization { Double(count) } else { 1.0 }
-    let turns = (chunks / segments).rounded(.up)
-    func walked(_ walks: Double, _ work: Double, _ bytes: Double) -> Double {
-      let least = bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth
-      return (walks / WarpgroupCost.processors).rounded(.up) * turns * max(work, least)
-    }
     let tiles = Double(program.valueTiles)
-    let walks = walked(
-      heads * tiles * segments, 0.5e-6 + panels * (0.15e-6 + 0.13e-6 * groups),
-      operands / tiles + groups * 16384)
-    guard segments > 1 else { return prepared + walks + 2 * WarpgroupCost.launch }
-    let own = Double(workload.batch * workload.heads)
-    let sums = walked(
-      own * tiles * (segments - 1), 0.25e-6 + panels * (0.05e-6 + 0.07e-6 * groups),
-      panels * 8448 / tiles + groups * 8192)
+    let walks = plan.walks(
+      heads: heads, tiles, chunks, work: 0.5e-6 + panels * (0.15e-6 + 0.13e-6 * groups),
+      bytes: operands / tiles + groups * 16384)
+    let sums = plan.sums(
+      program, workload, chunks, work: 0.25e-6 + panels * (0.05e-6 + 0.07e-6 * groups),
+      bytes: panels * 8448 / tiles + groups * 8192)
+    return prepared + walks + sums + WarpgroupCost.launch
+  }
+}
+
+extension Plan {
+  fileprivate var segments: Double {
+    if case .segments(let count) = materialization { Double(count) } else { 1 }
+  }
+
+  /// Walks of so many heads, side by side, in segments: a chunk takes so long, or its bytes' time.
+  fileprivate func walks(
+    heads: Double, _ tiles: Double, _ chunks: Double, but: Double = 0, work: Double, bytes: Double
+  ) -> Double {
+    let walks = heads * tiles * (segments - but)
+    let least = bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth
+    let rounds = (walks / WarpgroupCost.processors).rounded(.up)
+    return rounds * (chunks / segments).rounded(.up) * max(work, least) + WarpgroupCost.launch
+  }
+
+  /// What there is before walks in segments: sums of all but the last, and the kernel that combines them.
+  fileprivate func sums(
+    _ program: TileProgram, _ workload: Workload, _ chunks: Double, work: Double, bytes: Double
+  ) -> Double {
+    guard segments > 1 else { return 0 }
+    let heads = Double(workload.batch * workload.heads)
+    let sums = walks(
+      heads: heads, Double(program.valueTiles), chunks, but: 1, work: work, bytes: bytes)
     // States are read and written where they are combined, and once more at each end.
-    let states = own * segments * Double(program.key * program.value) * 16
-    return prepared + sums + walks + states / WarpgroupCost.bandwidth + 4 * WarpgroupCost.launch
+    let states = heads * segments * Double(program.key * program.value) * 16
+    return sums + states / WarpgroupCost.bandwidth + WarpgroupCost.launch
   }
 }
 
@@ -118,12 +136,14 @@ extension WarpgroupAlike: PricedSchedule {
     let panels = Double((program.key + 63) / 64)
     let groups = Double((plan.valueTile + 63) / 64)
     let chunks = (Double(workload.length) / 64).rounded(.up)
-    let walks = Double(workload.batch * workload.queryHeads * program.valueTiles)
-    let rounds = (walks / WarpgroupCost.processors).rounded(.up)
-    let bytes = panels * 16384 / Double(program.valueTiles) + groups * 16384
-    let chunk = max(
-      1.0e-6 + panels * (0.05e-6 + 0.125e-6 * groups),
-      bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth)
-    return rounds * chunks * chunk + WarpgroupCost.launch
+    let tiles = Double(program.valueTiles)
+    let heads = Double(workload.batch * workload.queryHeads)
+    let walks = plan.walks(
+      heads: heads, tiles, chunks, work: 1.0e-6 + panels * (0.05e-6 + 0.125e-6 * groups),
+      bytes: panels * 16384 / tiles + groups * 16384)
+    let sums = plan.sums(
+      program, workload, chunks, work: 0.4e-6 + panels * (0.05e-6 + 0.07e-6 * groups),
+      bytes: panels * 8192 / tiles + groups * 8192)
+    return walks + sums
   }
 }
