@@ -119,8 +119,8 @@ extension ChunkWalkEmitter {
         hasValueGate
           ? "    \(TensorName.segmentValueDecay)_of(args) + slot * \(value) + own % \(value),"
           : "    NULL,",
-        "    steps, held - 1, held,",
-        "    args->initial_state ? args->initial_state + number : NULL, NULL);",
+        "    steps, held,",
+        "    args->initial_state ? args->initial_state + number : NULL);",
       ])
     }
     out.line()

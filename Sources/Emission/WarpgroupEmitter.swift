@@ -226,14 +226,15 @@ struct WarpgroupEmitter {
     var out = CWriter()
     let (tiles, heads) = (program.valueTiles, reads ? "args->query_heads" : "args->heads")
     let name = "walks_of_\(phase.name)"
-    out.line(
-      "// The walks of \(phase.name), one a sequence,\(segments == nil ? "" : " segment,") head and value tile."
-    )
+    // What a sequence's last segment adds is in no state before another.
+    let count = segments.map { reads ? $0 : $0 - 1 }
+    let each = segments == nil ? "" : reads ? " segment," : " segment but the last,"
+    out.line("// The walks of \(phase.name), one a sequence,\(each) head and value tile.")
     out.block("struct \(name)") { out in
       out.line("const arguments *args;")
       out.line("int state_row, o_token;")
       out.block("SL_MEMBER int count() const") {
-        $0.line("return (int)sequences_of(args) * \(segments ?? 1) * (int)\(heads) * \(tiles);")
+        $0.line("return (int)sequences_of(args) * \(count ?? 1) * (int)\(heads) * \(tiles);")
       }
       out.block("SL_MEMBER maps_of maps(const sl_place &place) const") { out in
         out.line("maps_of maps;")
@@ -277,10 +278,11 @@ struct WarpgroupEmitter {
   private func place(_ out: inout CWriter, _ tiles: Int, _ heads: String, _ reads: Bool) {
     out.line("const int heads = (int)\(heads), rest = walk / \(tiles);")
     out.line("const int value = \(program.valueTile) * (walk % \(tiles)), own_head = rest % heads;")
-    if segments != nil {
-      out.line(
-        "const int own = rest / heads, sequence = own / \(segments!), segment = own % \(segments!);"
-      )
+    if let segments {
+      let count = reads ? segments : segments - 1
+      out.lines([
+        "const int sequence = rest / heads / \(count), segment = rest / heads % \(count);"
+      ])
     } else {
       out.line("const int sequence = rest / heads;")
     }
@@ -302,16 +304,32 @@ struct WarpgroupEmitter {
         "place.length = (int)sl_least(each, sl_greatest(end - place.begin, 0));",
       ])
     }
-    if segments != nil {
+    if let segments {
       out.lines([
-        "const int64_t slot = (int64_t)own * args->heads + place.head;",
+        "const int64_t slot = ((int64_t)sequence * \(segments) + segment) * args->heads + place.head;",
         "float *const state = \(TensorName.segmentState)_of(args) + slot * \(state) + value;",
-        "place.initial = \(reads ? "state" : "NULL");",
-        "place.final = \(reads ? "NULL" : "state");",
-        reads || decay == nil
-          ? "place.decay = NULL;"
-          : "place.decay = value ? NULL : \(TensorName.segmentDecay)_of(args) + slot * \(program.key);",
       ])
+      if reads {
+        out.lines([
+          "// A sequence without tokens has one segment, which keeps the state as it is.",
+          "const bool is_there = place.length || !segment;",
+          "const bool is_last = is_there && place.begin + place.length == end;",
+          "place.initial = is_there ? state : NULL;",
+          "// Every query head of a group walks the state; the first one keeps it.",
+          "const bool keeps = args->final_state && is_last && own_head % (\(group)) == 0;",
+          "const int64_t to = (sequence * args->heads + place.head) * \(state) + value;",
+          "place.final = keeps ? args->final_state + to : NULL;",
+          "place.decay = NULL;",
+        ])
+      } else {
+        out.lines([
+          "place.initial = NULL;",
+          "place.final = state;",
+          decay == nil
+            ? "place.decay = NULL;"
+            : "place.decay = value ? NULL : \(TensorName.segmentDecay)_of(args) + slot * \(program.key);",
+        ])
+      }
     } else {
       out.lines([
         "const int64_t state = (sequence * args->heads + place.head) * \(state) + value;",
@@ -352,15 +370,15 @@ struct WarpgroupEmitter {
         "const int64_t chunks = (end - begin + 63) / 64, each = (chunks + \(count - 1)) / \(count);",
         "const int64_t slot = sequence * \(count) * args->heads + head;",
         "const int64_t state = (sequence * args->heads + head) * \(state) + own;",
-        "const int held = each ? (int)((chunks + each - 1) / each) : 0;",
+        "const int held = each ? (int)((chunks + each - 1) / each) : 1;",
         "const sl_segment_steps steps = {args->heads * \(state), args->heads * \(program.key), 0};",
         "sl_combine_segments<\(count)>(",
         "    \(TensorName.segmentState)_of(args) + slot * \(state) + own,",
         decay == nil
           ? "    NULL,"
           : "    \(TensorName.segmentDecay)_of(args) + slot * \(program.key) + own / \(program.value),",
-        "    NULL, steps, held, held, args->initial_state ? args->initial_state + state : NULL,",
-        "    args->final_state ? args->final_state + state : NULL);",
+        "    NULL, steps, held,",
+        "    args->initial_state ? args->initial_state + state : NULL);",
       ].map { "  " + $0 })
     out.line("}")
     return out.text
@@ -396,14 +414,16 @@ struct WarpgroupEmitter {
     lines.append("// States are written sixteen bytes at a time.")
     lines.append("if (!problem && (uintptr_t)args->final_state % 16) problem = 6;")
     lines.append("void *given[] = {\(given)};")
-    let walks = "sequences_of(args) * \(segments ?? 1) * \(program.valueTiles)"
+    func walks(_ count: Int?) -> String {
+      "sequences_of(args) * \(count ?? 1) * \(program.valueTiles)"
+    }
     for (index, phase) in program.phases.enumerated() {
       let (blocks, from) =
         switch phase.name {
         case "combine":
           ("sequences_of(args) * args->heads * \(state / Self.combining)", tensors.count)
-        case "summarize": ("resident(\(walks) * args->heads)", 0)
-        default: ("resident(\(walks) * args->query_heads)", 0)
+        case "summarize": ("resident(\(walks(segments.map { $0 - 1 })) * args->heads)", 0)
+        default: ("resident(\(walks(segments)) * args->query_heads)", 0)
         }
       lines.append("if (!problem) problem = launch(\(index), \(blocks), given + \(from), stream);")
     }
