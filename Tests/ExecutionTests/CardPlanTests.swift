@@ -27,8 +27,12 @@ import Testing
     // Rows that copies cannot begin at.
     #expect(try plan("retnet", key: 60, value: 64).schedule == "warpgroup-prepared")
     // Few heads are cut into segments.
-    let long = try plan("simple-gla", key: 128, value: 128, batch: 1, heads: 16, length: 16384)
-    #expect(long.schedule == "warpgroup-fused" && long.materialization == .segments(8))
+    for (name, key, value, heads) in [
+      ("simple-gla", 128, 128, 16), ("linear-attention", 256, 512, 4),
+    ] {
+      let long = try plan(name, key: key, value: value, batch: 1, heads: heads, length: 16384)
+      #expect(long.schedule == "warpgroup-alike" && long.materialization == .segments(8))
+    }
   }
 
   @Test("Chunks made ready are walked in segments where few heads would leave the card idle")
