@@ -95,7 +95,7 @@ extension WarpgroupPrepared: PricedSchedule {
       bytes: operands / tiles + groups * 16384)
     let sums = plan.sums(
       program, workload, chunks, work: 0.25e-6 + panels * (0.05e-6 + 0.07e-6 * groups),
-      bytes: panels * 8448 / tiles + groups * 8192)
+      bytes: panels * 8448 / tiles + groups * 8192, launch: 7e-6)
     return prepared + walks + sums + WarpgroupCost.launch
   }
 }
@@ -115,9 +115,11 @@ extension Plan {
     return rounds * (chunks / segments).rounded(.up) * max(work, least) + WarpgroupCost.launch
   }
 
-  /// What there is before walks in segments: sums of all but the last, and the kernel that combines them.
+  /// What there is before walks in segments: sums of all but the last, and the kernel that combines them. Each
+  /// takes less of a launch than a walk does, whose last copies nothing waits for.
   fileprivate func sums(
-    _ program: TileProgram, _ workload: Workload, _ chunks: Double, work: Double, bytes: Double
+    _ program: TileProgram, _ workload: Workload, _ chunks: Double, work: Double, bytes: Double,
+    launch: Double
   ) -> Double {
     guard segments > 1 else { return 0 }
     let heads = Double(workload.batch * workload.heads)
@@ -125,7 +127,7 @@ extension Plan {
       heads: heads, Double(program.valueTiles), chunks, but: 1, work: work, bytes: bytes)
     // States are read and written where they are combined, and once more at each end.
     let states = heads * segments * Double(program.key * program.value) * 16
-    return sums + states / WarpgroupCost.bandwidth + WarpgroupCost.launch
+    return sums + states / WarpgroupCost.bandwidth + launch - WarpgroupCost.launch
   }
 }
 
@@ -139,11 +141,14 @@ extension WarpgroupAlike: PricedSchedule {
     let tiles = Double(program.valueTiles)
     let heads = Double(workload.batch * workload.queryHeads)
     let walks = plan.walks(
-      heads: heads, tiles, chunks, work: 1.0e-6 + panels * (0.05e-6 + 0.125e-6 * groups),
+      heads: heads, tiles, chunks,
+      // One warpgroup keeps the state of 64 values, and others have the outputs.
+      work: groups == 1 && panels <= 2
+        ? 0.35e-6 + panels * 0.3e-6 : 1.0e-6 + panels * (0.05e-6 + 0.125e-6 * groups),
       bytes: panels * 16384 / tiles + groups * 16384)
     let sums = plan.sums(
       program, workload, chunks, work: 0.4e-6 + panels * (0.05e-6 + 0.07e-6 * groups),
-      bytes: panels * 8192 / tiles + groups * 8192)
+      bytes: panels * 8192 / tiles + groups * 8192, launch: 10e-6)
     return walks + sums
   }
 }
