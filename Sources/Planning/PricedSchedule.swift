@@ -115,8 +115,8 @@ extension Plan {
     return rounds * (chunks / segments).rounded(.up) * max(work, least) + WarpgroupCost.launch
   }
 
-  /// What there is before walks in segments: sums of all but the last, and the kernel that combines them. Each
-  /// takes less of a launch than a walk does, whose last copies nothing waits for.
+  /// What there is before walks in segments: sums of all but the last, and the kernel that combines them; both
+  /// take `launch` beside that.
   fileprivate func sums(
     _ program: TileProgram, _ workload: Workload, _ chunks: Double, work: Double, bytes: Double,
     launch: Double
