@@ -10,6 +10,7 @@ struct AlikeEmitter: ChunkWalkEmitter {
   let kernel: String
   /// Columns of the state that a walk has.
   let valueTile: Int
+  let segments: Int?
   /// The tensors that are multiplied, each with the number a token that it is multiplied with.
   let query: (name: String, weight: Expression)
   let key: (name: String, weight: Expression)
@@ -22,10 +23,10 @@ struct AlikeEmitter: ChunkWalkEmitter {
     ]
       + (keepsStateApart
         ? ["alike_state.cuh", "alike_outputs.cuh"] : ["alike_handed.cuh", "alike_products.cuh"])
-      + ["alike_walks.cuh"]
+      + ["alike_walks.cuh"] + (segments == nil ? [] : ["alike_sums.cuh", "segments.cuh"])
   }
   let counts = ""
-  let workspaceBytes: String? = nil
+  var workspaceBytes: String? { segments == nil ? nil : segmentBytes }
 
   /// Nil for a kernel of another schedule.
   init?(_ specification: KernelSpecification, _ plan: Plan, kernel: String) {
@@ -41,6 +42,7 @@ struct AlikeEmitter: ChunkWalkEmitter {
     self.key = key
     self.value = value
     valueTile = plan.valueTile
+    segments = if case .segments(let count) = plan.materialization { count } else { nil }
   }
 
   // MARK: The recurrence
@@ -79,11 +81,20 @@ struct AlikeEmitter: ChunkWalkEmitter {
     return panels > 2 ? (208, 64, 32) : (184, 80, 56)
   }
 
-  var kernelNames: [String] { ["\(kernel)_walk"] }
-  var kernelThreads: [Int] { [threads] }
+  /// A stage of a kernel that sums up segments, and how many there are.
+  private var summedBytes: Int { (groups + panels) * Self.panel + 1024 }
+  private var sumStages: Int { min(8, (Self.sharedMemory - 128) / summedBytes) }
+  private var sumThreads: Int { 128 * (groups + 1) }
+
+  var kernelNames: [String] {
+    (segments == nil ? [] : ["\(kernel)_summarize", "\(kernel)_combine"]) + ["\(kernel)_walk"]
+  }
+  var kernelThreads: [Int] {
+    (segments == nil ? [] : [sumThreads, Self.combining]) + [threads]
+  }
   var kernelMemory: [Int] {
     let (queries, keys, values, numbers) = stages
-    return [
+    return (segments == nil ? [] : [sumStages * (summedBytes + 16), 0]) + [
       fixedBytes(values: values, numbers: numbers) + (queries + keys) * panels * Self.panel
         + 8 * (2 * (queries + keys + values + numbers) + 4)
     ]
@@ -98,6 +109,7 @@ struct AlikeEmitter: ChunkWalkEmitter {
       #define SL_KEY_STAGES \(stages.keys)
       #define SL_VALUE_STAGES \(stages.values)
       #define SL_NUMBER_STAGES \(stages.numbers)
+      #define SL_SUM_STAGES \(sumStages)
       #define SL_OUTPUT_GROUPS \(keepsStateApart ? 2 : 0)
       #define SL_STATE_REGISTERS \(registers.state)
       #define SL_SCORE_REGISTERS \(registers.scores)
@@ -150,14 +162,51 @@ struct AlikeEmitter: ChunkWalkEmitter {
   // MARK: The kernel
 
   var functions: String {
+    var text = CWriter()
+    text.lines(Self.rowOf)
+    if let segments {
+      text.line("// The sums, one a sequence, segment but the last, head and value tile.")
+      walks(of: "summarize", sumPlaces(segments), &text)
+      text.line("// summarize: every block takes its share of the segments.")
+      text.block(
+        "SL_KERNEL SL_BOUNDS_OF(\(sumThreads), 1) void \(kernel)_summarize(\n"
+          + "    SL_CONSTANT_ARGUMENT sl_tensor keys, SL_CONSTANT_ARGUMENT sl_tensor values,\n"
+          + "    SL_CONSTANT_ARGUMENT arguments given)"
+      ) {
+        $0.lines([
+          "const walks_of_summarize walks = {&given, 0};", "sl_alike_sums(walks, &keys, &values);",
+        ])
+      }
+      text.line()
+      combine(&text)
+    }
+    text.line(
+      "// The walks, one a sequence,\(segments == nil ? "" : " segment,") query head and value tile."
+    )
+    walks(of: "walk", walkPlaces, &text)
+    text.line("// walk: every block takes its share of the walks.")
+    text.block(
+      "SL_KERNEL SL_BOUNDS_OF(\(threads), 1) void \(kernel)_walk(\n"
+        + "    SL_CONSTANT_ARGUMENT sl_tensor queries, SL_CONSTANT_ARGUMENT sl_tensor outputs,\n"
+        + "    SL_CONSTANT_ARGUMENT sl_tensor keys, SL_CONSTANT_ARGUMENT sl_tensor values,\n"
+        + "    SL_CONSTANT_ARGUMENT arguments given)"
+    ) {
+      $0.lines([
+        "const walks_of_walk walks = {",
+        "    &given, (given.layout ? 1 : (int)given.query_heads) * \(specification.value),",
+        "};",
+        "sl_alike_walks(walks, &queries, &keys, &values, &outputs);",
+      ])
+    }
+    return text.text
+  }
+
+  /// A struct of walks, with the maps of each.
+  private func walks(of kernel: String, _ places: [String], _ text: inout CWriter) {
     var out = CWriter()
-    out.lines(Self.rowOf)
-    out.line("// The walks, one a sequence, query head and value tile.")
-    out.block("struct walks_of_walk") { out in
+    out.block("struct walks_of_\(kernel)") { out in
       out.lines(["typedef maps_of maps;", "const arguments *args;", "int o_token;"])
-      out.lines(
-        Self.walkPlaces(
-          tiles: tiles, valueTile: valueTile, key: specification.key, value: specification.value))
+      out.lines(places)
       out.lines(["  return place;", "}"])
       out.block("SL_MEMBER maps_of maps_at(const sl_place &place) const") { out in
         out.line("maps_of found;")
@@ -179,36 +228,21 @@ struct AlikeEmitter: ChunkWalkEmitter {
         out.line("return found;")
       }
     }
-    var text = CWriter()
     text.lines(out.lines.dropLast() + ["};", ""])
-    text.line("// walk: every block takes its share of the walks.")
-    text.block(
-      "SL_KERNEL SL_BOUNDS_OF(\(threads), 1) void \(kernel)_walk(\n"
-        + "    SL_CONSTANT_ARGUMENT sl_tensor queries, SL_CONSTANT_ARGUMENT sl_tensor keys,\n"
-        + "    SL_CONSTANT_ARGUMENT sl_tensor values, SL_CONSTANT_ARGUMENT sl_tensor outputs,\n"
-        + "    SL_CONSTANT_ARGUMENT arguments given)"
-    ) {
-      $0.lines([
-        "const walks_of_walk walks = {",
-        "    &given, (given.layout ? 1 : (int)given.query_heads) * \(specification.value),",
-        "};",
-        "sl_alike_walks(walks, &queries, &keys, &values, &outputs);",
-      ])
-    }
-    return text.text
   }
 
   // MARK: The processor's side
 
   var launch: [String] {
-    Self.countWalks(tiles)
+    Self.countWalks(tiles * (segments ?? 1))
       + Self.describe("queries", query.name, specification.key, "query_heads")
       + Self.describe("keys", key.name, specification.key, "heads")
       + Self.describe("values", value, specification.value, "heads")
       + Self.describe("outputs", TensorName.output, specification.value, "query_heads")
+      + ["void *given[] = {&queries, &outputs, &keys, &values, (void *)args};"]
+      + launchSums(0, from: 2, arguments: 4)
       + [
-        "void *given[] = {&queries, &keys, &values, &outputs, (void *)args};",
-        "if (!problem) problem = launch(0, resident(walks), given, stream);",
+        "if (!problem) problem = launch(\(kernelNames.count - 1), resident(walks), given, stream);"
       ]
   }
 }

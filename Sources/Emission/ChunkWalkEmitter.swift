@@ -7,8 +7,11 @@ import TileIR
 protocol ChunkWalkEmitter: CardKernels {
   var specification: KernelSpecification { get }
   var form: DiagonalForm { get }
+  var kernel: String { get }
   /// Columns of the state that a walk has.
   var valueTile: Int { get }
+  /// Segments of a sequence; nil where one block walks all of it.
+  var segments: Int? { get }
   /// What both sides know of the workspace.
   var counts: String { get }
   /// What the recurrence says of a token, for the templates.
@@ -112,17 +115,19 @@ extension ChunkWalkEmitter {
     ]
   }
 
-  /// `count` and the beginning of `at` of a struct of walks, one a sequence, query head and value tile.
-  static func walkPlaces(tiles: Int, valueTile: Int, key: Int, value: Int) -> [String] {
-    [
+  /// `count` and the beginning of `at` of a struct of walks, one a sequence, query head and value tile, or one
+  /// a segment.
+  var walkPlaces: [String] {
+    let (key, value) = (specification.key, specification.value)
+    if let segments { return segmentPlaces(segments) }
+    return [
       "SL_MEMBER int count() const {",
       "  return (int)(sequences_of(args) * args->query_heads) * \(tiles);",
       "}",
       "SL_MEMBER sl_place at(int walk) const {",
       "  const int heads = (int)args->query_heads, rest = walk / \(tiles), own_head = rest % heads;",
       "  const int sequence = rest / heads, group = heads / (int)args->heads;",
-      "  const int first_token = args->cu_seqlens ? (int)args->cu_seqlens[sequence] : 0;",
-      "  const int end = (int)(args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length);",
+    ] + Self.walkedSequence + [
       "  sl_place place;",
       "  place.batch = args->cu_seqlens ? 0 : sequence;",
       "  place.head = own_head / group;",
@@ -134,9 +139,18 @@ extension ChunkWalkEmitter {
       "  place.initial = args->initial_state ? args->initial_state + state : NULL;",
       "  // Every query head of a group walks the state; the first one keeps it.",
       "  place.final = args->final_state && own_head % group == 0 ? args->final_state + state : NULL;",
+      "  place.key_decay = NULL;",
       "  place.o = args->o",
       "      + row_of(args, place.batch, first_token, own_head, heads) * \(value)",
       "      + place.value;",
+    ]
+  }
+
+  /// The tokens of a walk's sequence.
+  static var walkedSequence: [String] {
+    [
+      "  const int first_token = args->cu_seqlens ? (int)args->cu_seqlens[sequence] : 0;",
+      "  const int end = (int)(args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length);",
     ]
   }
 }

@@ -68,7 +68,7 @@ struct DeviceEmitter {
       texts.append(warpgroup.settings)
       for name in WarpgroupEmitter.vocabularies { texts.append(try template(name)) }
       texts += ["#define SL_ANYWHERE SL_WORD\n", forward.sizes, warpgroup.maps]
-      for name in WarpgroupEmitter.walkVocabularies { texts.append(try template(name)) }
+      for name in warpgroup.walkVocabularies { texts.append(try template(name)) }
       texts.append(warpgroup.functions)
       if !further.isEmpty {
         texts += ["#undef SL_THREADS", settings, notForward, try template("block.cuh")]

@@ -2,20 +2,24 @@ import Recurrences
 import Schedules
 import TileIR
 
-/// Prints the kernels of `warpgroup-prepared`, two, and between them one more where values have gates: what
-/// the words of `templates/cuda/prepared*.cuh` are told of the recurrence and of where its tensors lie.
+/// Prints the kernels of `warpgroup-prepared`, two, and between them one more where values have gates and two
+/// where segments are walked: what the words of `templates/cuda/prepared*.cuh` are told of the recurrence and
+/// of where its tensors lie.
 struct PreparedEmitter: ChunkWalkEmitter {
   let specification: KernelSpecification
   let form: DiagonalForm
   let kernel: String
   /// Columns of the state that a walk has.
   let valueTile: Int
+  /// Segments of a sequence; nil where one block walks all of it.
+  let segments: Int?
 
   /// The templates, in their order.
   var vocabularies: [String] {
     ["words.cuh", "hopper.cuh", "prepared.cuh"] + (decaysAlike ? ["prepared_alike.cuh"] : [])
       + (hasValueGate ? ["prepared_values.cuh"] : [])
       + ["turned_products.cuh", "turned_state.cuh", "prepared_walk.cuh"]
+      + (segments == nil ? [] : ["prepared_sums.cuh", "segments.cuh"])
   }
   /// Whether decays stand outside of the sums over keys.
   private var decaysAlike: Bool { form.keyGate?.axes != .key && !form.readsPrevious }
@@ -34,6 +38,7 @@ struct PreparedEmitter: ChunkWalkEmitter {
     self.form = form
     self.kernel = kernel
     valueTile = plan.valueTile
+    segments = if case .segments(let count) = plan.materialization { count } else { nil }
   }
 
   // MARK: Sizes
@@ -43,29 +48,37 @@ struct PreparedEmitter: ChunkWalkEmitter {
   /// What prepared.cuh calls the same.
   var queryBytes: Int { (panels + 2) * Self.panel }
   var keyBytes: Int { panels * (Self.panel + 256) }
+  /// A stage of a walk that reads, and of one that sums up a segment.
   private var stageBytes: Int {
-    let operands =
-      hasValueGate
-      ? panels * Self.panel + groups * (2 * Self.panel + 256)
-      : queryBytes + groups * Self.panel
-    return (operands + keyBytes + 1023) / 1024 * 1024
+    summedBytes + (hasValueGate ? panels * Self.panel : queryBytes)
+  }
+  private var summedBytes: Int {
+    let values = groups * (hasValueGate ? 2 * Self.panel + 256 : Self.panel)
+    return (values + keyBytes + 1023) / 1024 * 1024
   }
   private var stages: Int { min(4, (Self.sharedMemory - groups * Self.panel - 64) / stageBytes) }
+  private var sumStages: Int { min(8, (Self.sharedMemory - 128) / summedBytes) }
 
+  var walkThreads: Int { 128 * (groups + 1) }
   var kernelNames: [String] {
-    ["\(kernel)_prepare"] + (hasValueGate ? ["\(kernel)_values"] : []) + ["\(kernel)_walk"]
+    ["\(kernel)_prepare"] + (hasValueGate ? ["\(kernel)_values"] : [])
+      + (segments == nil ? [] : ["\(kernel)_summarize", "\(kernel)_combine"]) + ["\(kernel)_walk"]
   }
   var kernelThreads: [Int] {
-    [Self.preparing] + (hasValueGate ? [valueThreads] : []) + [128 * (groups + 1)]
+    [Self.preparing] + (hasValueGate ? [valueThreads] : [])
+      + (segments == nil ? [] : [walkThreads, Self.combining]) + [walkThreads]
   }
   var kernelMemory: [Int] {
     [panels * 64 * 296 + Self.parts * 3072] + (hasValueGate ? [valueMemory] : [])
+      + (segments == nil ? [] : [sumStages * (summedBytes + 16), 0])
       + [stages * (stageBytes + 16) + groups * Self.panel]
   }
   var workspaceBytes: String? {
     let query = hasValueGate ? "(int64_t)\(queryBytes + readBytes)" : "\(queryBytes)"
-    return "chunk_slots(args) * (args->query_heads * \(query) + args->heads * (int64_t)"
+    let operands =
+      "chunk_slots(args) * (args->query_heads * \(query) + args->heads * (int64_t)"
       + "\(keyBytes + (hasValueGate ? valueBytes : 0)))"
+    return segments == nil ? operands : "\(segmentBytes) + \(operands)"
   }
 
   var settings: String {
@@ -74,6 +87,7 @@ struct PreparedEmitter: ChunkWalkEmitter {
       #define SL_READS_PREVIOUS \(form.readsPrevious ? 1 : 0)
       #define SL_PARTS \(Self.parts)
       #define SL_STAGES \(stages)
+      #define SL_SUM_STAGES \(sumStages)
 
       """
   }
@@ -94,6 +108,10 @@ struct PreparedEmitter: ChunkWalkEmitter {
     places(&out)
     prepare(&out)
     if hasValueGate { values(&out) }
+    if segments != nil {
+      summarize(&out)
+      combine(&out)
+    }
     walks(&out)
     return out.text
   }
@@ -122,7 +140,8 @@ struct PreparedEmitter: ChunkWalkEmitter {
     out.lines([
       "// A chunk's operands of a query head, and of a head.",
       "SL_WORD char *queries_of(const arguments *args, int64_t slot, int64_t head) {",
-      "  return (char *)args->workspace + (slot * args->query_heads + head) * \(queryBytes);",
+      "  return (char *)args->workspace\(segments == nil ? "" : "\n      + \(segmentBytes)\n     ")"
+        + " + (slot * args->query_heads + head) * \(queryBytes);",
       "}",
       "SL_WORD char *keys_of(const arguments *args, int64_t slot, int64_t head) {",
       "  return queries_of(args, chunk_slots(args), 0) + (slot * args->heads + head) * \(keyBytes);",
@@ -194,36 +213,44 @@ struct PreparedEmitter: ChunkWalkEmitter {
     out.line()
   }
 
-  private func walks(_ out: inout CWriter) {
-    out.line("// The walks, one a sequence, query head and value tile.")
-    out.line("struct walks_of_walk {")
-    let members = [
+  /// What a struct of walks has beside its places.
+  var walkMembers: [String] {
+    [
       "const arguments *args;",
       "// Bytes from a chunk's operands to the next one's.",
       "int64_t query_step, key_step, value_step, read_step;",
       "int o_token;",
     ]
+  }
+  /// The struct's beginning as an initializer.
+  var walkSteps: [String] {
+    ["    &given, given.query_heads * \(queryBytes), given.heads * (int64_t)\(keyBytes),"]
+      + valueSteps.map { "    " + $0 }
+  }
+
+  private func walks(_ out: inout CWriter) {
+    out.line(
+      "// The walks, one a sequence,\(segments == nil ? "" : " segment,") query head and value tile."
+    )
+    out.line("struct walks_of_walk {")
+    let first = segments == nil ? "" : " + (place.begin - first_token) / 64"
     let places =
       [
-        "  const int64_t slot = slot_of(args, sequence);",
+        "  place.value_decay = NULL;",
+        "  const int64_t slot = slot_of(args, sequence)\(first);",
         "  place.queries = queries_of(args, slot, own_head);",
         "  place.keys = keys_of(args, slot, place.head);",
       ] + walkedPlaces.map { "  " + $0 } + ["  return place;", "}"]
-    let walks = Self.walkPlaces(
-      tiles: tiles, valueTile: valueTile, key: specification.key, value: specification.value)
-    out.lines((members + walks + places).map { "  " + $0 })
+    out.lines((walkMembers + walkPlaces + places).map { "  " + $0 })
     out.lines(["};", ""])
     out.line("// walk: every block takes its share of the walks.")
     out.block(
-      "SL_KERNEL SL_BOUNDS_OF(\(128 * (groups + 1)), 1) void \(kernel)_walk(\n"
-        + "    SL_CONSTANT_ARGUMENT sl_tensor values, SL_CONSTANT_ARGUMENT sl_tensor outputs,\n"
+      "SL_KERNEL SL_BOUNDS_OF(\(walkThreads), 1) void \(kernel)_walk(\n"
+        + "    SL_CONSTANT_ARGUMENT sl_tensor outputs, SL_CONSTANT_ARGUMENT sl_tensor values,\n"
         + "    SL_CONSTANT_ARGUMENT arguments given)"
     ) {
       $0.lines(
-        [
-          "const walks_of_walk walks = {",
-          "    &given, given.query_heads * \(queryBytes), given.heads * (int64_t)\(keyBytes),",
-        ] + valueSteps.map { "    " + $0 } + [
+        ["const walks_of_walk walks = {"] + walkSteps + [
           "    (given.layout ? 1 : (int)given.query_heads) * \(specification.value),",
           "};",
           "sl_prepared_walks(walks, &values, &outputs);",
@@ -242,14 +269,15 @@ struct PreparedEmitter: ChunkWalkEmitter {
       "uintptr_t places = 0;",
     ] + read.map { "places |= (uintptr_t)args->\($0.name);" } + [
       "if (!problem && places % 16) problem = 6;"
-    ] + Self.countWalks(tiles) + Self.describe("values", value, specification.value, "heads")
+    ] + Self.countWalks(tiles * (segments ?? 1))
+      + Self.describe("values", value, specification.value, "heads")
       + Self.describe("outputs", TensorName.output, specification.value, "query_heads")
       + [
-        "void *given[] = {&values, &outputs, (void *)args};",
+        "void *given[] = {&outputs, &values, (void *)args};",
         "if (!problem)",
         "  problem = launch(0, chunk_slots(args) * args->query_heads, given + 2, stream);",
-      ] + launchValues + [
-        "if (!problem) problem = launch(\(hasValueGate ? 2 : 1), resident(walks), given, stream);"
+      ] + launchValues + launchSums(hasValueGate ? 2 : 1, from: 1, arguments: 2) + [
+        "if (!problem) problem = launch(\(kernelNames.count - 1), resident(walks), given, stream);"
       ]
   }
 }

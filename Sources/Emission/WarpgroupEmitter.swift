@@ -12,7 +12,7 @@ struct WarpgroupEmitter {
   let value: String
 
   /// Threads that sum up what segments add.
-  private static let combining = 512
+  static let combining = 512
   /// Threads of a walk: two warpgroups prepare and two multiply; where the state leaves registers for
   /// more, four warps ask for copies.
   private var threads: Int { program.valueTile == 128 ? 512 : 640 }
@@ -22,10 +22,12 @@ struct WarpgroupEmitter {
   }
   static let vocabularies = ["words.cuh", "hopper.cuh"]
   /// What follows the recurrence's maps, which it calls.
-  static let walkVocabularies = [
-    "anchored.cuh", "anchored_exact.cuh", "anchored_quarter.cuh", "anchored_prepare.cuh",
-    "anchored_multiply.cuh", "anchored_roles.cuh",
-  ]
+  var walkVocabularies: [String] {
+    [
+      "anchored.cuh", "anchored_exact.cuh", "anchored_quarter.cuh", "anchored_prepare.cuh",
+      "anchored_multiply.cuh", "anchored_roles.cuh",
+    ] + (segments == nil ? [] : ["segments.cuh"])
+  }
 
   /// Nil for a program that is none of these walks.
   init?(_ program: TileProgram, kernel: String) {
@@ -191,11 +193,11 @@ struct WarpgroupEmitter {
       + (gate.map { [$0] } ?? []) + [TensorName.output]
   }
 
-  private var group: String { "args->query_heads / args->heads" }
-  private var state: Int { program.key * program.value }
+  var group: String { "args->query_heads / args->heads" }
+  var state: Int { program.key * program.value }
 
   /// Segments of a sequence; nil where one block walks all of it.
-  private var segments: Int? {
+  var segments: Int? {
     if case .fixed(let count) = program.segmentation { count } else { nil }
   }
 
@@ -210,7 +212,7 @@ struct WarpgroupEmitter {
     }.joined(separator: "\n")
   }
 
-  private func open(_ phase: TileProgram.Phase, _ parameters: [String], _ out: inout CWriter) {
+  func open(_ phase: TileProgram.Phase, _ parameters: [String], _ out: inout CWriter) {
     out.line("//")
     for line in phase.pseudoCode { out.line("//   " + line) }
     out.line("SL_KERNEL SL_BOUNDS void \(kernel)_\(phase.name)(")
@@ -224,14 +226,15 @@ struct WarpgroupEmitter {
     var out = CWriter()
     let (tiles, heads) = (program.valueTiles, reads ? "args->query_heads" : "args->heads")
     let name = "walks_of_\(phase.name)"
-    out.line(
-      "// The walks of \(phase.name), one a sequence,\(segments == nil ? "" : " segment,") head and value tile."
-    )
+    // What a sequence's last segment adds is in no state before another.
+    let count = segments.map { reads ? $0 : $0 - 1 }
+    let each = segments == nil ? "" : reads ? " segment," : " segment but the last,"
+    out.line("// The walks of \(phase.name), one a sequence,\(each) head and value tile.")
     out.block("struct \(name)") { out in
       out.line("const arguments *args;")
       out.line("int state_row, o_token;")
       out.block("SL_MEMBER int count() const") {
-        $0.line("return (int)sequences_of(args) * \(segments ?? 1) * (int)\(heads) * \(tiles);")
+        $0.line("return (int)sequences_of(args) * \(count ?? 1) * (int)\(heads) * \(tiles);")
       }
       out.block("SL_MEMBER maps_of maps(const sl_place &place) const") { out in
         out.line("maps_of maps;")
@@ -271,98 +274,6 @@ struct WarpgroupEmitter {
     return (lines + function.lines).joined(separator: "\n") + "\n"
   }
 
-  /// Where a walk lies.
-  private func place(_ out: inout CWriter, _ tiles: Int, _ heads: String, _ reads: Bool) {
-    out.line("const int heads = (int)\(heads), rest = walk / \(tiles);")
-    out.line("const int value = \(program.valueTile) * (walk % \(tiles)), own_head = rest % heads;")
-    if segments != nil {
-      out.line(
-        "const int own = rest / heads, sequence = own / \(segments!), segment = own % \(segments!);"
-      )
-    } else {
-      out.line("const int sequence = rest / heads;")
-    }
-    out.lines([
-      "const int first_token = args->cu_seqlens ? (int)args->cu_seqlens[sequence] : 0;",
-      "const int end = (int)(args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length);",
-      "sl_place place;",
-      "place.batch = args->cu_seqlens ? 0 : sequence;",
-      reads ? "place.head = own_head / (int)(\(group));" : "place.head = own_head;",
-      "place.query_head = own_head;",
-      "place.value = value;",
-      "place.begin = first_token;",
-      "place.length = end - first_token;",
-    ])
-    if let segments {
-      out.lines([
-        "const int each = 64 * (((end - first_token + 63) / 64 + \(segments - 1)) / \(segments));",
-        "place.begin += segment * each;",
-        "place.length = (int)sl_least(each, sl_greatest(end - place.begin, 0));",
-      ])
-    }
-    if segments != nil {
-      out.lines([
-        "const int64_t slot = (int64_t)own * args->heads + place.head;",
-        "float *const state = \(TensorName.segmentState)_of(args) + slot * \(state) + value;",
-        "place.initial = \(reads ? "state" : "NULL");",
-        "place.final = \(reads ? "NULL" : "state");",
-        reads || decay == nil
-          ? "place.decay = NULL;"
-          : "place.decay = value ? NULL : \(TensorName.segmentDecay)_of(args) + slot * \(program.key);",
-      ])
-    } else {
-      out.lines([
-        "const int64_t state = (sequence * args->heads + place.head) * \(state) + value;",
-        "place.initial = args->initial_state ? args->initial_state + state : NULL;",
-        "// Every query head of a group walks the state; the first one keeps it.",
-        "const bool keeps = args->final_state && own_head % (\(group)) == 0;",
-        "place.final = keeps ? args->final_state + state : NULL;",
-        "place.decay = NULL;",
-      ])
-    }
-    if reads {
-      out.lines([
-        "const int64_t token_step = args->layout ? 1 : args->query_heads;",
-        "place.o = args->o + ((place.batch * args->query_heads) * args->length",
-        "    + place.begin * token_step + own_head * (args->layout ? args->length : 1)) * \(program.value)",
-        "    + value;",
-      ])
-    } else {
-      out.line("place.o = NULL;")
-    }
-    out.line("return place;")
-  }
-
-  /// One number of the state a thread.
-  private func combine(_ phase: TileProgram.Phase) -> String {
-    let count = segments ?? 1
-    var out = CWriter()
-    out.line("// \(phase.name): one number of a state for each thread.")
-    open(phase, [], &out)
-    out.lines(
-      [
-        "const arguments *const args = &given;",
-        "const int64_t number = SL_BLOCK * \(Self.combining) + SL_THREAD, own = number % \(state);",
-        "const int64_t sequence = number / \(state) / args->heads;",
-        "const int64_t head = number / \(state) % args->heads;",
-        "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
-        "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
-        "const int64_t chunks = (end - begin + 63) / 64, each = (chunks + \(count - 1)) / \(count);",
-        "const int64_t slot = sequence * \(count) * args->heads + head;",
-        "const int64_t state = (sequence * args->heads + head) * \(state) + own;",
-        "sl_anchored_combine<\(count)>(",
-        "    \(TensorName.segmentState)_of(args) + slot * \(state) + own,",
-        decay == nil
-          ? "    NULL,"
-          : "    \(TensorName.segmentDecay)_of(args) + slot * \(program.key) + own / \(program.value),",
-        "    each ? (int)((chunks + each - 1) / each) : 0, args->heads * \(state),",
-        "    args->heads * \(program.key), args->initial_state ? args->initial_state + state : NULL,",
-        "    args->final_state ? args->final_state + state : NULL);",
-      ].map { "  " + $0 })
-    out.line("}")
-    return out.text
-  }
-
   // MARK: The processor's side
 
   /// Shared memory of each phase's blocks.
@@ -393,14 +304,16 @@ struct WarpgroupEmitter {
     lines.append("// States are written sixteen bytes at a time.")
     lines.append("if (!problem && (uintptr_t)args->final_state % 16) problem = 6;")
     lines.append("void *given[] = {\(given)};")
-    let walks = "sequences_of(args) * \(segments ?? 1) * \(program.valueTiles)"
+    func walks(_ count: Int?) -> String {
+      "sequences_of(args) * \(count ?? 1) * \(program.valueTiles)"
+    }
     for (index, phase) in program.phases.enumerated() {
       let (blocks, from) =
         switch phase.name {
         case "combine":
           ("sequences_of(args) * args->heads * \(state / Self.combining)", tensors.count)
-        case "summarize": ("resident(\(walks) * args->heads)", 0)
-        default: ("resident(\(walks) * args->query_heads)", 0)
+        case "summarize": ("resident(\(walks(segments.map { $0 - 1 })) * args->heads)", 0)
+        default: ("resident(\(walks(segments)) * args->query_heads)", 0)
         }
       lines.append("if (!problem) problem = launch(\(index), \(blocks), given + \(from), stream);")
     }

@@ -89,13 +89,45 @@ extension WarpgroupPrepared: PricedSchedule {
         (panels * 64 * 64 * 8 + operands) / WarpgroupCost.bandwidth,
         panels / 2 * 4.5e-6 / WarpgroupCost.processors)
     let groups = Double((plan.valueTile + 63) / 64)
-    let walks = heads * Double(program.valueTiles)
+    let tiles = Double(program.valueTiles)
+    let walks = plan.walks(
+      heads: heads, tiles, chunks, work: 0.5e-6 + panels * (0.15e-6 + 0.13e-6 * groups),
+      bytes: operands / tiles + groups * 16384)
+    let sums = plan.sums(
+      program, workload, chunks, work: 0.25e-6 + panels * (0.05e-6 + 0.07e-6 * groups),
+      bytes: panels * 8448 / tiles + groups * 8192, launch: 7e-6)
+    return prepared + walks + sums + WarpgroupCost.launch
+  }
+}
+
+extension Plan {
+  fileprivate var segments: Double {
+    if case .segments(let count) = materialization { Double(count) } else { 1 }
+  }
+
+  /// Walks of so many heads, side by side, in segments: a chunk takes so long, or its bytes' time.
+  fileprivate func walks(
+    heads: Double, _ tiles: Double, _ chunks: Double, but: Double = 0, work: Double, bytes: Double
+  ) -> Double {
+    let walks = heads * tiles * (segments - but)
+    let least = bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth
     let rounds = (walks / WarpgroupCost.processors).rounded(.up)
-    let bytes = operands / Double(program.valueTiles) + groups * 16384
-    let chunk = max(
-      0.5e-6 + panels * (0.15e-6 + 0.13e-6 * groups),
-      bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth)
-    return prepared + rounds * chunks * chunk + 2 * WarpgroupCost.launch
+    return rounds * (chunks / segments).rounded(.up) * max(work, least) + WarpgroupCost.launch
+  }
+
+  /// What there is before walks in segments: sums of all but the last, and the kernel that combines them; both
+  /// take `launch` beside that.
+  fileprivate func sums(
+    _ program: TileProgram, _ workload: Workload, _ chunks: Double, work: Double, bytes: Double,
+    launch: Double
+  ) -> Double {
+    guard segments > 1 else { return 0 }
+    let heads = Double(workload.batch * workload.heads)
+    let sums = walks(
+      heads: heads, Double(program.valueTiles), chunks, but: 1, work: work, bytes: bytes)
+    // States are read and written where they are combined, and once more at each end.
+    let states = heads * segments * Double(program.key * program.value) * 16
+    return sums + states / WarpgroupCost.bandwidth + launch - WarpgroupCost.launch
   }
 }
 
@@ -106,12 +138,17 @@ extension WarpgroupAlike: PricedSchedule {
     let panels = Double((program.key + 63) / 64)
     let groups = Double((plan.valueTile + 63) / 64)
     let chunks = (Double(workload.length) / 64).rounded(.up)
-    let walks = Double(workload.batch * workload.queryHeads * program.valueTiles)
-    let rounds = (walks / WarpgroupCost.processors).rounded(.up)
-    let bytes = panels * 16384 / Double(program.valueTiles) + groups * 16384
-    let chunk = max(
-      1.0e-6 + panels * (0.05e-6 + 0.125e-6 * groups),
-      bytes * min(walks, WarpgroupCost.processors) / WarpgroupCost.bandwidth)
-    return rounds * chunks * chunk + WarpgroupCost.launch
+    let tiles = Double(program.valueTiles)
+    let heads = Double(workload.batch * workload.queryHeads)
+    let walks = plan.walks(
+      heads: heads, tiles, chunks,
+      // One warpgroup keeps the state of 64 values, and others have the outputs.
+      work: groups == 1 && panels <= 2
+        ? 0.35e-6 + panels * 0.3e-6 : 1.0e-6 + panels * (0.05e-6 + 0.125e-6 * groups),
+      bytes: panels * 16384 / tiles + groups * 16384)
+    let sums = plan.sums(
+      program, workload, chunks, work: 0.4e-6 + panels * (0.05e-6 + 0.07e-6 * groups),
+      bytes: panels * 8192 / tiles + groups * 8192, launch: 10e-6)
+    return walks + sums
   }
 }

@@ -20,7 +20,8 @@ struct WarpgroupCost {
       let reads = phase.name == "walk"
       guard phase.name != "combine" else { return sum + Self.launch }
       let group = Double(workload.queryHeads) / Double(max(1, workload.heads))
-      let walks = walk.workers(of: phase) * (reads ? group : 1)
+      // A sequence's last segment is not summed up.
+      let walks = walk.workers(of: phase) * (reads ? group : 1 - 1 / walk.segments)
       // q, k, v and o in two bytes, gates in four; no q and o where segments are summed up. Walks of
       // one head's values read its q, k and gates out of the second-level cache but once.
       let shared = Double(program.key * (reads ? 8 : 6)) / Double(program.valueTiles)

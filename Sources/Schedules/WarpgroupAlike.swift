@@ -5,7 +5,10 @@ import TileIR
 /// One kernel on a card that has products of warpgroups, for recurrences whose keys all decay alike, or not
 /// at all: decays stand outside of every product, so q, k and v are multiplied as they lie in memory.
 ///
-/// What is computed is the chunk form of `ChunkFused`, whose tile program this has. How a card's blocks do
+/// With few heads the sequences are cut into segments: two kernels before that one find the state before each,
+/// and all are walked side by side.
+///
+/// What is computed is the chunk form of `ChunkFused`, whose tile program this has, or that of `Segmented`. How a card's blocks do
 /// it is the word `templates/cuda/alike.cuh`.
 public struct WarpgroupAlike: WarpgroupChunks {
   public let name = "warpgroup-alike"

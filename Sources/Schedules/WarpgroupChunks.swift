@@ -9,6 +9,8 @@ extension WarpgroupChunks {
   static var chunk: Int { 64 }
   static var subBlock: Int { 16 }
   static var mostKeys: Int { 256 }
+  /// The most segments that a sequence is cut into.
+  static var mostSegments: Int { 32 }
 
   /// Why the value, or what stands beside the state's read-out, cannot be taken.
   static func obstacleBesideState(in form: DiagonalForm) -> String? {
@@ -29,10 +31,14 @@ extension WarpgroupChunks {
 
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
-    return valueTiles(specification).map {
-      Plan(
-        schedule: name, chunk: Self.chunk, subBlock: Self.subBlock, keyTile: specification.key,
-        valueTile: $0, products: .bf16)
+    let ways: [Materialization] =
+      [.none] + [2, 4, 8, 16, Self.mostSegments].map(Materialization.segments)
+    return valueTiles(specification).flatMap { valueTile in
+      ways.map {
+        Plan(
+          schedule: name, chunk: Self.chunk, subBlock: Self.subBlock, keyTile: specification.key,
+          valueTile: valueTile, materialization: $0, products: .bf16)
+      }
     }
   }
 
@@ -51,19 +57,23 @@ extension WarpgroupChunks {
       found.append("\(name) has value-tile \(tiles) here, not \(plan.valueTile).")
     }
     if plan.headTile != 1 { found.append("a card's block walks one head; head-tile must be 1.") }
-    if plan.materialization != .none {
-      found.append("\(name) walks a whole sequence; materialization must be none.")
+    switch plan.materialization {
+    case .none, .segments(2...Self.mostSegments): break
+    default: found.append("\(name) has from 2 to \(Self.mostSegments) segments, or none.")
     }
     if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }
     return found + plan.innerObjections([], specification)
   }
 
-  /// The program of `ChunkFused`. No tile of it lies in a block's shared memory as it is.
+  /// The program of `ChunkFused`, or in segments that of `Segmented`. No tile of it lies in a block's shared
+  /// memory as it is.
   public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
     var chunks = plan
     chunks.products = .f32
-    var program = ChunkFused().lower(specification, chunks)
+    var program =
+      plan.materialization == .none
+      ? ChunkFused().lower(specification, chunks) : Segmented().lower(specification, chunks)
     for phase in program.phases.indices {
       for tile in program.phases[phase].tiles.indices {
         program.phases[phase].tiles[tile].place = .registers

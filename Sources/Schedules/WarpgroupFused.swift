@@ -113,8 +113,8 @@ public struct WarpgroupFused: Schedule {
     if plan.headTile != 1 { found.append("a card's block walks one head; head-tile must be 1.") }
     switch plan.materialization {
     case .none: break
-    case .segments(let count) where (1...32).contains(count): break
-    default: found.append("\(name) has from 1 to 32 segments, or none.")
+    case .segments(2...32): break
+    default: found.append("\(name) has from 2 to 32 segments, or none.")
     }
     if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
     if plan.threads < 1 { found.append("threads must be at least 1, not \(plan.threads).") }

@@ -7,8 +7,11 @@ import TileIR
 /// nothing of the recurrence. Gates along the values take a third one between them, which finds what
 /// tokens of one chunk bring each other.
 ///
-/// What is computed is the chunk form of `ChunkFused` in sub-blocks of 16, whose tile program this has.
-/// How a card's blocks do it is the words `templates/cuda/prepared.cuh` and `prepared_walk.cuh`.
+/// With few heads the sequences are cut into segments: two kernels more find the state before each of them,
+/// and all are walked side by side.
+///
+/// What is computed is the chunk form of `ChunkFused` in sub-blocks of 16, whose tile program this has, or
+/// that of `Segmented`. How a card's blocks do it is the words `templates/cuda/prepared.cuh` and `prepared_walk.cuh`.
 public struct WarpgroupPrepared: WarpgroupChunks {
   public let name = "warpgroup-prepared"
   public let summary = "chunks of 64 made ready side by side, then walked (H100, H200)"

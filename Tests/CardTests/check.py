@@ -34,8 +34,8 @@ class Check(NamedTuple):
     cards: int = 1
 
 
-EVERY = ("gla", "gla_64", "gla_segments", "gla_wide", "rwkv6", "simple_gla", "simple_gla_wide",
-         "linear_attention", "gla_sm80", "gla_f16", "gla_f32")
+EVERY = ("gla", "gla_64", "gla_segments", "gla_wide", "rwkv6", "rwkv6_segments", "simple_gla",
+         "simple_gla_wide", "simple_gla_segments", "linear_attention", "gla_sm80", "gla_f16", "gla_f32")
 CHECKS = (
     Check("calls", "first_call", ("gla", "gla_wide", "rwkv6", "gla_sm80"), alone=True),
     Check("calls", "dispatch", ("gla", "gla_wide", "rwkv6", "simple_gla", "gla_sm80"), alone=True),
@@ -45,7 +45,7 @@ CHECKS = (
     Check("sizes", "tokens_4g", ("gla",), alone=True),
     Check("sizes", "tokens", ("gla_64", "gla_segments", "gla_wide", "gla_sm80"), alone=True),
     Check("sizes", "tokens_backward", ("gla", "gla_segments", "gla_wide"), alone=True),
-    Check("sizes", "packed", ("gla", "gla_64", "rwkv6", "gla_sm80"), alone=True),
+    Check("sizes", "packed", ("gla", "gla_64", "rwkv6", "rwkv6_segments", "gla_sm80"), alone=True),
     Check("sizes", "packed_backward", ("gla", "rwkv6", "simple_gla", "gla_sm80"), alone=True),
     Check("calls", "stream", ("gla", "gla_wide")),
     Check("calls", "first_thread", ("gla",)),
@@ -57,14 +57,15 @@ CHECKS = (
     Check("refusals", "sentences", ("gla", "gla_64")),
     Check("variants", "answers", EVERY, limit=120),
     Check("variants", "deterministic",
-          ("gla", "gla_segments", "gla_wide", "rwkv6", "simple_gla", "linear_attention", "gla_f32")),
+          ("gla", "gla_segments", "gla_wide", "rwkv6", "rwkv6_segments", "simple_gla",
+           "simple_gla_segments", "linear_attention", "gla_f32")),
     Check("cards", "other_card", ("gla", "rwkv6"), cards=2),
     Check("cards", "other_stream", ("gla",), cards=2),
     Check("cards", "two_cards", ("gla",), cards=2),
 )
 # Kernels that the tools look at, each package in a process for each tool.
-WATCHED = ("gla_64", "gla_segments", "gla", "gla_wide", "rwkv6", "simple_gla", "simple_gla_wide",
-           "linear_attention", "gla_f32")
+WATCHED = ("gla_64", "gla_segments", "gla", "gla_wide", "rwkv6", "rwkv6_segments", "simple_gla",
+           "simple_gla_wide", "simple_gla_segments", "linear_attention", "gla_f32")
 
 
 def one(module, name, folder):

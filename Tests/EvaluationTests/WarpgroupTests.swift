@@ -34,13 +34,36 @@ import Testing
     let specification = try KernelSpecification(
       normalForm: Recurrence.named(name).normalForm(), key: 20, value: 72, type: .bf16,
       gateType: .f32, target: .sm90a)
-    for plan in WarpgroupPrepared().candidates(for: specification) {
+    for plan in wholeAndCut(WarpgroupPrepared().candidates(for: specification)) {
       #expect(WarpgroupPrepared().objections(to: plan, for: specification) == [])
       let program = try Emitter.lower(specification, plan)
       #expect(program.violations == [])
       for finding in try program.checkDerivation(specification, plan, seed: 7) {
         #expect(finding.passed, "\(finding)")
       }
+    }
+  }
+
+  /// The plans that walk whole sequences, and one that cuts them in two.
+  private func wholeAndCut(_ plans: [Plan]) -> [Plan] {
+    plans.filter {
+      $0.materialization == .none
+        || $0.materialization == .segments(2) && $0.valueTile == plans[0].valueTile
+    }
+  }
+
+  @Test func howManySegmentsThereMayBeIsSaid() throws {
+    let specification = try KernelSpecification(
+      normalForm: Recurrence.named("rwkv6").normalForm(), key: 64, value: 64, type: .bf16,
+      gateType: .f32, target: .sm90a)
+    func objections(_ materialization: Materialization) -> [String] {
+      var plan = WarpgroupPrepared().candidates(for: specification)[0]
+      plan.materialization = materialization
+      return WarpgroupPrepared().objections(to: plan, for: specification)
+    }
+    #expect(objections(.none) == [] && objections(.segments(3)) == [])
+    for wrong in [Materialization.segments(1), .segments(33), .chunks] {
+      #expect(objections(wrong) == ["warpgroup-prepared has from 2 to 32 segments, or none."])
     }
   }
 
@@ -51,8 +74,8 @@ import Testing
     let specification = try KernelSpecification(
       normalForm: Recurrence.named(name).normalForm(), key: 24, value: 72, type: .bf16,
       gateType: .f32, target: .sm90a)
-    let plans = WarpgroupAlike().candidates(for: specification)
-    #expect(plans.map(\.valueTile) == [72, 64])
+    let plans = wholeAndCut(WarpgroupAlike().candidates(for: specification))
+    #expect(plans.map(\.valueTile) == [72, 72, 64])
     for plan in plans {
       #expect(WarpgroupAlike().objections(to: plan, for: specification) == [])
       let program = try Emitter.lower(specification, plan)

@@ -27,8 +27,30 @@ import Testing
     // Rows that copies cannot begin at.
     #expect(try plan("retnet", key: 60, value: 64).schedule == "warpgroup-prepared")
     // Few heads are cut into segments.
-    let long = try plan("simple-gla", key: 128, value: 128, batch: 1, heads: 16, length: 16384)
-    #expect(long.schedule == "warpgroup-fused" && long.materialization == .segments(8))
+    for (name, key, value, heads) in [
+      ("simple-gla", 128, 128, 16), ("linear-attention", 256, 512, 4),
+    ] {
+      let long = try plan(name, key: key, value: value, batch: 1, heads: heads, length: 16384)
+      #expect(long.schedule == "warpgroup-alike" && long.materialization == .segments(8))
+    }
+  }
+
+  @Test("Chunks made ready are walked in segments where few heads would leave the card idle")
+  func preparedSegments() throws {
+    func materialization(
+      _ name: String, _ key: Int, _ value: Int, batch: Int = 1, heads: Int, length: Int = 16384
+    ) throws -> Materialization {
+      let plan = try Planner().plan(
+        try KernelSpecification(.named(name), key: key, value: value), PlanRequest(),
+        Workload(batch: batch, heads: heads, length: length))
+      #expect(plan.schedule == "warpgroup-prepared")
+      return plan.materialization
+    }
+    #expect(try materialization("rwkv6", 64, 64, heads: 16) == .segments(8))
+    #expect(try materialization("gla", 256, 512, heads: 4) == .segments(8))
+    #expect(try materialization("rwkv6", 64, 64, batch: 8, heads: 16, length: 2048) == .none)
+    #expect(try materialization("gla", 256, 512, batch: 8, heads: 4, length: 2048) == .none)
+    #expect(try materialization("gla", 64, 64, heads: 4, length: 512) == .none)
   }
 
   @Test("Where copies run on their own they bring a step's states, 64 values a block")

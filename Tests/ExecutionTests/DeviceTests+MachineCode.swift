@@ -27,17 +27,20 @@ extension DeviceTests {
     "Chunks that are made ready, and their walks, become machine code that keeps next to no registers in memory",
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [
-      ("rwkv6", 128, 128), ("mamba2", 128, 128), ("gla", 256, 512), ("hgrn2", 100, 200),
-      ("retnet", 60, 64), ("gated-outer", 128, 256), ("gated-outer", 256, 512),
-      ("gated-outer", 60, 104),
+      ("rwkv6", 128, 128, 8), ("mamba2", 128, 128, 1), ("gla", 256, 512, 1), ("gla", 256, 512, 32),
+      ("hgrn2", 100, 200, 8), ("retnet", 60, 64, 4), ("gated-outer", 128, 256, 1),
+      ("gated-outer", 256, 512, 8), ("gated-outer", 60, 104, 2),
     ])
-  func preparedMachineCode(_ name: String, _ key: Int, _ value: Int) async throws {
+  func preparedMachineCode(_ name: String, _ key: Int, _ value: Int, _ segments: Int) async throws {
     let kernel = try emit(
-      try .named(name), .sm90a, key: key, value: value, PlanRequest(schedule: "warpgroup-prepared"))
+      try .named(name), .sm90a, key: key, value: value,
+      PlanRequest(schedule: "warpgroup-prepared", materialization: Self.cut(segments)))
     let kernels = try await machineCode(of: kernel)
     let hasValueGate = name == "gated-outer"
-    let names = ["prepare"] + (hasValueGate ? ["values"] : []) + ["walk"]
-    #expect(kernels.map(\.name).sorted() == names.map { "\(kernel.name)_\($0)" })
+    let names =
+      ["prepare"] + (hasValueGate ? ["values"] : [])
+      + (segments == 1 ? [] : ["summarize", "combine"]) + ["walk"]
+    #expect(kernels.map(\.name).sorted() == names.map { "\(kernel.name)_\($0)" }.sorted())
     for kernel in kernels {
       #expect(kernel.sharedMemory <= Target.sm90a.device!.sharedMemory)
       let most = kernel.name.hasSuffix("_walk") && hasValueGate ? 48 : 0
@@ -45,22 +48,30 @@ extension DeviceTests {
     }
   }
 
+  private static func cut(_ segments: Int) -> Materialization {
+    segments == 1 ? .none : .segments(segments)
+  }
+
   @Test(
     "Walks of keys that all decay alike become machine code that keeps no registers in memory",
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [
-      ("simple-gla", 256, 512, 128), ("linear-attention", 256, 512, 128),
-      ("simple-gla", 128, 256, 64), ("linear-attention", 128, 256, 64), ("simple-gla", 256, 64, 64),
-      ("mamba2", 256, 128, 128), ("mamba2", 128, 64, 64),
-      ("retnet", 72, 200, 128), ("lightning", 40, 40, 40), ("simple-gla", 192, 136, 128),
-      ("simple-gla", 64, 128, 128),
+      ("simple-gla", 256, 512, 128, 8), ("linear-attention", 256, 512, 128, 1),
+      ("simple-gla", 128, 256, 64, 1), ("linear-attention", 128, 256, 64, 8),
+      ("simple-gla", 256, 64, 64, 2), ("mamba2", 256, 128, 128, 1), ("mamba2", 128, 64, 64, 16),
+      ("retnet", 72, 200, 128, 4), ("lightning", 40, 40, 40, 1), ("simple-gla", 192, 136, 128, 2),
+      ("simple-gla", 64, 128, 128, 1),
     ])
-  func alikeMachineCode(_ name: String, _ key: Int, _ value: Int, _ valueTile: Int) async throws {
+  func alikeMachineCode(
+    _ name: String, _ key: Int, _ value: Int, _ valueTile: Int, _ segments: Int
+  ) async throws {
     let kernel = try emit(
       try .named(name), .sm90a, key: key, value: value,
-      PlanRequest(schedule: "warpgroup-alike", valueTile: valueTile))
+      PlanRequest(
+        schedule: "warpgroup-alike", valueTile: valueTile, materialization: Self.cut(segments)))
     let kernels = try await machineCode(of: kernel)
-    #expect(kernels.map(\.name) == ["\(kernel.name)_walk"])
+    let names = (segments == 1 ? [] : ["summarize", "combine"]) + ["walk"]
+    #expect(kernels.map(\.name).sorted() == names.map { "\(kernel.name)_\($0)" }.sorted())
     for kernel in kernels {
       #expect(kernel.sharedMemory <= Target.sm90a.device!.sharedMemory)
       #expect(kernel.spilled == 0, "\(kernel.name) spills \(kernel.spilled) bytes")

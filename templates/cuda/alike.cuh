@@ -60,6 +60,7 @@ typedef struct {
   int head, query_head, value, batch, begin, length;
   const float *initial;  // state, or NULL for zero
   float *final;          // or NULL
+  float *key_decay;      // of a segment that is summed up, or NULL
   uint16_t *o;
 } sl_place;
 

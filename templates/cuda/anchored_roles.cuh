@@ -128,24 +128,4 @@ SL_WORD void sl_anchored(const Walks walks, const sl_tensors from) {
   }
 }
 
-// The states before segments, and after the last, from what they add and their decays: one number a
-// thread. Those of a segment lie a step from the last one's; at most `most` segments.
-template <const int most>
-SL_WORD void sl_anchored_combine(
-    float *const added, const float *const decays, const int segments, const int64_t added_step,
-    const int64_t decay_step, const float *const initial, float *const final) {
-  float own[most], decay[most], state = initial ? *initial : 0.0f;
-#pragma unroll
-  for (int j = 0; j < most; ++j) {
-    own[j] = j < segments ? added[j * added_step] : 0.0f;
-    decay[j] = j < segments && decays ? decays[j * decay_step] : 1.0f;
-  }
-#pragma unroll
-  for (int j = 0; j < most; ++j) {
-    if (j < segments) added[j * added_step] = state;
-    state = SL_FMA(decay[j], state, own[j]);
-  }
-  if (final) *final = state;
-}
-
 #endif

@@ -7,26 +7,36 @@
 //
 // With gates along the values (prepared_values.cuh) it is o_i = w_i (q^_i S) + r_i and S = diag(D) S diag(E)
 // + k^^T v^, v^ in two bf16 numbers: rounded once, it would be one rounding more than outputs have room for.
+//
+// A walk that `reads` does all of that. One that does not sums up a segment from zero (prepared_sums.cuh),
+// and has nothing brought but k^, D and the values.
 #ifndef SL_PREPARED_WALK_CUH
 #define SL_PREPARED_WALK_CUH
 
 enum {
   sl_groups = SL_VALUES / 64,  // warpgroups that multiply
   sl_parts = SL_VALUE_GATED ? 2 : 1,  // panels of their values
-  // A stage: panels of q^, the two of P, panels of v, panels of k^, and D; with gates along the values
-  // no P, two panels of v^ for one of v, and E at last.
-  sl_walk_query_bytes = SL_VALUE_GATED ? sl_key_panels * sl_panel : sl_query_bytes,
+  // A stage: panels of v, panels of k^, and D; then panels of q^ and the two of P, where walks read. With
+  // gates along the values two panels of v^ for one of v, E behind D, and no P.
   sl_walk_value_bytes = sl_groups * sl_parts * sl_panel,
   sl_walk_end_bytes = SL_VALUE_GATED ? 256 * sl_groups : 0,
-  sl_to_values = sl_walk_query_bytes,
-  sl_to_keys = sl_to_values + sl_walk_value_bytes,
+  sl_walk_query_bytes = SL_VALUE_GATED ? sl_key_panels * sl_panel : sl_query_bytes,
+  sl_to_keys = sl_walk_value_bytes,
   sl_to_decays = sl_to_keys + sl_key_panels * sl_panel,
   sl_to_ends = sl_to_keys + sl_key_bytes,
-  sl_stage = (sl_to_ends + sl_walk_end_bytes + 1023) / 1024 * 1024,
-  sl_at_staged = SL_STAGES * sl_stage,                   // outputs on their way, of each warpgroup
-  sl_at_barriers = sl_at_staged + sl_groups * sl_panel,  // a stage has landed; it is free
-  sl_copied_bytes =
-      sl_walk_query_bytes + sl_walk_value_bytes + sl_key_bytes + sl_walk_end_bytes,
+  sl_to_queries = (sl_to_ends + sl_walk_end_bytes + 1023) / 1024 * 1024,
+  sl_summed_bytes = sl_walk_value_bytes + sl_key_bytes + sl_walk_end_bytes,
+};
+
+// What the stages of a block take.
+template <const bool reads> struct sl_ring {
+  enum {
+    stages = reads ? SL_STAGES : SL_SUM_STAGES,
+    stage = sl_to_queries + (reads ? sl_walk_query_bytes : 0),
+    copied = sl_summed_bytes + (reads ? sl_walk_query_bytes : 0),
+    at_staged = stages * stage,                                 // outputs on their way, of each warpgroup
+    at_barriers = at_staged + (reads ? sl_groups * sl_panel : 0),  // a stage has landed; it is free
+  };
 };
 
 // Where a walk's head lies. Tokens are counted in a batch row.
@@ -36,6 +46,7 @@ typedef struct {
   const char *values, *ends, *read;  // of the walk's values, where those have gates
   const float *initial;        // state, or NULL for zero
   float *final;                // or NULL
+  float *key_decay, *value_decay;  // of a segment that is summed up, or NULL
   uint16_t *o;
 } sl_place;
 
@@ -60,15 +71,22 @@ SL_WORD void sl_product_turned(float (&sum)[32], uint64_t a, uint64_t b) {
   asm volatile(SL_PRODUCT ", %32, %33, 1, 1, 1, 1, 0;" : SL_SUMS(sum) : "l"(a), "l"(b));
 }
 
-SL_WORD uint32_t sl_landed(uint32_t shared, int stage) { return shared + sl_at_barriers + 8 * stage; }
-SL_WORD uint32_t sl_free(uint32_t shared, int stage) { return sl_landed(shared, SL_STAGES + stage); }
-SL_WORD uint32_t sl_turn_of(int n) { return (uint32_t)(n / SL_STAGES) & 1; }
+template <const bool reads> SL_WORD uint32_t sl_landed(uint32_t shared, int stage) {
+  return shared + sl_ring<reads>::at_barriers + 8 * stage;
+}
+template <const bool reads> SL_WORD uint32_t sl_free(uint32_t shared, int stage) {
+  return sl_landed<reads>(shared, sl_ring<reads>::stages + stage);
+}
+template <const bool reads> SL_WORD uint32_t sl_turn_of(int n) {
+  return (uint32_t)(n / sl_ring<reads>::stages) & 1;
+}
 
 // ---- Copies, by one thread ----
 
-template <class Walks>
+template <const bool reads, class Walks>
 SL_WORD void sl_walk_copies(
     uint32_t shared, const Walks walks, const sl_tensor *const values) {
+  typedef sl_ring<reads> ring;
   int n = 0;
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
@@ -77,23 +95,24 @@ SL_WORD void sl_walk_copies(
     const char *decayed = place.values, *ends = place.ends, *read = place.read;
 #pragma unroll 1
     for (int done = 0; done < place.length; done += 64, ++n) {
-      const int stage = n % SL_STAGES;
-      const uint32_t to = shared + stage * sl_stage, landed = sl_landed(shared, stage);
-      if (n >= SL_STAGES) sl_barrier_wait(sl_free(shared, stage), sl_turn_of(n - SL_STAGES));
-      sl_barrier_expect(landed, sl_copied_bytes);
-      sl_copy_bytes(to, queries, sl_walk_query_bytes, landed);
+      const int stage = n % ring::stages;
+      const uint32_t to = shared + stage * ring::stage, landed = sl_landed<reads>(shared, stage);
+      if (n >= ring::stages)
+        sl_barrier_wait(sl_free<reads>(shared, stage), sl_turn_of<reads>(n - ring::stages));
+      sl_barrier_expect(landed, ring::copied);
+      if (reads) sl_copy_bytes(to + sl_to_queries, queries, sl_walk_query_bytes, landed);
       sl_copy_bytes(to + sl_to_keys, keys, sl_key_bytes, landed);
       queries += walks.query_step, keys += walks.key_step;
       if (SL_VALUE_GATED) {
-        sl_copy_bytes(to + sl_to_values, decayed, sl_walk_value_bytes, landed);
+        sl_copy_bytes(to, decayed, sl_walk_value_bytes, landed);
         sl_copy_bytes(to + sl_to_ends, ends, sl_walk_end_bytes, landed);
-        sl_bytes_ahead(read, sl_groups * 64 * 64 * 8);
+        if (reads) sl_bytes_ahead(read, sl_groups * 64 * 64 * 8);
         decayed += walks.value_step, ends += walks.value_step, read += walks.read_step;
       } else {
 #pragma unroll
         for (int group = 0; group < sl_groups; ++group)
           sl_copy_in(
-              to + sl_to_values + group * sl_panel, values, landed, place.value + 64 * group,
+              to + group * sl_panel, values, landed, place.value + 64 * group,
               place.head, place.begin + done, place.batch);
       }
     }
@@ -126,6 +145,28 @@ SL_WORD void sl_state_decay(sl_state &u, uint32_t decays, uint32_t ends) {
     }
 }
 
+// S^T += v^T k^
+SL_WORD void sl_state_add(sl_state &u, uint32_t v, uint32_t keys) {
+#pragma unroll
+  for (int p = 0; p < sl_key_panels; ++p)
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+#pragma unroll
+      for (int part = 0; part < sl_parts; ++part)
+        sl_product_outer(
+            u[p], sl_operand(v, part * sl_panel + 2048 * k),
+            sl_operand(keys, p * sl_panel + 2048 * k));
+}
+
+// Past the walk's end lies another sequence: no value of it may be multiplied by 0.
+SL_WORD void sl_values_end(uint32_t v, const int rows, const int own) {
+  if (SL_VALUE_GATED) return;
+  for (int word = 32 * rows + SL_THREAD % 128; word < 32 * 64; word += 128)
+    sl_store_word(v + 4 * (uint32_t)word, 0u);
+  sl_publish();
+  sl_meet(8 + own, 128);
+}
+
 // o = w o + r for a chunk's output: w and r of a thread's values and tokens lie in rows of tokens, side
 // by side.
 enum { sl_read_ahead = sl_key_panels > 2 ? 2 : 8 };  // as many eights of tokens as registers hold
@@ -155,7 +196,8 @@ template <class Walks>
 SL_WORD void sl_walk_products(
     uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int own) {
   const int thread = SL_THREAD % 128;
-  const uint32_t staged = shared + sl_at_staged + (uint32_t)(own * sl_panel);
+  typedef sl_ring<true> ring;
+  const uint32_t staged = shared + ring::at_staged + (uint32_t)(own * sl_panel);
   int n = 0;
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
@@ -166,18 +208,13 @@ SL_WORD void sl_walk_products(
     sl_state_take(u, place.initial ? place.initial + value : NULL, values);
 #pragma unroll 1
     for (int done = 0; done < place.length; done += 64, ++n) {
-      const int stage = n % SL_STAGES, rows = sl_uniform(place.length - done);
-      const uint32_t at = shared + stage * sl_stage, scores = at + sl_key_panels * sl_panel;
-      const uint32_t v = at + sl_to_values + (uint32_t)(own * sl_parts * sl_panel);
+      const int stage = n % ring::stages, rows = sl_uniform(place.length - done);
+      const uint32_t at = shared + stage * ring::stage, queries = at + sl_to_queries;
+      const uint32_t scores = queries + sl_key_panels * sl_panel;
+      const uint32_t v = at + (uint32_t)(own * sl_parts * sl_panel);
       const uint32_t keys = at + sl_to_keys, ends = at + sl_to_ends + (uint32_t)(256 * own);
-      sl_barrier_wait(sl_landed(shared, stage), sl_turn_of(n));
-      // Past the walk's end lies another sequence: no value of it may be multiplied by 0.
-      if (!SL_VALUE_GATED && rows < 64) {
-        for (int word = 32 * rows + thread; word < 32 * 64; word += 128)
-          sl_store_word(v + 4 * (uint32_t)word, 0u);
-        sl_publish();
-        sl_meet(8 + own, 128);
-      }
+      sl_barrier_wait(sl_landed<true>(shared, stage), sl_turn_of<true>(n));
+      if (rows < 64) sl_values_end(v, rows, own);
       // o^T = S^T q^^T + v^T P^T, by 128 keys: registers have room for no more of S^T in bf16.
       float sum[32];
 #pragma unroll
@@ -198,7 +235,7 @@ SL_WORD void sl_walk_products(
         for (int k = 0; k < 8; ++k)
           if (half + k / 4 < sl_key_panels)
             sl_product_of_held(
-                sum, held[k], sl_operand(at, (half + k / 4) * sl_panel + k % 4 * 32),
+                sum, held[k], sl_operand(queries, (half + k / 4) * sl_panel + k % 4 * 32),
                 half + k > 0);
         if (half + 2 < sl_key_panels) sl_products_end();
       }
@@ -208,16 +245,7 @@ SL_WORD void sl_walk_products(
         for (int part = 0; part < 2 && !SL_VALUE_GATED; ++part)
           sl_product_turned(
               sum, sl_operand(v, 2048 * k), sl_operand(scores, part * sl_panel + 32 * k));
-      // S^T += v^T k^
-#pragma unroll
-      for (int p = 0; p < sl_key_panels; ++p)
-#pragma unroll
-        for (int k = 0; k < 4; ++k)
-#pragma unroll
-          for (int part = 0; part < sl_parts; ++part)
-            sl_product_outer(
-                u[p], sl_operand(v, part * sl_panel + 2048 * k),
-                sl_operand(keys, p * sl_panel + 2048 * k));
+      sl_state_add(u, v, keys);
       const char *const read = place.read + (done / 64) * walks.read_step + own * (64 * 64 * 8);
       float found[sl_read_ahead][4][2];
       if (SL_VALUE_GATED) sl_take_read(found, read, 0);
@@ -231,7 +259,7 @@ SL_WORD void sl_walk_products(
         }
       }
       // Each thread speaks for its own reads: tools do not follow one lane that speaks for its warp.
-      sl_barrier_arrive(sl_free(shared, stage));
+      sl_barrier_arrive(sl_free<true>(shared, stage));
       // What was staged for the last chunk has been copied out before it is overwritten.
       if (thread == 0) sl_copied_out();
       sl_meet(8 + own, 128);
@@ -259,25 +287,30 @@ SL_WORD void sl_walk_products(
 
 // ---- All walks ----
 
+// Readies the barriers of a block.
+template <const bool reads> SL_WORD void sl_walk_begin(uint32_t shared) {
+  if (SL_THREAD == 0) {
+    for (int stage = 0; stage < sl_ring<reads>::stages; ++stage) {
+      sl_barrier_init(sl_landed<reads>(shared, stage), 1);
+      sl_barrier_init(sl_free<reads>(shared, stage), 128 * sl_groups);
+    }
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  sl_sync();
+}
+
 template <class Walks>
 SL_WORD void sl_prepared_walks(
     const Walks walks, const sl_tensor *const values, const sl_tensor *const outputs) {
   SL_SHARED scratch[];
   const uint32_t shared = sl_address(scratch);
-  if (SL_THREAD == 0) {
-    for (int stage = 0; stage < SL_STAGES; ++stage) {
-      sl_barrier_init(sl_landed(shared, stage), 1);
-      sl_barrier_init(sl_free(shared, stage), 128 * sl_groups);
-    }
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  }
-  sl_sync();
+  sl_walk_begin<true>(shared);
   if (SL_WARP < 4 * sl_groups) {
     if (sl_groups > 1) sl_take_registers(232);
     sl_walk_products(shared, walks, outputs, sl_uniform(SL_WARP / 4));
   } else {
     if (sl_groups > 1) sl_give_registers(40);
-    if (SL_THREAD == 128 * sl_groups) sl_walk_copies(shared, walks, values);
+    if (SL_THREAD == 128 * sl_groups) sl_walk_copies<true>(shared, walks, values);
   }
 }
 
