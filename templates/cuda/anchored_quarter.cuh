@@ -40,7 +40,7 @@ SL_WORD int sl_quarter_leaves(const float (&logarithms)[16][2], const uint32_t c
 
 // A quarter's form and cuts, and its decays where the warp finds them as products want them: by levels
 // those of single tokens; else the powers of sums from the border. The border's own are 1, and that
-// place has d_0 2^{-a_0}.
+// place has d_0 2^{-a_0}. `early` is the sum of tokens 1 to 7, `whole` that of all but token 0.
 SL_WORD sl_quarter_form sl_quarter_decays(
     uint32_t gates, float (&logarithms)[16][2], const float (&early)[2], const float (&whole)[2],
     uint32_t &cuts, const int panel, const int quarter) {
