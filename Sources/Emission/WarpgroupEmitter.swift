@@ -67,12 +67,13 @@ struct WarpgroupEmitter {
   private var gate: String? { decay.flatMap(WarpgroupEmitter.tensor) }
 
   /// What `anchored.cuh` takes of a block's shared memory: stages of q, k and v with factors and barriers,
-  /// chunks' gates, U and outputs, the exact form's scores, sums, cursors, and U's barriers.
+  /// chunks' gates, U and outputs, the exact form's scores, sums, decays after quarters, cursors, and
+  /// U's barriers.
   private var bytes: Int {
     let isNarrow = program.valueTile == 64
     return 3 * (2 * 16384 + 128 * program.valueTile + 2 * 512 + 3 * 8)
       + (isNarrow ? 2 : 1) * (32768 + 2 * 8) + (isNarrow ? 3 : 4) * 8192
-      + 8192 + 4096 + 1024 + 16 * 32 + 16 + 2 * 8
+      + 8192 + 4096 + 2048 + 1024 + 16 * 32 + 16 + 2 * 8
   }
 
   var settings: String {
@@ -180,9 +181,12 @@ struct WarpgroupEmitter {
         out.line("float x[2];")
         out.line("sl_load_floats(x, gates + 512 * (first + n) + 4 * key);")
         out.line("#pragma unroll")
-        out.line("for (int e = 0; e < 2; ++e)")
-        out.line("  decay[n][e] = n < rows ? 0x1.715476p0f * log_decay(x[e]) : 0.0f;")
+        out.line("for (int e = 0; e < 2; ++e) decay[n][e] = 0x1.715476p0f * log_decay(x[e]);")
       }
+      out.line("if (rows >= 16) return;")
+      out.line("#pragma unroll")
+      out.line("for (int n = 0; n < 16; ++n)")
+      out.line("  if (n >= rows) decay[n][0] = decay[n][1] = 0.0f;")
     }
   }
 

@@ -42,7 +42,8 @@ enum {
   sl_at_state = sl_at_gates + sl_gate_stages * sl_gates,
   sl_at_scores = sl_at_state + (sl_is_narrow ? 3 : 4) * sl_panel,  // P of the exact form
   sl_at_sums = sl_at_scores + sl_panel,         // of log decays, a chunk's parity and quarter
-  sl_at_later = sl_at_sums + 2 * 4 * 512,       // from the anchor on, a chunk's parity
+  sl_at_outer = sl_at_sums + 2 * 4 * 512,       // decays after a quarter, of the exact form
+  sl_at_later = sl_at_outer + 4 * 512,          // from the anchor on, a chunk's parity
   sl_at_before = sl_at_later + 2 * 512,         // factors of U before the chunk, a stage
   sl_at_after = sl_at_before + sl_stages * 512, // and after it
   sl_at_cursors = sl_at_after + sl_stages * 512,     // the latest chunks, in turn

@@ -37,6 +37,17 @@ SL_WORD uint32_t sl_in_decays(int piece, int token, int pair) {
   return (uint32_t)(32 * (token ^ (piece & 3)) + 8 * pair);
 }
 
+// Where a lane has places in the first piece: of q and k, of the decays of its first token, of the eighth
+// token's, and of the two operands.
+typedef struct {
+  uint32_t operands, decays, ends, shared;
+} sl_exact_places;
+// From a place in the first piece to the same one in another.
+SL_WORD uint32_t sl_operands_of(uint32_t first, int piece) { return first ^ (uint32_t)(16 * piece); }
+SL_WORD uint32_t sl_decays_of(uint32_t first, int piece) {
+  return (first ^ (uint32_t)(32 * (piece & 3))) + 512 * (uint32_t)piece;
+}
+
 // What a lane has of 16 tokens and 8 keys: tokens l / 4 and 8 more, keys 2 (l % 4) and one more.
 typedef float sl_exact_held[2][2];
 
@@ -95,7 +106,7 @@ SL_WORD void sl_exact_outer(float (&decay)[2], uint32_t sums, const int begin, c
 }
 
 // For each key the decay before the quarter, and that after it; of the first and the last quarter, which
-// have none, that of the one beside them. They take the place of the sums.
+// have none, that of the one beside them.
 SL_WORD void sl_exact_outside(
     uint32_t before_at, uint32_t after_at, uint32_t sums, const int panel, const int quarter) {
   const int lane = sl_lane_anew();
@@ -103,7 +114,6 @@ SL_WORD void sl_exact_outside(
   const uint32_t own_sums = sums + 4 * (uint32_t)(64 * panel + 2 * lane);
   sl_exact_outer(before, own_sums, quarter == 0 ? 1 : 0, quarter == 0 ? 2 : quarter);
   sl_exact_outer(after, own_sums, quarter == 3 ? 2 : quarter + 1, quarter == 3 ? 3 : 4);
-  sl_meet(2, 256);
   sl_store_floats(before_at + 8 * (uint32_t)lane, before[0], before[1]);
   sl_store_floats(after_at + 8 * (uint32_t)lane, after[0], after[1]);
   sl_meet_warp();
@@ -112,6 +122,20 @@ SL_WORD void sl_exact_outside(
 // Where a lane's q and k of a piece lie, tokens lane % 16.
 SL_WORD uint32_t sl_exact_at(uint32_t queries, const int lane, const int piece) {
   return queries + (uint32_t)(lane / 16) * sl_tile + sl_in_panel(lane % 16, 8 * piece);
+}
+
+SL_WORD sl_exact_places sl_exact_seat(
+    uint32_t gates, uint32_t queries, const int lane, const int panel, const int quarter) {
+  const uint32_t place = sl_exact_place(gates, quarter, panel, 0);
+  const sl_exact_places places = {
+      sl_exact_at(queries, lane, 0), place + sl_in_decays(0, lane / 4, lane % 4),
+      place + sl_in_decays(0, 7, lane % 4), place + 16 * (uint32_t)lane};
+  return places;
+}
+// Of a piece's decays, of the lane's first token and of its second one, eight rows on.
+SL_WORD void sl_exact_decays(sl_exact_held &decays, uint32_t first, const int piece) {
+#pragma unroll
+  for (int m = 0; m < 2; ++m) sl_load_floats(decays[m], sl_decays_of(first, piece) + 256 * m);
 }
 
 // Of q decayed from the quarter's start and k to its end, a piece's operands: `done` reaches to the
@@ -180,15 +204,11 @@ SL_WORD void sl_exact_levels(
   // q and k of a piece of eight keys, and their decays, which are asked for a piece ahead.
   uint32_t pairs[4];
   sl_exact_held next;
-  sl_load_matrices(pairs, sl_exact_at(queries, lane, 0));
-#pragma unroll
-  for (int m = 0; m < 2; ++m)
-    sl_load_floats(
-        next[m],
-        sl_exact_place(gates, quarter, panel, 0) + sl_in_decays(0, lane / 4 + m * 8, lane % 4));
+  const sl_exact_places places = sl_exact_seat(gates, queries, lane, panel, quarter);
+  sl_load_matrices(pairs, places.operands);
+  sl_exact_decays(next, places.decays, 0);
 #pragma unroll 1
   for (int piece = 0; piece < 8; ++piece) {
-    const uint32_t place = sl_exact_place(gates, quarter, panel, piece);
     sl_exact_held q, k, all;
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
@@ -222,15 +242,14 @@ SL_WORD void sl_exact_levels(
     sl_load_floats(after, after_at + key);
     sl_exact_reach(done, shared, q, k, before, after, quarter);
     if (piece < 7) {
-      sl_load_matrices(pairs, sl_exact_at(queries, lane, piece + 1));
-#pragma unroll
-      for (int m = 0; m < 2; ++m)
-        sl_load_floats(
-            next[m], place + 512 + sl_in_decays(piece + 1, lane / 4 + m * 8, lane % 4));
+      sl_load_matrices(pairs, sl_operands_of(places.operands, piece + 1));
+      sl_exact_decays(next, places.decays, piece + 1);
     }
-    sl_store_matrices(sl_exact_at(queries, lane, piece), done[0], done[1], done[2], done[3]);
+    sl_store_matrices(
+        sl_operands_of(places.operands, piece), done[0], done[1], done[2], done[3]);
     sl_meet_warp();
-    sl_store_matrices(place + 16 * (uint32_t)lane, shared[0], shared[1], shared[2], shared[3]);
+    sl_store_matrices(
+        places.shared + 512 * (uint32_t)piece, shared[0], shared[1], shared[2], shared[3]);
   }
   // Each level's own products.
 #pragma unroll
@@ -249,14 +268,17 @@ SL_WORD void sl_exact_product(float (&sum)[2][4], uint32_t left, uint32_t right)
   const uint32_t at = (uint32_t)(lane / 16 * 512 + lane % 16 * 16);
 #pragma unroll
   for (int n = 0; n < 4; ++n) sum[0][n] = sum[1][n] = 0.0f;
+  float more[2][4] = {};
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
     uint32_t a[4], b[4];
     sl_load_matrices(a, left + 1024 * n + at);
     sl_load_matrices(b, right + 1024 * n + at);
-    sl_warp_product(sum[0], a, b[0], b[2]);
-    sl_warp_product(sum[1], a, b[1], b[3]);
+    sl_warp_product(n % 2 ? more[0] : sum[0], a, b[0], b[2]);
+    sl_warp_product(n % 2 ? more[1] : sum[1], a, b[1], b[3]);
   }
+#pragma unroll
+  for (int n = 0; n < 4; ++n) sum[0][n] += more[0][n], sum[1][n] += more[1][n];
 }
 
 // Scores of 16 x 16 tokens in bf16.

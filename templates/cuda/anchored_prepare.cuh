@@ -54,14 +54,17 @@ SL_WORD void sl_anchored_prepare(
     const int stage = sl_stage_of(n), key = 64 * panel + column;
     const uint32_t queries = shared + stage * sl_stage + panel * sl_panel + first * 128;
     const uint32_t sums = shared + sl_at_sums + 2048 * (n & 1) + 4 * (uint32_t)key;
-    float decay[16][2], whole[2] = {0.0f, 0.0f}, first_decay[2];
+    float decay[16][2], early[2] = {0.0f, 0.0f}, whole[2], first_decay[2];
     if (SL_GATES_COPIED) sl_barrier_wait(sl_gates_landed(shared, n), sl_gates_turn_of(n));
     maps.logarithms(decay, sl_gates_of(shared, n), token, first, key, rows - first);
     int fails = 0;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
 #pragma unroll
-      for (int m = 1; m < 16; ++m) whole[e] += decay[m][e];
+      for (int m = 1; m < 8; ++m) early[e] += decay[m][e];
+      whole[e] = early[e];
+#pragma unroll
+      for (int m = 8; m < 16; ++m) whole[e] += decay[m][e];
       // A quarter may take half of what a half may: 62.
       const float inner = quarter == 0 ? whole[e] : whole[e] + decay[0][e];
       fails |= !(inner >= -31.0f);
@@ -130,15 +133,17 @@ SL_WORD void sl_anchored_prepare(
         const uint32_t last_sums = own + sl_at_sums + 2048 * (~n & 1);
         const uint32_t all_sums = own + sl_at_sums + 2048 * (n & 1);
         const uint32_t gates = sl_gates_of(own, n);
+        const uint32_t outer = own + sl_at_outer;
         sl_exact_operands(
-            gates, queries, all_sums, last_sums, maps, decay, found, own_panel, own_quarter);
+            gates, queries, all_sums, last_sums, outer, maps, decay, early, whole, found, own_panel,
+            own_quarter);
         sl_meet(4 + own_quarter, 64);
-        if (own_panel == 1) sl_exact_leave(last_sums, all_sums, found, own_quarter);
+        if (own_panel == 1) sl_exact_leave(last_sums, outer, found, own_quarter);
         sl_meet(2, 256);
         // The last chunk's scores have been used.
         if (n > 0) sl_barrier_wait(sl_free(own, sl_stage_of(n - 1)), sl_turn_of(n - 1));
         sl_exact_scores(
-            own, gates, last_sums, all_sums, found, own_panel, own_quarter,
+            own, gates, last_sums, outer, found, own_panel, own_quarter,
             [&]() __attribute__((always_inline)) { sl_exact_used(own, cursors, from, n); });
       } else {
         float later[2] = {0.0f, 0.0f};

@@ -40,21 +40,23 @@ SL_WORD int sl_quarter_leaves(const float (&logarithms)[16][2], const uint32_t c
 
 // A quarter's form and cuts, and its decays where the warp finds them as products want them: by levels
 // those of single tokens; else the powers of sums from the border. The border's own are 1, and that
-// place has d_0 2^{-a_0}.
+// place has d_0 2^{-a_0}. `early` is the sum of tokens 1 to 7, `whole` that of all but token 0.
 SL_WORD sl_quarter_form sl_quarter_decays(
-    uint32_t gates, float (&logarithms)[16][2], uint32_t &cuts, uint32_t sums,
-    const int panel, const int quarter) {
+    uint32_t gates, float (&logarithms)[16][2], const float (&early)[2], const float (&whole)[2],
+    uint32_t &cuts, const int panel, const int quarter) {
   const int lane = sl_lane_anew(), piece = lane / 4, pair = lane % 4;
   const uint32_t place = sl_exact_place(gates, quarter, panel, piece);
   sl_quarter_form form = sl_by_anchor;
   cuts = 0u;
-  // Most that leave the range are found by the quarter's sum; and a reset is in it.
-  float whole[2];
-  sl_load_floats(whole, sums + 512 * (uint32_t)quarter + 4 * (uint32_t)(64 * panel + 2 * lane));
-  const int is_far = whole[0] - logarithms[0][0] < -124.0f || whole[1] - logarithms[0][1] < -124.0f;
-  if (sl_any(is_far) || sl_any(sl_quarter_leaves(logarithms, 0u))) {
+  int leaves = 0;
+#pragma unroll
+  for (int e = 0; e < 2; ++e)
+    leaves |= !(early[e] >= -62.0f) | !(whole[e] - early[e] >= -62.0f);
+  if (sl_any(leaves)) {
     form = sl_by_levels;
-    if (!sl_any(!(sl_max(whole[0], whole[1]) < -126.0f))) {
+    // A reset of all keys is in all their sums.
+    const float far = sl_max(whole[0] + logarithms[0][0], whole[1] + logarithms[0][1]);
+    if (!sl_any(!(far < -126.0f))) {
       cuts = sl_quarter_cuts(logarithms);
       if (!sl_any(sl_quarter_leaves(logarithms, cuts))) form = sl_by_cuts;
     }
@@ -109,24 +111,20 @@ SL_WORD void sl_quarter_anchored(
   }
   uint32_t pairs[4];
   sl_exact_held next;
-  sl_load_matrices(pairs, sl_exact_at(queries, lane, 0));
-#pragma unroll
-  for (int m = 0; m < 2; ++m)
-    sl_load_floats(
-        next[m],
-        sl_exact_place(gates, quarter, panel, 0) + sl_in_decays(0, lane / 4 + m * 8, lane % 4));
+  const sl_exact_places places = sl_exact_seat(gates, queries, lane, panel, quarter);
+  sl_load_matrices(pairs, places.operands);
+  sl_exact_decays(next, places.decays, 0);
   // Where there are cuts, both loops may run side by side: they are not to crowd out instructions.
   constexpr int pieces_at_once = has_cuts ? 1 : 2;
 #pragma unroll pieces_at_once
   for (int piece = 0; piece < 8; ++piece) {
-    const uint32_t place = sl_exact_place(gates, quarter, panel, piece);
     sl_exact_held q, k;
     float to_start[2], to_end[2], before[2], after[2];
     const uint32_t key = 8 * (uint32_t)(4 * piece + lane % 4);
     sl_load_floats(before, before_at + key);
     sl_load_floats(after, after_at + key);
-    sl_load_floats(to_start, place + sl_in_decays(piece, 7, lane % 4));
-    sl_load_floats(to_end, place + sl_in_decays(piece, 15, lane % 4));
+    sl_load_floats(to_start, sl_decays_of(places.ends, piece));
+    sl_load_floats(to_end, sl_decays_of(places.ends, piece) + 256);
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       q[m][0] = maps.query(sl_low(pairs[m])), q[m][1] = maps.query(sl_high(pairs[m]));
@@ -140,11 +138,8 @@ SL_WORD void sl_quarter_anchored(
       }
     }
     if (piece < 7) {
-      sl_load_matrices(pairs, sl_exact_at(queries, lane, piece + 1));
-#pragma unroll
-      for (int m = 0; m < 2; ++m)
-        sl_load_floats(
-            next[m], place + 512 + sl_in_decays(piece + 1, lane / 4 + m * 8, lane % 4));
+      sl_load_matrices(pairs, sl_operands_of(places.operands, piece + 1));
+      sl_exact_decays(next, places.decays, piece + 1);
     }
     {
       const uint32_t first = sl_pack(q[0][0], q[0][1]), second = sl_pack(q[1][0], q[1][1]);
@@ -160,9 +155,11 @@ SL_WORD void sl_quarter_anchored(
       }
     uint32_t done[4], shared[4];
     sl_exact_reach(done, shared, q, k, before, after, quarter);
-    sl_store_matrices(sl_exact_at(queries, lane, piece), done[0], done[1], done[2], done[3]);
+    sl_store_matrices(
+        sl_operands_of(places.operands, piece), done[0], done[1], done[2], done[3]);
     sl_meet_warp();
-    sl_store_matrices(place + 16 * (uint32_t)lane, shared[0], shared[1], shared[2], shared[3]);
+    sl_store_matrices(
+        places.shared + 512 * (uint32_t)piece, shared[0], shared[1], shared[2], shared[3]);
   }
 #pragma unroll
   for (int e = 0; e < 2; ++e) {
@@ -182,13 +179,14 @@ SL_WORD void sl_quarter_anchored(
 // A quarter's scores, its operands in their place, and what other quarters need of it.
 template <class Maps>
 SL_WORD void sl_exact_operands(
-    uint32_t gates, uint32_t queries, uint32_t sums, uint32_t last_sums, const Maps maps,
-    float (&logarithms)[16][2], sl_quarter_scores &found, const int panel, const int quarter) {
+    uint32_t gates, uint32_t queries, uint32_t sums, uint32_t last_sums, uint32_t outer,
+    const Maps maps, float (&logarithms)[16][2], const float (&early)[2], const float (&whole)[2],
+    sl_quarter_scores &found, const int panel, const int quarter) {
   uint32_t cuts;
   const sl_quarter_form form =
-      sl_quarter_decays(gates, logarithms, cuts, sums, panel, quarter);
+      sl_quarter_decays(gates, logarithms, early, whole, cuts, panel, quarter);
   const uint32_t before_at = last_sums + (uint32_t)(512 * quarter + 256 * panel);
-  const uint32_t after_at = sums + (uint32_t)(512 * quarter + 256 * panel);
+  const uint32_t after_at = outer + (uint32_t)(512 * quarter + 256 * panel);
   sl_exact_outside(before_at, after_at, sums, panel, quarter);
   if (form == sl_by_anchor)
     sl_quarter_anchored<false>(
