@@ -23,11 +23,12 @@ typedef struct {
   float decay;
 } sl_chunk_values;
 
-// Waits for a chunk: that its numbers are there says that k and v have landed.
+// Waits for a chunk's v and numbers.
 SL_WORD void sl_chunk_wait(uint32_t shared, int n, int rows) {
-  sl_wait_for(shared, sl_numbers_there, SL_NUMBER_STAGES, n);
+  sl_wait_for(shared, sl_numbers_there, sl_number_barriers, n);
   if (rows >= 64) return;
   sl_rows_clear(shared + sl_at_values + (uint32_t)(n % SL_VALUE_STAGES * sl_panel), rows);
+  sl_publish();
   sl_meet(8, 128);
 }
 SL_WORD void sl_values_load(sl_chunk_values &next, uint32_t shared, int n) {
@@ -53,24 +54,14 @@ SL_WORD void sl_values_decay(sl_chunk_values &next) {
     }
 }
 
-// Hands out the state before the n-th chunk, a row for each value; and S = 2^{c_64} S.
-SL_WORD void sl_state_hand(sl_state &u, uint32_t shared, int n, float decay) {
+// Hands out the state before the n-th chunk, a row for each value.
+SL_WORD void sl_state_hand(const sl_state &u, uint32_t shared, int n) {
   const int lane = SL_LANE, row = SL_THREAD % 128 / 32 * 16 + lane % 16;
   const uint32_t at = shared + sl_at_handed + (uint32_t)(n % 2 * sl_handed) +
                       sl_in_panel(row, 8 * (lane / 16));
-  sl_wait_to_fill(shared, sl_handed_free, 2, n);
+  sl_wait_to_fill(shared, sl_handed_free, 2, 2, n);
 #pragma unroll
-  for (int p = 0; p < sl_key_panels; ++p)
-#pragma unroll
-    for (int j = 0; j < 8; j += 2) {
-      float *const of = u[p] + 4 * j;
-      // Columns 8 j further in the panel: exchanged likewise.
-      sl_store_matrices(
-          (at + (uint32_t)(p * sl_panel)) ^ (uint32_t)(16 * j), sl_pack(of[0], of[1]),
-          sl_pack(of[2], of[3]), sl_pack(of[4], of[5]), sl_pack(of[6], of[7]));
-#pragma unroll
-      for (int i = 0; SL_GATED && i < 8; ++i) of[i] *= decay;
-    }
+  for (int p = 0; p < sl_key_panels; ++p) sl_store_sums_in_panel(at + (uint32_t)(p * sl_panel), u[p]);
   sl_publish();
   sl_tell(sl_barrier_at(shared, sl_handed_there, n % 2));
 }
@@ -83,15 +74,20 @@ SL_WORD void sl_state_step(
   const uint32_t k = shared + sl_at_keys + (uint32_t)(n % SL_KEY_STAGES * sl_tile);
   // The last chunk's products are over: said here, where all that comes after can be seen to know it.
   sl_products_wait(0);
+  const int early = sl_values_decaying;
   if (sl_values_decaying && rows > 64) sl_chunk_wait(shared, n + 1, rows - 64);
+  // After the walk's last chunk its own are loaded again, and not used.
+  if (early) sl_values_load(next, shared, n + (rows > 64));
+#pragma unroll
+  for (int i = 0; SL_GATED && i < 32 * sl_key_panels; ++i)
+    asm volatile("mul.ftz.f32 %0, %0, %1;" : "+f"(u[i / 32][i % 32]) : "f"(own.decay));
+  sl_wait_for(shared, sl_keys_landed, SL_KEY_STAGES, n);
   if (rows < 64) {
 #pragma unroll 1
     for (int p = 0; p < sl_key_panels; ++p) sl_rows_clear(k + (uint32_t)(p * sl_panel), rows);
     sl_publish();
     sl_meet(8, 128);
   }
-  // After the walk's last chunk its own are loaded again, and not used.
-  if (sl_values_decaying) sl_values_load(next, shared, n + (rows > 64));
   // S^T += (decayed v)^T k, by 16 tokens.
   sl_products_begin();
 #pragma unroll
@@ -101,19 +97,17 @@ SL_WORD void sl_state_step(
     else
       sl_product_held(u[0], own.v[s], sl_operand(k, 2048 * s));
   sl_products_commit();
-  // Said once products have asked for v: a load that is under way may still find what is copied next.
-  sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, n % SL_VALUE_STAGES));
-  if (!sl_values_decaying && rows > 64) {
+  if (!early && rows > 64) {
     sl_chunk_wait(shared, n + 1, rows - 64);
     sl_values_load(next, shared, n + 1);
   }
   sl_values_decay(next);
-  if (rows > 64) sl_tell(sl_barrier_at(shared, sl_numbers_free, (n + 1) % SL_NUMBER_STAGES));
   sl_products_wait(0);
 #pragma unroll
   for (int p = 0; p < sl_key_panels; ++p) sl_sums_are_there(u[p]);
-  sl_tell(sl_barrier_at(shared, sl_keys_free, n % SL_KEY_STAGES));
-  if (rows > 64) sl_state_hand(u, shared, n + 1, next.decay);
+  // k, v and numbers are free, by all lanes: each has loaded, or cleared, what will be overwritten.
+  sl_barrier_arrive(sl_barrier_at(shared, sl_keys_free, n % sl_key_barriers));
+  if (rows > 64) sl_state_hand(u, shared, n + 1);
 }
 
 template <class Walks>
@@ -135,11 +129,12 @@ SL_WORD void sl_alike_states(uint32_t shared, const Walks walks) {
     const int chunks = (length + 63) / 64;
     sl_chunk_values even, odd;
     if (length > 0) {
-      sl_chunk_wait(shared, before, length);
+      // Nothing of the chunk is needed to hand it out but, of a short one, that its v has been cleared.
+      if (length < 64) sl_chunk_wait(shared, before, length);
+      sl_state_hand(u, shared, before);
+      if (length >= 64) sl_chunk_wait(shared, before, length);
       sl_values_load(even, shared, before);
       sl_values_decay(even);
-      sl_tell(sl_barrier_at(shared, sl_numbers_free, before % SL_NUMBER_STAGES));
-      sl_state_hand(u, shared, before, even.decay);
     }
 #pragma unroll 1
     for (int chunk = 0; chunk < chunks; chunk += 2) {
