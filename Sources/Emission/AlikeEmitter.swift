@@ -79,7 +79,8 @@ struct AlikeEmitter: ChunkWalkEmitter {
   }
   /// All of it, with the barriers.
   private func bytes(queries: Int, keys: Int, values: Int, numbers: Int) -> Int {
-    let barriers = 2 * queries + (keepsStateApart ? 3 * values + 4 : 2 * (keys + values) + numbers + 2)
+    let barriers =
+      2 * queries + (keepsStateApart ? 3 * values + 4 : 2 * (keys + values) + numbers + 2)
     return fixedBytes(values: values, numbers: numbers) + (queries + keys) * panels * Self.panel
       + 8 * barriers
   }

@@ -47,14 +47,14 @@ enum {
   sl_numbers = sl_factored ? sl_to_rows + 256 : sl_to_factors,
   sl_at_barriers = sl_at_numbers + SL_NUMBER_STAGES * sl_numbers,
   // Barriers: q has landed, it is free; k has landed; v has; numbers are there; k is free, v and numbers are; what
-  // is handed on is there, it is free. Where the state is apart one barrier says that q and k have landed, and one
-  // that v has and its numbers are there. Elsewhere what is handed on is read no later than numbers are.
+  // is handed on is there, it is free. Where the state is apart one barrier says that k and v have landed and that
+  // numbers are there. Elsewhere what is handed on is read no later than numbers are.
   sl_apart = SL_OUTPUT_GROUPS > 0,
   sl_key_barriers = sl_apart ? SL_VALUE_STAGES : SL_KEY_STAGES,
   sl_number_barriers = sl_apart ? SL_VALUE_STAGES : SL_NUMBER_STAGES,
   sl_queries_free = SL_QUERY_STAGES,
-  sl_keys_landed = sl_apart ? 0 : 2 * SL_QUERY_STAGES,
-  sl_values_landed = 2 * SL_QUERY_STAGES + !sl_apart * SL_KEY_STAGES,
+  sl_keys_landed = 2 * SL_QUERY_STAGES,
+  sl_values_landed = sl_keys_landed + !sl_apart * SL_KEY_STAGES,
   sl_numbers_there = sl_values_landed + !sl_apart * SL_VALUE_STAGES,
   sl_keys_free = sl_numbers_there + sl_number_barriers,
   sl_values_free = sl_keys_free + sl_key_barriers,
@@ -71,18 +71,18 @@ typedef struct {
   uint16_t *o;
 } sl_place;
 
-SL_WORD uint32_t sl_barrier_at(uint32_t shared, const int first, int stage) {
-  return shared + sl_at_barriers + 8 * (uint32_t)(first + stage);
+SL_WORD uint32_t sl_barrier_at(uint32_t shared, const int first, uint32_t stage) {
+  return shared + sl_at_barriers + 8 * ((uint32_t)first + stage);
 }
-SL_WORD uint32_t sl_numbers_at(uint32_t shared, int n) {
-  return shared + sl_at_numbers + (uint32_t)(n % SL_NUMBER_STAGES * sl_numbers);
+SL_WORD uint32_t sl_numbers_at(uint32_t shared, uint32_t n) {
+  return shared + sl_at_numbers + n % SL_NUMBER_STAGES * sl_numbers;
 }
 // Waits until what a barrier of a ring says of the n-th chunk is so; or until one of so many places is free for it.
-SL_WORD void sl_wait_for(uint32_t shared, const int first, const int barriers, int n) {
-  sl_barrier_wait(sl_barrier_at(shared, first, n % barriers), (uint32_t)(n / barriers) & 1);
+SL_WORD void sl_wait_for(uint32_t shared, const int first, const uint32_t barriers, uint32_t n) {
+  sl_barrier_wait(sl_barrier_at(shared, first, n % barriers), n / barriers & 1);
 }
 SL_WORD void sl_wait_to_fill(
-    uint32_t shared, const int first, const int barriers, const int places, int n) {
+    uint32_t shared, const int first, const uint32_t barriers, const uint32_t places, uint32_t n) {
   if (n >= places) sl_wait_for(shared, first, barriers, n - places);
 }
 // How many arrivals a barrier waits for. Landed: the thread that asked for it. There: warps that made it. Free: warps
@@ -93,7 +93,7 @@ SL_WORD int sl_arrivals(const int barrier) {
     if (barrier >= sl_handed_there) return 4;
     if (barrier >= sl_values_free) return 128;
     if (barrier >= sl_keys_free) return 128 + 4;
-    if (barrier >= sl_numbers_there) return 1 + 32;
+    if (barrier >= sl_numbers_there) return 2 + 32;
     return barrier >= sl_queries_free ? 128 : 1;
   }
   if (barrier >= sl_handed_there) return 32;
@@ -135,7 +135,7 @@ SL_WORD void sl_ask_for(
 
 // A chunk's k and q, or its v, each once its place is free.
 SL_WORD void sl_ask_for_chunk(
-    uint32_t shared, const sl_place &place, int n, int token, const sl_tensor *const queries,
+    uint32_t shared, const sl_place &place, uint32_t n, int token, const sl_tensor *const queries,
     const sl_tensor *const keys, const sl_tensor *const values, const int is_values) {
   if (is_values) {
     // A state that is apart frees its v with its k.
@@ -144,21 +144,21 @@ SL_WORD void sl_ask_for_chunk(
     const uint32_t landed = sl_barrier_at(shared, sl_values_landed, n % SL_VALUE_STAGES);
     sl_barrier_expect(landed, sl_groups * sl_panel);
     sl_ask_for(
-        shared + sl_at_values + (uint32_t)(n % SL_VALUE_STAGES * sl_groups * sl_panel), landed,
+        shared + sl_at_values + n % SL_VALUE_STAGES * (sl_groups * sl_panel), landed,
         sl_groups, values, place.value, place.head, token, place.batch);
     return;
   }
   sl_wait_to_fill(shared, sl_keys_free, sl_key_barriers, SL_KEY_STAGES, n);
-  const uint32_t keys_landed = sl_barrier_at(shared, sl_keys_landed, n % SL_KEY_STAGES);
-  sl_barrier_expect(keys_landed, (1 + sl_apart) * sl_tile);
+  const uint32_t keys_landed = sl_barrier_at(shared, sl_keys_landed, n % sl_key_barriers);
+  sl_barrier_expect(keys_landed, sl_tile);
   sl_ask_for(
-      shared + sl_at_keys + (uint32_t)(n % SL_KEY_STAGES * sl_tile), keys_landed, sl_key_panels,
+      shared + sl_at_keys + n % SL_KEY_STAGES * sl_tile, keys_landed, sl_key_panels,
       keys, 0, place.head, token, place.batch);
   sl_wait_to_fill(shared, sl_queries_free, SL_QUERY_STAGES, SL_QUERY_STAGES, n);
   const uint32_t landed = sl_barrier_at(shared, 0, n % SL_QUERY_STAGES);
-  if (!sl_apart) sl_barrier_expect(landed, sl_tile);
+  sl_barrier_expect(landed, sl_tile);
   sl_ask_for(
-      shared + (uint32_t)(n % SL_QUERY_STAGES * sl_tile), landed, sl_key_panels, queries, 0,
+      shared + n % SL_QUERY_STAGES * sl_tile, landed, sl_key_panels, queries, 0,
       place.query_head, token, place.batch);
 }
 
@@ -167,7 +167,7 @@ template <class Walks>
 SL_WORD void sl_alike_copies(
     uint32_t shared, const Walks walks, const sl_tensor *const queries, const sl_tensor *const keys,
     const sl_tensor *const values, const int is_values) {
-  int n = 0;
+  uint32_t n = 0;
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
     const sl_place place = walks.at(walk);

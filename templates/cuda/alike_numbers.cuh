@@ -91,22 +91,34 @@ SL_WORD void sl_alike_numbers(
   if (sl_factored) sl_factors_store(numbers, whole, part, keys);
 }
 
+// What is read of tokens of a walk's first chunks, this one and the next but one.
+template <class Walks>
+SL_WORD void sl_alike_first_tokens(
+    const Walks &walks, const int walk, const int first,
+    typename Walks::maps::token_numbers (&next)[2][2]) {
+  if (walk >= walks.count()) return;
+  const sl_place place = walks.at(walk);
+  const typename Walks::maps maps = walks.maps_at(place);
+  if (place.length == 0) return;
+#pragma unroll
+  for (int m = 0; m < 4; ++m)
+    next[m / 2][m % 2] = maps.token_at(
+        (int)sl_least(64 * first + m / 2 * 128 + SL_LANE + m % 2 * 32, place.length - 1));
+}
+
 // Every other chunk's numbers, by one of two warps. What they read of a token is on its way four chunks ahead:
 // under load the card's memory takes longer than two chunks do.
 template <class Walks>
-SL_WORD void sl_alike_number_walks(uint32_t shared, const Walks walks, const int own) {
+SL_WORD void sl_alike_number_walks(
+    uint32_t shared, const Walks walks, const int own,
+    typename Walks::maps::token_numbers (&next)[2][2]) {
   int n = 0;
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
     const sl_place place = walks.at(walk);
     const typename Walks::maps maps = walks.maps_at(place);
     const int last = place.length - 1, chunks = (place.length + 63) / 64, first = (n + own) % 2;
-    typename Walks::maps::token_numbers next[2][2];
-#pragma unroll
-    for (int m = 0; m < 4; ++m)
-      if (last >= 0)
-        next[m / 2][m % 2] =
-            maps.token_at((int)sl_least(64 * first + m / 2 * 128 + SL_LANE + m % 2 * 32, last));
+    if (walk != (int)SL_BLOCK) sl_alike_first_tokens(walks, walk, first, next);
 #pragma unroll 1
     for (int of_walk = first; of_walk < chunks; of_walk += 2) {
       const int chunk = n + of_walk, done = 64 * of_walk;

@@ -5,34 +5,31 @@
 #ifndef SL_ALIKE_OUTPUTS_CUH
 #define SL_ALIKE_OUTPUTS_CUH
 
-// P. One score alone may be all of an output, the diagonal's: so that rounding leaves it as it is, its row
-// is multiplied by the inverse of `exact` first, and the sums by `exact`, which bf16 would round to 1.
+// P
 SL_WORD void sl_scores_take(
-    float (&sum)[32], float (&exact)[2], const sl_score_factors &factors, uint32_t numbers) {
+    float (&sum)[32], const sl_score_factors &factors, uint32_t numbers) {
   const int lane = SL_LANE, own = sl_uniform(SL_THREAD % 128 / 32);
 #pragma unroll
   for (int warp = 0; warp < 4; ++warp) {
     if (warp != own) continue;
-    sl_row_weights rows;
-    sl_rows_take(rows, numbers, lane, warp);
-    float inverse[2];
-#pragma unroll
-    for (int m = 0; m < 2; ++m) {
-      const uint32_t token = (uint32_t)(16 * warp + lane / 4 + 8 * m);
-      float score = sl_diagonal(sum, m, lane, warp) * rows.query[m];
-      if (SL_KEYS_WEIGHED) score *= sl_load_float(numbers + sl_to_keys + 4 * token);
-      score = sl_of_lane(score + rows.beside[m], sl_diagonal_lane(lane));
-      const float rounded = sl_low(sl_pack(score, 0.0f)), size = rounded * rounded;
-      const int has_inverse = size > 0x1p-100f && size < 0x1p100f;
-      inverse[m] = has_inverse ? rounded * sl_inverse(score) : 1.0f;
-      exact[m] = has_inverse ? score * sl_inverse(rounded) : 1.0f;
-    }
-#pragma unroll
-    for (int m = 0; m < 2; ++m) rows.query[m] *= inverse[m], rows.beside[m] *= inverse[m];
-    if (sl_factored)
-      sl_scores_scale(sum, rows, factors, lane, warp);
-    else
+    if (sl_factored) {
+      sl_scores_scale(sum, factors, lane, warp);
+    } else {
+      sl_row_weights rows;
+      sl_rows_take(rows, numbers, lane, warp);
       sl_scores_weigh(sum, rows, numbers, lane, warp);
+    }
+  }
+}
+
+// o = diag(a_i 2^{c_i}) o
+SL_WORD void sl_output_weigh(float (&o)[32], uint32_t numbers) {
+  const int first = SL_THREAD % 128 / 32 * 16 + SL_LANE / 4;
+#pragma unroll
+  for (int m = 0; m < 2; ++m) {
+    const float entering = sl_load_float(numbers + 4 * (uint32_t)(first + 8 * m));
+#pragma unroll
+    for (int j = 0; j < 8; ++j) o[4 * j + 2 * m] *= entering, o[4 * j + 2 * m + 1] *= entering;
   }
 }
 
@@ -47,23 +44,24 @@ SL_WORD void sl_alike_outputs(
     uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int own) {
   const int thread = SL_THREAD % 128;
   const uint32_t staged = shared + sl_at_staged + (uint32_t)(own * sl_panel);
-  int before = 0;
+  uint32_t before = 0;
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
     const sl_place place = walks.at(walk);
     const int chunks = (place.length + 63) / 64;
 #pragma unroll 1
-    for (int chunk = (before + own) % 2; chunk < chunks; chunk += 2) {
-      const int n = before + chunk, done = 64 * chunk, rows = sl_uniform(place.length - done);
-      const uint32_t q = shared + (uint32_t)(n % SL_QUERY_STAGES * sl_tile);
-      const uint32_t k = shared + sl_at_keys + (uint32_t)(n % SL_KEY_STAGES * sl_tile);
-      const uint32_t values = shared + sl_at_values + (uint32_t)(n % SL_VALUE_STAGES * sl_panel);
-      const uint32_t state = shared + sl_at_handed + (uint32_t)(n % 2 * sl_handed);
+    for (int chunk = (int)(before + (uint32_t)own) % 2; chunk < chunks; chunk += 2) {
+      const uint32_t n = before + (uint32_t)chunk;
+      const int done = 64 * chunk, rows = sl_uniform(place.length - done);
+      const uint32_t q = shared + n % SL_QUERY_STAGES * sl_tile;
+      const uint32_t k = shared + sl_at_keys + n % SL_KEY_STAGES * sl_tile;
+      const uint32_t values = shared + sl_at_values + n % SL_VALUE_STAGES * sl_panel;
+      const uint32_t state = shared + sl_at_handed + n % 2 * sl_handed;
       const uint32_t numbers = sl_numbers_at(shared, n);
       // The last chunk's products are over: said here, where all that comes after can be seen to know it.
       sl_products_wait(0);
       uint32_t held[4 * sl_key_panels][4];
-      float sum[32];
+      float sum[32], o[32];
       {
         const int lane = SL_LANE;
         const uint32_t at = q + sl_in_panel(thread / 32 * 16 + lane % 16, 8 * (lane / 16));
@@ -72,7 +70,8 @@ SL_WORD void sl_alike_outputs(
         for (int s = 0; s < 4 * sl_key_panels; ++s)
           sl_load_matrices(held[s], (at + (uint32_t)(s / 4 * sl_panel)) ^ (uint32_t)(32 * (s % 4)));
       }
-      // q k^T
+      // q k^T, and q S.
+      sl_wait_for(shared, sl_numbers_there, sl_number_barriers, n);
       sl_products_begin();
 #pragma unroll
       for (int s = 0; s < 4 * sl_key_panels; ++s)
@@ -80,47 +79,38 @@ SL_WORD void sl_alike_outputs(
       sl_products_commit();
       // Said once products have asked for q: a load that is under way may still find what is copied next.
       sl_barrier_arrive(sl_barrier_at(shared, sl_queries_free, n % SL_QUERY_STAGES));
-      sl_wait_for(shared, sl_numbers_there, sl_number_barriers, n);
       sl_score_factors factors;
-      float entering[2], exact[2];
       sl_factors_take(factors, numbers);
-#pragma unroll
-      for (int m = 0; m < 2; ++m)
-        entering[m] = sl_load_float(numbers + 4 * (uint32_t)(thread / 32 * 16 + SL_LANE / 4 + 8 * m));
-      sl_products_wait(0);
-      sl_sums_are_there(sum);
-      sl_tell(sl_barrier_at(shared, sl_keys_free, n % sl_key_barriers));
-      sl_scores_take(sum, exact, factors, numbers);
-      // What products read in registers is made while none is under way.
-      uint32_t scores[4][4];
-#pragma unroll
-      for (int i = 0; i < 16; ++i) scores[i / 4][i % 4] = sl_pack(sum[2 * i], sum[2 * i + 1]);
-      // q S and P v, each with sums of its own. That the state is there says that v is.
-      float o[32], own_sum[32];
       sl_wait_for(shared, sl_handed_there, 2, n);
       sl_products_begin();
 #pragma unroll
       for (int s = 0; s < 4 * sl_key_panels; ++s)
         sl_product_of_held(o, held[s], sl_operand(state, s / 4 * sl_panel + 32 * (s % 4)), s > 0);
       sl_products_commit();
+      sl_products_wait(1);
+      sl_sums_are_there(sum);
+      sl_tell(sl_barrier_at(shared, sl_keys_free, n % sl_key_barriers));
+      sl_scores_take(sum, factors, numbers);
+      sl_products_wait(0);
+      sl_sums_are_there(o);
+      sl_sums_are_there(sum);
+      sl_tell(sl_barrier_at(shared, sl_handed_free, n % 2));
+      // What products read in registers is made while none is under way.
+      uint32_t scores[4][4];
 #pragma unroll
-      for (int s = 0; s < 4; ++s)
-        sl_product_held_to(own_sum, scores[s], sl_operand(values, 2048 * s), s > 0);
+      for (int i = 0; i < 16; ++i) scores[i / 4][i % 4] = sl_pack(sum[2 * i], sum[2 * i + 1]);
+      sl_output_weigh(o, numbers);
+      // o += P v
+      sl_products_begin();
+#pragma unroll
+      for (int s = 0; s < 4; ++s) sl_product_held(o, scores[s], sl_operand(values, 2048 * s));
       sl_products_commit();
       // What was staged for the chunk before has been copied out before it is overwritten.
       if (thread == 0) sl_copied_out();
       sl_meet(10 + own, 128);
-      // o = diag(a_i 2^{c_i}) q S + P v
-      sl_products_wait(1);
-      sl_sums_are_there(o);
-      sl_tell(sl_barrier_at(shared, sl_handed_free, n % 2));
-#pragma unroll
-      for (int i = 0; i < 32; ++i) o[i] *= entering[i / 2 % 2];
       sl_products_wait(0);
-      sl_sums_are_there(own_sum);
+      sl_sums_are_there(o);
       sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, n % SL_VALUE_STAGES));
-#pragma unroll
-      for (int i = 0; i < 32; ++i) o[i] = SL_FMA(own_sum[i], exact[i / 2 % 2], o[i]);
       sl_output_leave(o, staged);
       sl_publish();
       sl_meet(10 + own, 128);
@@ -131,7 +121,7 @@ SL_WORD void sl_alike_outputs(
       }
       sl_alike_last(place.o, walks.o_token, done, rows, SL_OWN_VALUES - place.value, staged, thread);
     }
-    before += chunks;
+    before += (uint32_t)chunks;
   }
   if (thread == 0) sl_copied_out();
 }

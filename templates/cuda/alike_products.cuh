@@ -162,8 +162,8 @@ SL_WORD void sl_alike_products(
         if (s == 0) sl_products_wait(1);
       }
       sl_turn_pass(own);
-      // While they go on, the output leaves.
-      // v, scores and numbers are free, by all lanes: each has loaded of them.
+      // v, scores and numbers are free, by all lanes: each has loaded of them. While products go on, the output
+      // leaves.
       sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, value_stage));
       // What was staged for the last chunk has been copied out before it is overwritten.
       if (thread == 0) sl_copied_out();

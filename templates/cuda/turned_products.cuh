@@ -11,14 +11,6 @@ SL_WORD void sl_product_of_held(
                : SL_SUMS(sum)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
 }
-// The same with `b` in panels whose rows are what is summed over.
-SL_WORD void sl_product_held_to(
-    float (&sum)[32], const uint32_t (&a)[4], uint64_t b, const int adds) {
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n" SL_PRODUCT
-               ", {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"
-               : SL_SUMS(sum)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds));
-}
 // A warp's sums of 64 columns in bf16, to its sixteen rows of a panel: `at` is the place of the lane's row and
 // matrix, and that of columns 8 j further is exchanged likewise.
 SL_WORD void sl_store_sums_in_panel(uint32_t at, const float (&sum)[32]) {
