@@ -120,25 +120,28 @@ SL_WORD void sl_alike_number_walks(
     const int last = place.length - 1, chunks = (place.length + 63) / 64, first = (n + own) % 2;
     if (walk != (int)SL_BLOCK) sl_alike_first_tokens(walks, walk, first, next);
 #pragma unroll 1
-    for (int of_walk = first; of_walk < chunks; of_walk += 2) {
-      const int chunk = n + of_walk, done = 64 * of_walk;
-      const typename Walks::maps::token_numbers tokens[2] = {next[0][0], next[0][1]};
-      // Past the sequence's end its last token is read, and not used.
+    for (int pair = first; pair < chunks; pair += 4)
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        next[0][m] = next[1][m];
-        next[1][m] = maps.token_at((int)sl_least((int64_t)done + 256 + SL_LANE + 32 * m, last));
+        const int of_walk = pair + 2 * m, chunk = n + of_walk, done = 64 * of_walk;
+        if (of_walk >= chunks) break;
+        const typename Walks::maps::token_numbers tokens[2] = {next[m][0], next[m][1]};
+        // Past the sequence's end its last token is read, and not used.
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          next[m][half] =
+              maps.token_at((int)sl_least((int64_t)done + 256 + SL_LANE + 32 * half, last));
+        if (sl_apart)
+          sl_wait_to_fill(
+              shared, sl_keys_free, sl_key_barriers, SL_NUMBER_STAGES, (uint32_t)chunk);
+        sl_wait_to_fill(
+            shared, sl_values_free, SL_VALUE_STAGES, SL_NUMBER_STAGES, (uint32_t)chunk);
+        sl_alike_numbers(
+            sl_numbers_at(shared, (uint32_t)chunk), maps, tokens, last + 1 - done);
+        // By all lanes: each has stored what others load.
+        sl_barrier_arrive(sl_barrier_at(
+            shared, sl_numbers_there, (uint32_t)chunk % sl_number_barriers));
       }
-      if (sl_apart) {
-        sl_wait_to_fill(shared, sl_keys_free, sl_key_barriers, SL_NUMBER_STAGES, chunk);
-        sl_wait_to_fill(shared, sl_values_free, SL_VALUE_STAGES, SL_NUMBER_STAGES, chunk);
-      } else {
-        sl_wait_to_fill(shared, sl_values_free, SL_VALUE_STAGES, SL_NUMBER_STAGES, chunk);
-      }
-      sl_alike_numbers(sl_numbers_at(shared, chunk), maps, tokens, last + 1 - done);
-      // By all lanes: each has stored what others load.
-      sl_barrier_arrive(sl_barrier_at(shared, sl_numbers_there, chunk % sl_number_barriers));
-    }
     n += chunks;
   }
 }

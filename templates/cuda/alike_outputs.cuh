@@ -5,9 +5,11 @@
 #ifndef SL_ALIKE_OUTPUTS_CUH
 #define SL_ALIKE_OUTPUTS_CUH
 
-// P
+// P. In a short walk one score alone may be all that there is, the diagonal's: so that rounding leaves it as it is,
+// its row is multiplied by the inverse of `exact` first, and the output by `exact`, which bf16 would round to 1.
 SL_WORD void sl_scores_take(
-    float (&sum)[32], const sl_score_factors &factors, uint32_t numbers) {
+    float (&sum)[32], float (&inverse)[2], float (&exact)[2], const sl_score_factors &factors,
+    uint32_t numbers, const int is_short) {
   const int lane = SL_LANE, own = sl_uniform(SL_THREAD % 128 / 32);
 #pragma unroll
   for (int warp = 0; warp < 4; ++warp) {
@@ -19,15 +21,27 @@ SL_WORD void sl_scores_take(
       sl_rows_take(rows, numbers, lane, warp);
       sl_scores_weigh(sum, rows, numbers, lane, warp);
     }
+    if (!is_short) continue;
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      const float score = sl_of_lane(sl_diagonal(sum, m, lane, warp), sl_diagonal_lane(lane));
+      const float rounded = sl_low(sl_pack(score, 0.0f)), size = rounded * rounded;
+      const int has_inverse = size > 0x1p-100f && size < 0x1p100f;
+      inverse[m] = has_inverse ? rounded * sl_inverse(score) : 1.0f;
+      exact[m] = has_inverse ? score * sl_inverse(rounded) : 1.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < 32; ++i) sum[i] *= inverse[i / 2 % 2];
   }
 }
 
 // o = diag(a_i 2^{c_i}) o
-SL_WORD void sl_output_weigh(float (&o)[32], uint32_t numbers) {
+SL_WORD void sl_output_weigh(float (&o)[32], const float (&inverse)[2], uint32_t numbers) {
   const int first = SL_THREAD % 128 / 32 * 16 + SL_LANE / 4;
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
-    const float entering = sl_load_float(numbers + 4 * (uint32_t)(first + 8 * m));
+    const float entering =
+        inverse[m] * sl_load_float(numbers + 4 * (uint32_t)(first + 8 * m));
 #pragma unroll
     for (int j = 0; j < 8; ++j) o[4 * j + 2 * m] *= entering, o[4 * j + 2 * m + 1] *= entering;
   }
@@ -90,7 +104,8 @@ SL_WORD void sl_alike_outputs(
       sl_products_wait(1);
       sl_sums_are_there(sum);
       sl_tell(sl_barrier_at(shared, sl_keys_free, n % sl_key_barriers));
-      sl_scores_take(sum, factors, numbers);
+      float inverse[2] = {1.0f, 1.0f}, exact[2] = {1.0f, 1.0f};
+      sl_scores_take(sum, inverse, exact, factors, numbers, rows < 64);
       sl_products_wait(0);
       sl_sums_are_there(o);
       sl_sums_are_there(sum);
@@ -99,7 +114,7 @@ SL_WORD void sl_alike_outputs(
       uint32_t scores[4][4];
 #pragma unroll
       for (int i = 0; i < 16; ++i) scores[i / 4][i % 4] = sl_pack(sum[2 * i], sum[2 * i + 1]);
-      sl_output_weigh(o, numbers);
+      sl_output_weigh(o, inverse, numbers);
       // o += P v
       sl_products_begin();
 #pragma unroll
@@ -111,6 +126,8 @@ SL_WORD void sl_alike_outputs(
       sl_products_wait(0);
       sl_sums_are_there(o);
       sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, n % SL_VALUE_STAGES));
+#pragma unroll
+      for (int i = 0; rows < 64 && i < 32; ++i) o[i] *= exact[i / 2 % 2];
       sl_output_leave(o, staged);
       sl_publish();
       sl_meet(10 + own, 128);
