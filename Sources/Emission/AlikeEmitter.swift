@@ -19,7 +19,7 @@ struct AlikeEmitter: ChunkWalkEmitter {
   var vocabularies: [String] {
     [
       "words.cuh", "hopper.cuh", "turned_products.cuh", "turned_state.cuh", "alike.cuh",
-      "alike_scores.cuh",
+      "alike_numbers.cuh", "alike_scores.cuh",
     ]
       + (keepsStateApart
         ? ["alike_state.cuh", "alike_outputs.cuh"] : ["alike_handed.cuh", "alike_products.cuh"])
@@ -64,15 +64,27 @@ struct AlikeEmitter: ChunkWalkEmitter {
   /// Places of chunks' q, k and v and of their numbers. A k is free later than its q. With outputs by turns
   /// the number of q's places is even: each belongs to one warpgroup, which knows all that was there before.
   private var stages: (queries: Int, keys: Int, values: Int, numbers: Int) {
-    if keepsStateApart { return (4, 4, 5, 4) }
+    if keepsStateApart {
+      let fits = bytes(queries: 4, keys: 4, values: 5, numbers: 5) <= Self.sharedMemory
+      return (4, 4, 5, fits ? 5 : 4)
+    }
     let both = (Self.sharedMemory - fixedBytes(values: 2, numbers: 2) - 256) / (panels * Self.panel)
     return (min(4, both / 2), min(4, both - both / 2), 2, 2)
   }
   /// Bytes beside the rings of q and k, as alike.cuh has them: v, what is handed on, outputs, numbers.
   private func fixedBytes(values: Int, numbers: Int) -> Int {
     let handed = keepsStateApart ? 2 * panels : 2, outputs = keepsStateApart ? 2 : groups
-    let bytes = 784 + 512 + 256 * ((weighsKeys ? 1 : 0) + (weighsQueries ? 1 : 0))
-    return (values * groups + handed + outputs) * Self.panel + numbers * bytes
+    let weights = [weighsKeys, weighsQueries, skip != nil || !keepsStateApart].filter { $0 }.count
+    let factors = keepsStateApart && logDecay != nil ? 384 + 256 + 256 : 0
+    return (values * groups + handed + outputs) * Self.panel
+      + numbers * (528 + 512 + 256 * weights + factors)
+  }
+  /// All of it, with the barriers.
+  private func bytes(queries: Int, keys: Int, values: Int, numbers: Int) -> Int {
+    let barriers =
+      2 * queries + (keepsStateApart ? 3 * values + 4 : 2 * (keys + values) + numbers + 2)
+    return fixedBytes(values: values, numbers: numbers) + (queries + keys) * panels * Self.panel
+      + 8 * barriers
   }
   /// Registers of a thread that has a state, of one that has scores or outputs, and of the others: of 65,536.
   private var registers: (state: Int, scores: Int, others: Int) {
@@ -94,10 +106,8 @@ struct AlikeEmitter: ChunkWalkEmitter {
   }
   var kernelMemory: [Int] {
     let (queries, keys, values, numbers) = stages
-    return (segments == nil ? [] : [sumStages * (summedBytes + 16), 0]) + [
-      fixedBytes(values: values, numbers: numbers) + (queries + keys) * panels * Self.panel
-        + 8 * (2 * (queries + keys + values + numbers) + 4)
-    ]
+    return (segments == nil ? [] : [sumStages * (summedBytes + 16), 0])
+      + [bytes(queries: queries, keys: keys, values: values, numbers: numbers)]
   }
 
   var settings: String {

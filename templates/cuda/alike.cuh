@@ -30,29 +30,37 @@ enum {
   sl_at_values = sl_at_keys + SL_KEY_STAGES * sl_tile,
   sl_at_handed = sl_at_values + SL_VALUE_STAGES * sl_groups * sl_panel,
   sl_at_staged = sl_at_handed + 2 * sl_handed,
-  // Numbers of chunks: for each token a_i 2^{c_i}, b_j 2^{c_64 - c_j}, what rounding leaves of P_ii;
-  // 2^{c_64}; c_i in two parts, b_j, and a_i where they are not all one.
+  // Numbers of chunks: for each token a_i 2^{c_i}, b_j 2^{c_64 - c_j}; 2^{c_64}; c_i in two parts, b_j, and a_i
+  // where they are not all one; what rounding leaves of P_ii, or what is added to it; factors of
+  // alike_numbers.cuh.
   sl_at_numbers = sl_at_staged + sl_staging * sl_panel,
   sl_to_leaving = 256,
-  sl_to_rest = 512,
-  sl_to_decay = 768,
-  sl_to_sums = 784,
+  sl_to_decay = 512,
+  sl_to_sums = 528,
   sl_to_keys = sl_to_sums + 512,
   sl_to_queries = sl_to_keys + 256 * SL_KEYS_WEIGHED,
-  sl_numbers = sl_to_queries + 256 * SL_QUERIES_WEIGHED,
+  sl_to_rest = sl_to_queries + 256 * SL_QUERIES_WEIGHED,
+  sl_to_factors = sl_to_rest + 256 * (SL_SKIPS || !SL_OUTPUT_GROUPS),
+  sl_factored = SL_OUTPUT_GROUPS > 0 && SL_GATED,
+  sl_to_middles = sl_to_factors + 384,
+  sl_to_rows = sl_to_middles + 256,
+  sl_numbers = sl_factored ? sl_to_rows + 256 : sl_to_factors,
   sl_at_barriers = sl_at_numbers + SL_NUMBER_STAGES * sl_numbers,
-  // Barriers: q has landed, it is free; likewise k and v; numbers are there, they are free; likewise
-  // what is handed on.
+  // Barriers: q has landed, it is free; k has landed; v has; numbers are there; k is free, v and numbers are; what
+  // is handed on is there, it is free. Where the state is apart one barrier says that k and v have landed and that
+  // numbers are there. Elsewhere what is handed on is read no later than numbers are.
+  sl_apart = SL_OUTPUT_GROUPS > 0,
+  sl_key_barriers = sl_apart ? SL_VALUE_STAGES : SL_KEY_STAGES,
+  sl_number_barriers = sl_apart ? SL_VALUE_STAGES : SL_NUMBER_STAGES,
   sl_queries_free = SL_QUERY_STAGES,
-  sl_keys_landed = sl_queries_free + SL_QUERY_STAGES,
-  sl_keys_free = sl_keys_landed + SL_KEY_STAGES,
-  sl_values_landed = sl_keys_free + SL_KEY_STAGES,
-  sl_values_free = sl_values_landed + SL_VALUE_STAGES,
-  sl_numbers_there = sl_values_free + SL_VALUE_STAGES,
-  sl_numbers_free = sl_numbers_there + SL_NUMBER_STAGES,
-  sl_handed_there = sl_numbers_free + SL_NUMBER_STAGES,
+  sl_keys_landed = 2 * SL_QUERY_STAGES,
+  sl_values_landed = sl_keys_landed + !sl_apart * SL_KEY_STAGES,
+  sl_numbers_there = sl_values_landed + !sl_apart * SL_VALUE_STAGES,
+  sl_keys_free = sl_numbers_there + sl_number_barriers,
+  sl_values_free = sl_keys_free + sl_key_barriers,
+  sl_handed_there = sl_values_free + SL_VALUE_STAGES,
   sl_handed_free = sl_handed_there + 2,
-  sl_barriers = sl_handed_free + 2,
+  sl_barriers = sl_handed_free + 2 * sl_apart,
 };
 
 // Where a walk's head lies. Tokens are counted in a batch row.
@@ -64,34 +72,35 @@ typedef struct {
   uint16_t *o;
 } sl_place;
 
-SL_WORD uint32_t sl_barrier_at(uint32_t shared, const int first, int stage) {
-  return shared + sl_at_barriers + 8 * (uint32_t)(first + stage);
+SL_WORD uint32_t sl_barrier_at(uint32_t shared, const int first, uint32_t stage) {
+  return shared + sl_at_barriers + 8 * ((uint32_t)first + stage);
 }
-SL_WORD uint32_t sl_numbers_at(uint32_t shared, int n) {
-  return shared + sl_at_numbers + (uint32_t)(n % SL_NUMBER_STAGES * sl_numbers);
+SL_WORD uint32_t sl_numbers_at(uint32_t shared, uint32_t n) {
+  return shared + sl_at_numbers + n % SL_NUMBER_STAGES * sl_numbers;
 }
-// Waits until what a barrier of a ring says of the n-th chunk is so; or until its place is free for it.
-SL_WORD void sl_wait_for(uint32_t shared, const int first, const int stages, int n) {
-  sl_barrier_wait(sl_barrier_at(shared, first, n % stages), (uint32_t)(n / stages) & 1);
+// Waits until what a barrier of a ring says of the n-th chunk is so; or until one of so many places is free for it.
+SL_WORD void sl_wait_for(uint32_t shared, const int first, const uint32_t barriers, uint32_t n) {
+  sl_barrier_wait(sl_barrier_at(shared, first, n % barriers), n / barriers & 1);
 }
-SL_WORD void sl_wait_to_fill(uint32_t shared, const int first, const int stages, int n) {
-  if (n >= stages) sl_wait_for(shared, first, stages, n - stages);
+SL_WORD void sl_wait_to_fill(
+    uint32_t shared, const int first, const uint32_t barriers, const uint32_t places, uint32_t n) {
+  if (n >= places) sl_wait_for(shared, first, barriers, n - places);
 }
-// How many arrivals a barrier waits for. Landed: the thread that asked for it. There: warps that made it.
-// Free: warps that have read it, by one lane, or all lanes that have loaded from what copies will overwrite.
+// How many arrivals a barrier waits for. Landed: the thread that asked for it. There: warps that made it. Free: warps
+// that have read it. A warp speaks by one lane, or by all that have stored what others load, or have loaded or
+// stored what others, or copies, will overwrite.
 SL_WORD int sl_arrivals(const int barrier) {
-  if (SL_OUTPUT_GROUPS) {
+  if (sl_apart) {
     if (barrier >= sl_handed_there) return 4;
-    if (barrier >= sl_numbers_free) return 8;
-    if (barrier >= sl_values_free && barrier < sl_numbers_there) return 256;
-    if (barrier >= sl_keys_free && barrier < sl_values_landed) return 8;
-    return barrier >= sl_queries_free && barrier < sl_keys_landed ? 128 : 1;
+    if (barrier >= sl_values_free) return 128;
+    if (barrier >= sl_keys_free) return 128 + 4;
+    if (barrier >= sl_numbers_there) return 2 + 32;
+    return barrier >= sl_queries_free ? 128 : 1;
   }
-  if (barrier >= sl_handed_free) return 4 * sl_groups;
-  if (barrier >= sl_handed_there) return 4;
-  if (barrier >= sl_numbers_free) return 4 * sl_groups;
-  if (barrier >= sl_values_free && barrier < sl_numbers_there) return 128 * sl_groups;
-  if (barrier >= sl_keys_free && barrier < sl_values_landed) return 4 * sl_groups + 4;
+  if (barrier >= sl_handed_there) return 32;
+  if (barrier >= sl_values_free) return 128 * sl_groups + 128;
+  if (barrier >= sl_keys_free) return 4 * sl_groups + 128;
+  if (barrier >= sl_numbers_there) return 32;
   return barrier >= sl_queries_free && barrier < sl_keys_landed ? 4 * sl_groups + 4 : 1;
 }
 
@@ -116,35 +125,42 @@ SL_WORD void sl_store_factor(uint32_t pairs, uint32_t token, float x) {
 
 // ---- Copies, by one thread ----
 
-// Asks for the n-th chunk of a ring: panels of 64 columns, once its place is free.
+// Asks for the n-th chunk of a ring: panels of 64 columns.
 SL_WORD void sl_ask_for(
-    uint32_t shared, uint32_t ring, const int first, const int stages, const int panels, int n,
-    const sl_tensor *const tensor, int column, int head, int token, int batch) {
-  const uint32_t landed = sl_barrier_at(shared, first, n % stages);
-  sl_wait_to_fill(shared, first + stages, stages, n);
-  sl_barrier_expect(landed, panels * sl_panel);
-  uint32_t to = shared + ring + (uint32_t)(n % stages * panels * sl_panel);
+    uint32_t to, uint32_t landed, const int panels, const sl_tensor *const tensor, int column,
+    int head, int token, int batch) {
 #pragma unroll 1
   for (int end = column + 64 * panels; column < end; column += 64, to += sl_panel)
     sl_copy_in(to, tensor, landed, column, head, token, batch);
 }
 
-// A chunk's k and q, or its v.
+// A chunk's k and q, or its v, each once its place is free.
 SL_WORD void sl_ask_for_chunk(
-    uint32_t shared, const sl_place &place, int n, int token, const sl_tensor *const queries,
+    uint32_t shared, const sl_place &place, uint32_t n, int token, const sl_tensor *const queries,
     const sl_tensor *const keys, const sl_tensor *const values, const int is_values) {
   if (is_values) {
+    // A state that is apart frees its v with its k.
+    if (sl_apart) sl_wait_to_fill(shared, sl_keys_free, sl_key_barriers, SL_VALUE_STAGES, n);
+    sl_wait_to_fill(shared, sl_values_free, SL_VALUE_STAGES, SL_VALUE_STAGES, n);
+    const uint32_t landed = sl_barrier_at(shared, sl_values_landed, n % SL_VALUE_STAGES);
+    sl_barrier_expect(landed, sl_groups * sl_panel);
     sl_ask_for(
-        shared, sl_at_values, sl_values_landed, SL_VALUE_STAGES, sl_groups, n, values, place.value,
-        place.head, token, place.batch);
+        shared + sl_at_values + n % SL_VALUE_STAGES * (sl_groups * sl_panel), landed,
+        sl_groups, values, place.value, place.head, token, place.batch);
     return;
   }
+  sl_wait_to_fill(shared, sl_keys_free, sl_key_barriers, SL_KEY_STAGES, n);
+  const uint32_t keys_landed = sl_barrier_at(shared, sl_keys_landed, n % sl_key_barriers);
+  sl_barrier_expect(keys_landed, sl_tile);
   sl_ask_for(
-      shared, sl_at_keys, sl_keys_landed, SL_KEY_STAGES, sl_key_panels, n, keys, 0, place.head, token,
-      place.batch);
+      shared + sl_at_keys + n % SL_KEY_STAGES * sl_tile, keys_landed, sl_key_panels,
+      keys, 0, place.head, token, place.batch);
+  sl_wait_to_fill(shared, sl_queries_free, SL_QUERY_STAGES, SL_QUERY_STAGES, n);
+  const uint32_t landed = sl_barrier_at(shared, 0, n % SL_QUERY_STAGES);
+  sl_barrier_expect(landed, sl_tile);
   sl_ask_for(
-      shared, 0, 0, SL_QUERY_STAGES, sl_key_panels, n, queries, 0, place.query_head, token,
-      place.batch);
+      shared + n % SL_QUERY_STAGES * sl_tile, landed, sl_key_panels, queries, 0,
+      place.query_head, token, place.batch);
 }
 
 // Those of k and q, or those of v. A block's first chunk has been asked for.
@@ -152,7 +168,7 @@ template <class Walks>
 SL_WORD void sl_alike_copies(
     uint32_t shared, const Walks walks, const sl_tensor *const queries, const sl_tensor *const keys,
     const sl_tensor *const values, const int is_values) {
-  int n = 0;
+  uint32_t n = 0;
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
     const sl_place place = walks.at(walk);
@@ -161,81 +177,6 @@ SL_WORD void sl_alike_copies(
 #pragma unroll 1
     for (int token = place.begin + asked; token < place.begin + place.length; token += 64, ++n)
       sl_ask_for_chunk(shared, place, n, token, queries, keys, values, is_values);
-  }
-}
-
-// ---- Numbers of tokens, by a warp ----
-
-// Sums and factors of a chunk. A lane has two tokens, 32 apart.
-template <class Maps>
-SL_WORD void sl_alike_numbers(
-    uint32_t numbers, const Maps &maps, const typename Maps::token_numbers (&tokens)[2],
-    const int rows) {
-  float whole[2] = {0.0f, 0.0f}, part[2] = {0.0f, 0.0f};
-  float whole_sum = 0.0f, part_sum = 0.0f;
-#pragma unroll
-  for (int m = 0; SL_GATED && m < 2; ++m) {
-    float logarithm = SL_LANE + 32 * m < rows ? 0x1.715476p0f * maps.log_decay(tokens[m]) : 0.0f;
-    // 2 to this is 0.
-    if (logarithm < -1024.0f) logarithm = -1024.0f;
-    const float nearest = (logarithm + SL_ROUNDER) - SL_ROUNDER;
-    whole[m] = sl_sum_up_to(nearest) + whole_sum;
-    part[m] = sl_sum_up_to(logarithm - nearest) + part_sum;
-    whole_sum = sl_of_lane(whole[m], 31), part_sum = sl_of_lane(part[m], 31);
-  }
-#pragma unroll
-  for (int m = 0; m < 2; ++m) {
-    const uint32_t token = (uint32_t)(SL_LANE + 32 * m);
-    const float query = maps.query_weight(tokens[m]), key = maps.key_weight(tokens[m]);
-    sl_store_word(numbers + 4 * token, SL_BITS(query * sl_power(whole[m] + part[m])));
-    sl_store_factor(
-        numbers + sl_to_leaving, token,
-        key * sl_power((whole_sum - whole[m]) + (part_sum - part[m])));
-    // What the present token's value is weighted with beside its score.
-    if (SL_SKIPS) sl_store_word(numbers + sl_to_rest + 4 * token, SL_BITS(maps.beside(tokens[m])));
-    if (SL_GATED) sl_store_floats(numbers + sl_to_sums + 8 * token, whole[m], part[m]);
-    if (SL_KEYS_WEIGHED) sl_store_word(numbers + sl_to_keys + 4 * token, SL_BITS(key));
-    if (SL_QUERIES_WEIGHED) sl_store_word(numbers + sl_to_queries + 4 * token, SL_BITS(query));
-    if (token == 0) sl_store_floats(numbers + sl_to_decay, sl_power(whole_sum + part_sum), query);
-  }
-}
-
-// Every other chunk's numbers, by one of two warps. What they read of a token is on its way four chunks ahead:
-// under load the card's memory takes longer than two chunks do.
-template <class Walks>
-SL_WORD void sl_alike_number_walks(uint32_t shared, const Walks walks, const int own) {
-  int n = 0;
-#pragma unroll 1
-  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
-    const sl_place place = walks.at(walk);
-    const typename Walks::maps maps = walks.maps_at(place);
-    const int last = place.length - 1, chunks = (place.length + 63) / 64, first = (n + own) % 2;
-    typename Walks::maps::token_numbers next[2][2];
-#pragma unroll
-    for (int m = 0; m < 4; ++m)
-      if (last >= 0)
-        next[m / 2][m % 2] =
-            maps.token_at((int)sl_least(64 * first + m / 2 * 128 + SL_LANE + m % 2 * 32, last));
-#pragma unroll 1
-    for (int of_walk = first; of_walk < chunks; of_walk += 2) {
-      const int chunk = n + of_walk, done = 64 * of_walk;
-      const typename Walks::maps::token_numbers tokens[2] = {next[0][0], next[0][1]};
-      // Past the sequence's end its last token is read, and not used.
-#pragma unroll
-      for (int m = 0; m < 2; ++m) {
-        next[0][m] = next[1][m];
-        next[1][m] = maps.token_at((int)sl_least((int64_t)done + 256 + SL_LANE + 32 * m, last));
-      }
-      sl_wait_to_fill(shared, sl_numbers_free, SL_NUMBER_STAGES, chunk);
-      sl_alike_numbers(sl_numbers_at(shared, chunk), maps, tokens, last + 1 - done);
-      if (SL_OUTPUT_GROUPS) {
-        // One barrier for all that the state waits for.
-        sl_wait_for(shared, sl_keys_landed, SL_KEY_STAGES, chunk);
-        sl_wait_for(shared, sl_values_landed, SL_VALUE_STAGES, chunk);
-      }
-      sl_tell(sl_barrier_at(shared, sl_numbers_there, chunk % SL_NUMBER_STAGES));
-    }
-    n += chunks;
   }
 }
 

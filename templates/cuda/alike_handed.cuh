@@ -57,15 +57,21 @@ SL_WORD void sl_alike_score_walks(uint32_t shared, const Walks walks, const int 
           sl_product_rows(
               sum, sl_operand(q, p * sl_panel + 32 * s), sl_operand(k, p * sl_panel + 32 * s), p + s > 0);
       sl_products_commit();
-      sl_wait_for(shared, sl_numbers_there, SL_NUMBER_STAGES, n);
-      sl_wait_to_fill(shared, sl_handed_free, 2, n);
+      // That they are there says that what was handed on two chunks ago has been read.
+      sl_wait_for(shared, sl_numbers_there, sl_number_barriers, n);
       sl_products_wait(0);
       sl_tell(sl_barrier_at(shared, sl_queries_free, n % SL_QUERY_STAGES));
-      sl_tell(sl_barrier_at(shared, sl_keys_free, n % SL_KEY_STAGES));
+      // Each lane may have cleared of k what will be overwritten.
+      sl_barrier_arrive(sl_barrier_at(shared, sl_keys_free, n % SL_KEY_STAGES));
       sl_scores_hand(
           sl_numbers_at(shared, n), shared + sl_at_handed + (uint32_t)(n % 2 * sl_panel), sum);
+      // Numbers have been read.
+      sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, n % SL_VALUE_STAGES));
       sl_publish();
-      sl_tell(sl_barrier_at(shared, sl_handed_there, n % 2));
+      // By the lanes that have left rests of the diagonal, after the warp's other ones.
+      sl_meet_warp();
+      if (SL_LANE == sl_diagonal_lane(SL_LANE))
+        sl_barrier_arrive(sl_barrier_at(shared, sl_handed_there, n % 2));
     }
   }
 }

@@ -8,26 +8,37 @@
 // P. One score alone may be all of an output, the diagonal's: so that rounding leaves it as it is, its row
 // is multiplied by the inverse of `exact` first, and the output by `exact`, which bf16 would round to 1.
 SL_WORD void sl_scores_take(
-    float (&sum)[32], float (&inverse)[2], float (&exact)[2], uint32_t numbers) {
+    float (&sum)[32], float (&inverse)[2], float (&exact)[2], sl_score_factors &factors,
+    uint32_t numbers) {
   const int lane = SL_LANE, own = sl_uniform(SL_THREAD % 128 / 32);
 #pragma unroll
   for (int warp = 0; warp < 4; ++warp) {
     if (warp != own) continue;
     sl_row_weights rows;
-    sl_rows_take(rows, numbers, lane, warp);
+    if (!sl_factored) sl_rows_take(rows, numbers, lane, warp);
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       const uint32_t token = (uint32_t)(16 * warp + lane / 4 + 8 * m);
-      float score = sl_diagonal(sum, m, lane, warp) * rows.query[m];
+      float score = sl_diagonal(sum, m, lane, warp) * (sl_factored ? factors.query[m] : rows.query[m]);
       if (SL_KEYS_WEIGHED) score *= sl_load_float(numbers + sl_to_keys + 4 * token);
-      score = sl_of_lane(score + rows.beside[m], sl_diagonal_lane(lane));
+      score = sl_of_lane(score + (sl_factored ? factors.beside[m] : rows.beside[m]), sl_diagonal_lane(lane));
       const float rounded = sl_low(sl_pack(score, 0.0f)), size = rounded * rounded;
       const int has_inverse = size > 0x1p-100f && size < 0x1p100f;
       inverse[m] = has_inverse ? rounded * sl_inverse(score) : 1.0f;
       exact[m] = has_inverse ? score * sl_inverse(rounded) : 1.0f;
-      rows.query[m] *= inverse[m], rows.beside[m] *= inverse[m];
+      if (sl_factored) {
+        factors.row[m] *= inverse[m], factors.beside[m] *= inverse[m];
+        factors.diagonal[m][0] *= inverse[m], factors.diagonal[m][1] *= inverse[m];
+        if (m == 1) factors.later *= inverse[m];
+      } else {
+        rows.query[m] *= inverse[m], rows.beside[m] *= inverse[m];
+      }
     }
-    sl_scores_weigh(sum, rows, numbers, lane, warp);
+    if (sl_factored) {
+      sl_scores_scale(sum, factors, lane, warp);
+    } else {
+      sl_scores_weigh(sum, rows, numbers, lane, warp);
+    }
   }
 }
 
@@ -36,17 +47,14 @@ SL_WORD void sl_output_weigh(float (&o)[32], const float (&inverse)[2], uint32_t
   const int first = SL_THREAD % 128 / 32 * 16 + SL_LANE / 4;
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
-    const float entering =
-        inverse[m] * sl_load_float(numbers + 4 * (uint32_t)(first + 8 * m));
+    const float entering = inverse[m] * sl_load_float(numbers + 4 * (uint32_t)(first + 8 * m));
 #pragma unroll
     for (int j = 0; j < 8; ++j) o[4 * j + 2 * m] *= entering, o[4 * j + 2 * m + 1] *= entering;
   }
 }
 
 // A chunk's output in bf16, to where copies find it.
-SL_WORD void sl_output_leave(float (&o)[32], const float (&exact)[2], uint32_t staged) {
-#pragma unroll
-  for (int i = 0; i < 32; ++i) o[i] *= exact[i / 2 % 2];
+SL_WORD void sl_output_leave(const float (&o)[32], uint32_t staged) {
   const int lane = SL_LANE, row = SL_THREAD % 128 / 32 * 16 + lane % 16;
   sl_store_sums_in_panel(staged + sl_in_panel(row, 8 * (lane / 16)), o);
 }
@@ -56,18 +64,19 @@ SL_WORD void sl_alike_outputs(
     uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int own) {
   const int thread = SL_THREAD % 128;
   const uint32_t staged = shared + sl_at_staged + (uint32_t)(own * sl_panel);
-  int before = 0;
+  uint32_t before = 0;
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
     const sl_place place = walks.at(walk);
     const int chunks = (place.length + 63) / 64;
 #pragma unroll 1
-    for (int chunk = (before + own) % 2; chunk < chunks; chunk += 2) {
-      const int n = before + chunk, done = 64 * chunk, rows = sl_uniform(place.length - done);
-      const uint32_t q = shared + (uint32_t)(n % SL_QUERY_STAGES * sl_tile);
-      const uint32_t k = shared + sl_at_keys + (uint32_t)(n % SL_KEY_STAGES * sl_tile);
-      const uint32_t values = shared + sl_at_values + (uint32_t)(n % SL_VALUE_STAGES * sl_panel);
-      const uint32_t state = shared + sl_at_handed + (uint32_t)(n % 2 * sl_handed);
+    for (int chunk = (int)(before + (uint32_t)own) % 2; chunk < chunks; chunk += 2) {
+      const uint32_t n = before + (uint32_t)chunk;
+      const int done = 64 * chunk, rows = sl_uniform(place.length - done);
+      const uint32_t q = shared + n % SL_QUERY_STAGES * sl_tile;
+      const uint32_t k = shared + sl_at_keys + n % SL_KEY_STAGES * sl_tile;
+      const uint32_t values = shared + sl_at_values + n % SL_VALUE_STAGES * sl_panel;
+      const uint32_t state = shared + sl_at_handed + n % 2 * sl_handed;
       const uint32_t numbers = sl_numbers_at(shared, n);
       // The last chunk's products are over: said here, where all that comes after can be seen to know it.
       sl_products_wait(0);
@@ -82,7 +91,7 @@ SL_WORD void sl_alike_outputs(
           sl_load_matrices(held[s], (at + (uint32_t)(s / 4 * sl_panel)) ^ (uint32_t)(32 * (s % 4)));
       }
       // q k^T, and q S.
-      sl_wait_for(shared, sl_keys_landed, SL_KEY_STAGES, n);
+      sl_wait_for(shared, sl_numbers_there, sl_number_barriers, n);
       sl_products_begin();
 #pragma unroll
       for (int s = 0; s < 4 * sl_key_panels; ++s)
@@ -90,7 +99,8 @@ SL_WORD void sl_alike_outputs(
       sl_products_commit();
       // Said once products have asked for q: a load that is under way may still find what is copied next.
       sl_barrier_arrive(sl_barrier_at(shared, sl_queries_free, n % SL_QUERY_STAGES));
-      // That the state is there says that the chunk's numbers and v are, of which it was handed out.
+      sl_score_factors factors;
+      sl_factors_take(factors, numbers);
       sl_wait_for(shared, sl_handed_there, 2, n);
       sl_products_begin();
 #pragma unroll
@@ -99,9 +109,9 @@ SL_WORD void sl_alike_outputs(
       sl_products_commit();
       sl_products_wait(1);
       sl_sums_are_there(sum);
-      sl_tell(sl_barrier_at(shared, sl_keys_free, n % SL_KEY_STAGES));
+      sl_tell(sl_barrier_at(shared, sl_keys_free, n % sl_key_barriers));
       float inverse[2], exact[2];
-      sl_scores_take(sum, inverse, exact, numbers);
+      sl_scores_take(sum, inverse, exact, factors, numbers);
       sl_products_wait(0);
       sl_sums_are_there(o);
       sl_sums_are_there(sum);
@@ -111,7 +121,6 @@ SL_WORD void sl_alike_outputs(
 #pragma unroll
       for (int i = 0; i < 16; ++i) scores[i / 4][i % 4] = sl_pack(sum[2 * i], sum[2 * i + 1]);
       sl_output_weigh(o, inverse, numbers);
-      sl_tell(sl_barrier_at(shared, sl_numbers_free, n % SL_NUMBER_STAGES));
       // o += P v
       sl_products_begin();
 #pragma unroll
@@ -123,7 +132,9 @@ SL_WORD void sl_alike_outputs(
       sl_products_wait(0);
       sl_sums_are_there(o);
       sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, n % SL_VALUE_STAGES));
-      sl_output_leave(o, exact, staged);
+#pragma unroll
+      for (int i = 0; i < 32; ++i) o[i] *= exact[i / 2 % 2];
+      sl_output_leave(o, staged);
       sl_publish();
       sl_meet(10 + own, 128);
       if (rows >= 64) {
@@ -133,7 +144,7 @@ SL_WORD void sl_alike_outputs(
       }
       sl_alike_last(place.o, walks.o_token, done, rows, SL_OWN_VALUES - place.value, staged, thread);
     }
-    before += chunks;
+    before += (uint32_t)chunks;
   }
   if (thread == 0) sl_copied_out();
 }

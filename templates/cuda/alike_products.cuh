@@ -78,7 +78,7 @@ SL_WORD void sl_state_read(
           sum, held[half % 2][s], sl_operand(q, p * sl_panel + 32 * (half % 2 * 2 + s)), half + s > 0);
     sl_products_commit();
     if (half == 0) {
-      sl_wait_for(shared, sl_numbers_there, SL_NUMBER_STAGES, n);
+      sl_wait_for(shared, sl_numbers_there, sl_number_barriers, n);
       if (SL_GATED) decay = sl_load_float(sl_numbers_at(shared, n) + sl_to_decay);
     }
     // Volatile, so that no compiler does all of it after the last product.
@@ -140,8 +140,6 @@ SL_WORD void sl_alike_products(
       sl_wait_for(shared, sl_handed_there, 2, n);
       sl_tell(sl_barrier_at(shared, sl_queries_free, query_stage));
       sl_output_scale(sum, v, numbers);
-      // Said once v has been computed with: a load that is under way may still find what is copied next.
-      sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, value_stage));
       // o^T += v^T P^T
       sl_turn_take(own);
       sl_products_begin();
@@ -164,9 +162,9 @@ SL_WORD void sl_alike_products(
         if (s == 0) sl_products_wait(1);
       }
       sl_turn_pass(own);
-      // While they go on, the output leaves.
-      sl_tell(sl_barrier_at(shared, sl_handed_free, n % 2));
-      sl_tell(sl_barrier_at(shared, sl_numbers_free, n % SL_NUMBER_STAGES));
+      // v, scores and numbers are free, by all lanes: each has loaded of them. While products go on, the output
+      // leaves.
+      sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, value_stage));
       // What was staged for the last chunk has been copied out before it is overwritten.
       if (thread == 0) sl_copied_out();
       sl_meet(8 + own, 128);

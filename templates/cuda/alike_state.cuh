@@ -23,15 +23,15 @@ typedef struct {
   float decay;
 } sl_chunk_values;
 
-// Waits for a chunk: that its numbers are there says that k and v have landed.
-SL_WORD void sl_chunk_wait(uint32_t shared, int n, int rows) {
-  sl_wait_for(shared, sl_numbers_there, SL_NUMBER_STAGES, n);
+// Waits for a chunk's k, v and numbers.
+SL_WORD void sl_chunk_wait(uint32_t shared, uint32_t n, int rows) {
+  sl_wait_for(shared, sl_numbers_there, sl_number_barriers, n);
   if (rows >= 64) return;
-  sl_rows_clear(shared + sl_at_values + (uint32_t)(n % SL_VALUE_STAGES * sl_panel), rows);
+  sl_rows_clear(shared + sl_at_values + n % SL_VALUE_STAGES * sl_panel, rows);
   sl_meet(8, 128);
 }
-SL_WORD void sl_values_load(sl_chunk_values &next, uint32_t shared, int n) {
-  const uint32_t values = shared + sl_at_values + (uint32_t)(n % SL_VALUE_STAGES * sl_panel);
+SL_WORD void sl_values_load(sl_chunk_values &next, uint32_t shared, uint32_t n) {
+  const uint32_t values = shared + sl_at_values + n % SL_VALUE_STAGES * sl_panel;
   const uint32_t numbers = sl_numbers_at(shared, n);
   const int lane = SL_LANE, value = SL_THREAD % 128 / 32 * 16 + lane / 8 % 2 * 8;
 #pragma unroll
@@ -54,11 +54,11 @@ SL_WORD void sl_values_decay(sl_chunk_values &next) {
 }
 
 // Hands out the state before the n-th chunk, a row for each value; and S = 2^{c_64} S.
-SL_WORD void sl_state_hand(sl_state &u, uint32_t shared, int n, float decay) {
+SL_WORD void sl_state_hand(sl_state &u, uint32_t shared, uint32_t n, float decay) {
   const int lane = SL_LANE, row = SL_THREAD % 128 / 32 * 16 + lane % 16;
-  const uint32_t at = shared + sl_at_handed + (uint32_t)(n % 2 * sl_handed) +
-                      sl_in_panel(row, 8 * (lane / 16));
-  sl_wait_to_fill(shared, sl_handed_free, 2, n);
+  const uint32_t at =
+      shared + sl_at_handed + n % 2 * sl_handed + sl_in_panel(row, 8 * (lane / 16));
+  sl_wait_to_fill(shared, sl_handed_free, 2, 2, n);
 #pragma unroll
   for (int p = 0; p < sl_key_panels; ++p)
 #pragma unroll
@@ -71,54 +71,52 @@ SL_WORD void sl_state_hand(sl_state &u, uint32_t shared, int n, float decay) {
 #pragma unroll
       for (int i = 0; SL_GATED && i < 8; ++i) of[i] *= decay;
     }
-  sl_publish();
-  sl_tell(sl_barrier_at(shared, sl_handed_there, n % 2));
 }
 
-// The n-th chunk, whose v is there, and the next one's v. A warp that asks for a product waits until the one
-// before has begun. So what has to be computed with is on its way before, and arrives meanwhile; what is
-// multiplied as it is comes after, and this chunk need not wait for the next one.
+// The n-th chunk, whose v is there, and the next one's v, which is loaded and computed with while this one's
+// products go on: they do not wait for it.
 SL_WORD void sl_state_step(
-    sl_state &u, const sl_chunk_values &own, sl_chunk_values &next, uint32_t shared, int n, int rows) {
-  const uint32_t k = shared + sl_at_keys + (uint32_t)(n % SL_KEY_STAGES * sl_tile);
+    sl_state &u, const sl_chunk_values &own, sl_chunk_values &next, uint32_t shared, uint32_t n,
+    int rows) {
+  const uint32_t k = shared + sl_at_keys + n % SL_KEY_STAGES * sl_tile;
   // The last chunk's products are over: said here, where all that comes after can be seen to know it.
   sl_products_wait(0);
-  if (sl_values_decaying && rows > 64) sl_chunk_wait(shared, n + 1, rows - 64);
   if (rows < 64) {
 #pragma unroll 1
     for (int p = 0; p < sl_key_panels; ++p) sl_rows_clear(k + (uint32_t)(p * sl_panel), rows);
     sl_publish();
     sl_meet(8, 128);
   }
-  // After the walk's last chunk its own are loaded again, and not used.
-  if (sl_values_decaying) sl_values_load(next, shared, n + (rows > 64));
   // S^T += (decayed v)^T k, by 16 tokens.
   sl_products_begin();
 #pragma unroll
-  for (int s = 0; s < 4; ++s)
+  for (int s = 0; s < 4; ++s) {
     if (sl_key_panels == 2)
       sl_product_held_twice(u[0], u[sl_key_panels - 1], own.v[s], k, 2048 * s);
     else
       sl_product_held(u[0], own.v[s], sl_operand(k, 2048 * s));
+    if (s != 0) continue;
+    // While products go on: the state before this chunk has been handed out.
+    sl_publish();
+    sl_tell(sl_barrier_at(shared, sl_handed_there, n % 2));
+  }
   sl_products_commit();
-  // Said once products have asked for v: a load that is under way may still find what is copied next.
-  sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, n % SL_VALUE_STAGES));
-  if (!sl_values_decaying && rows > 64) {
+  if (rows > 64) {
     sl_chunk_wait(shared, n + 1, rows - 64);
     sl_values_load(next, shared, n + 1);
+    sl_values_decay(next);
   }
-  sl_values_decay(next);
-  if (rows > 64) sl_tell(sl_barrier_at(shared, sl_numbers_free, (n + 1) % SL_NUMBER_STAGES));
   sl_products_wait(0);
 #pragma unroll
   for (int p = 0; p < sl_key_panels; ++p) sl_sums_are_there(u[p]);
-  sl_tell(sl_barrier_at(shared, sl_keys_free, n % SL_KEY_STAGES));
+  // k, v and numbers are free, by all lanes: each has loaded, or cleared, what will be overwritten.
+  sl_barrier_arrive(sl_barrier_at(shared, sl_keys_free, n % sl_key_barriers));
   if (rows > 64) sl_state_hand(u, shared, n + 1, next.decay);
 }
 
 template <class Walks>
 SL_WORD void sl_alike_states(uint32_t shared, const Walks walks) {
-  int before = 0;
+  uint32_t before = 0;
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
     int length;
@@ -138,16 +136,16 @@ SL_WORD void sl_alike_states(uint32_t shared, const Walks walks) {
       sl_chunk_wait(shared, before, length);
       sl_values_load(even, shared, before);
       sl_values_decay(even);
-      sl_tell(sl_barrier_at(shared, sl_numbers_free, before % SL_NUMBER_STAGES));
       sl_state_hand(u, shared, before, even.decay);
     }
 #pragma unroll 1
     for (int chunk = 0; chunk < chunks; chunk += 2) {
-      const int n = before + chunk, rows = length - 64 * chunk;
+      const uint32_t n = before + (uint32_t)chunk;
+      const int rows = length - 64 * chunk;
       sl_state_step(u, even, odd, shared, n, rows);
       if (rows > 64) sl_state_step(u, odd, even, shared, n + 1, rows - 64);
     }
-    before += chunks;
+    before += (uint32_t)chunks;
     const sl_place place = walks.at(sl_uniform(walk));
     if (place.final) sl_state_keep(u, place.final + place.value, SL_OWN_VALUES - place.value);
   }

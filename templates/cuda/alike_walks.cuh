@@ -27,15 +27,18 @@ SL_WORD void sl_alike_walks(
         sl_ask_for_chunk(shared, place, 0, place.begin, queries, keys, values, is_values);
     }
   }
+  // So is what is read of its tokens.
+  const int warp = sl_uniform(SL_WARP), role = warp / 4, has_numbers = warp >= 4 * sl_workers + 2;
+  typename Walks::maps::token_numbers ahead[2][2];
+  if (has_numbers) sl_alike_first_tokens(walks, (int)SL_BLOCK, warp % 2, ahead);
   sl_sync();
-  const int warp = sl_uniform(SL_WARP), role = warp / 4;
   if (role < sl_workers) {
     sl_alike_work(shared, walks, outputs, role);
   } else {
     sl_give_registers(SL_OTHER_REGISTERS);
     // A thread each of two warps asks for copies, the other two have the numbers.
-    if (warp % 4 >= 2)
-      sl_alike_number_walks(shared, walks, warp % 2);
+    if (has_numbers)
+      sl_alike_number_walks(shared, walks, warp % 2, ahead);
     else if (SL_LANE == 0)
       sl_alike_copies(shared, walks, queries, keys, values, warp % 4);
   }
