@@ -94,12 +94,12 @@ struct AlikeGradientEmitter: CardGradient {
     out.line("// The decays' adjoint, a chunk of a head a block.")
     out.block(
       "SL_KERNEL SL_BOUNDS_OF(\(Self.gateThreads), 1) void \(kernel)_gates(\n"
-        + "    SL_CONSTANT_ARGUMENT backward_arguments given, SL_CONSTANT_ARGUMENT int adds)"
+        + "    SL_CONSTANT_ARGUMENT backward_arguments given)"
     ) {
       $0.lines([
         "const walk_maps maps = {given.scale};",
         "sl_alike_gradients::sl_chunk_gates(",
-        "    call_of(&given), maps, SL_BLOCK / given.heads, SL_BLOCK % given.heads, adds);",
+        "    call_of(&given), maps, SL_BLOCK / given.heads, SL_BLOCK % given.heads);",
       ])
     }
     return out.text
@@ -157,11 +157,9 @@ struct AlikeGradientEmitter: CardGradient {
     let ofQueries = parts > 1 ? "\(4 * 2 * keyTiles * tile)" : "0"
     let ofKeys = parts > 1 ? ofQueries : "\(isGrouped) * \(4 * 2 * keyTiles * tile)"
     let ofValues = "\(isGrouped) * \(4 * 2 * valueTiles * tile)"
-    let state = partPanels * tile
-    let chunk = hasGate ? 2 * keyTiles * (2 * 4 * sums + 3 * state) : 0
-    let head = hasGate ? 4 * 4 * keyTiles * state : 0
+    let ofSums = hasGate ? 2 * 4 * 2 * keyTiles * sums : 0
     return "slots_of(args) * args->heads * (int64_t)(\(ofQueries) + \(ofKeys) + \(ofValues) "
-      + "+ \(chunk)) + sequences_of(args) * args->heads * (int64_t)\(head)"
+      + "+ \(ofSums))"
   }
 
   func launch(_ first: Int) -> [String] {
@@ -171,7 +169,6 @@ struct AlikeGradientEmitter: CardGradient {
       (adjoint(TensorName.output), V, "query_heads"), (adjoint(query.name), K, "query_heads"),
       (adjoint(key), K, "heads"), (adjoint(value), V, "heads"),
     ]
-    let halves = hasGate ? 2 : 1
     var lines = [
       "// q, k, v, dO, dq, dk and dv, of bf16: 9 in the driver's numbering.",
       "tensor tensors[\(tensors.count)];",
@@ -190,29 +187,26 @@ struct AlikeGradientEmitter: CardGradient {
       "const int64_t key_walks = items * \(2 * keyTiles);",
       "if (!problem && (args->length > 0x7fffffc0 || key_walks + items * \(valueTiles) > 0x7fffffff))",
       "  problem = 3;",
-      "struct { int32_t query, part, half, key_walks; } own = {0, 0, 0, (int32_t)key_walks};",
+      "struct { int32_t query, part, key_walks; } own = {0, 0, (int32_t)key_walks};",
       "void *given[] = {tensors, (void *)args, &own};",
     ]
-    if hasGate {
-      lines += ["int32_t adds = 0;", "void *gates[] = {(void *)args, &adds};"]
-    }
     lines += [
       "for (; own.query < args->query_heads / args->heads; ++own.query)",
-      "  for (own.part = 0; own.part < \(parts); ++own.part\(hasGate ? ", adds = 1" : "")) {",
-      "    for (own.half = 0; own.half < \(halves); ++own.half) {",
-      "      // dv is found at once, beside the last of the others' walks.",
-      "      const int walks_values = own.part == \(parts - 1) && own.half == \(halves - 1);",
-      "      if (!problem)",
-      "        problem = launch(",
-      "            \(first), key_walks + (walks_values ? items * \(valueTiles) : 0), given, stream);",
-      "    }",
+      "  for (own.part = 0; own.part < \(parts); ++own.part) {",
+      "    // dv is found at once, beside the last of the others' walks.",
+      "    const int walks_values = own.part == \(parts - 1);",
+      "    if (!problem)",
+      "      problem = launch(",
+      "          \(first), key_walks + (walks_values ? items * \(valueTiles) : 0), given, stream);",
+      "  }",
     ]
     if hasGate {
       lines += [
-        "    if (!problem)",
-        "      problem = launch(\(first + 1), slots_of(args) * args->heads, gates, stream);",
+        "void *gates[] = {(void *)args};",
+        "if (!problem)",
+        "  problem = launch(\(first + 1), slots_of(args) * args->heads, gates, stream);",
       ]
     }
-    return lines + ["  }", "return problem;"]
+    return lines + ["return problem;"]
   }
 }

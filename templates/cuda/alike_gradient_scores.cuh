@@ -90,8 +90,8 @@ SL_WORD void sl_walk_scores(uint32_t shared, const volatile sl_walk *const walk)
     sl_wait_for<Places>(shared, Places::numbers_there, 2, n);
     sl_products_wait(0);
     const int now = sl_again(n);
-    sl_tell(sl_barrier_at<Places>(shared, Places::queries_free, now % Places::query_stages));
-    sl_tell(sl_barrier_at<Places>(shared, Places::keys_free, now % Places::key_stages));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::queries_free, now % Places::query_stages));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::keys_free, now % Places::key_stages));
     const uint32_t numbers = sl_numbers_at<Places>(shared, now);
     const uint32_t scores = shared + (uint32_t)(Places::at_scores + now % 2 * sl_panel);
     if (sl_uniform(walk->step) < 0) sl_chunk_scores<true>(numbers, scores, sum);
