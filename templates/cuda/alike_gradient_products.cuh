@@ -11,20 +11,22 @@ SL_WORD void sl_turn_pass(const int own) { sl_pass(13 - own, 256); }
 
 // ---- Products ----
 
-// Half a panel's keys of a state in bf16, and, where it is not the first part, what that rounds away.
+// A state's keys in bf16 for two products: 32 keys or, where it is held as two numbers, 16 of them and what
+// rounding leaves of those.
 SL_WORD void sl_state_hold(
-    uint32_t (&held)[2][4], const float (&u)[32], const int first, const int part) {
+    uint32_t (&held)[2][4], const float (&u)[32], const int first, const int parts) {
 #pragma unroll
-  for (int m = 0; m < 8; ++m) {
+  for (int m = 0; m < 8 / parts; ++m) {
     const float low = u[first + 2 * m], high = u[first + 2 * m + 1];
     const uint32_t pair = sl_pack(low, high);
-    held[m / 4][m % 4] = part ? sl_pack(low - sl_low(pair), high - sl_high(pair)) : pair;
+    held[m / 4][m % 4] = pair;
+    if (parts > 1) held[1][m % 4] = sl_pack(low - sl_low(pair), high - sl_high(pair));
   }
 }
 
-// o^T = S^T q^T, and S = 2^{c_64} S: while half a panel of keys is multiplied, the next half is rounded, and
-// its own decays. Where sums are wanted S is multiplied as two bf16 numbers, for of these sums those of a
-// long sequence must cancel. The products that are asked for here are not over yet.
+// o^T = S^T q^T, and S = 2^{c_64} S: while some keys are multiplied, the next ones are rounded, and their own
+// decay. Where sums are wanted S is multiplied as two bf16 numbers, for of these sums those of a long
+// sequence must cancel. The products that are asked for here are not over yet.
 template <class Places>
 SL_WORD void sl_state_read(
     float (&sum)[32], sl_turned_state<Places::panels> &u, uint32_t (&held)[2][2][4],
@@ -33,24 +35,25 @@ SL_WORD void sl_state_read(
   float decay = 1.0f;
 #pragma unroll
   for (int step = 0; step < 2 * parts * Places::panels; ++step) {
-    const int half = step / parts, part = step % parts, p = half / 2, first = half % 2 * 16;
+    const int p = step / (2 * parts), part = step % (2 * parts), first = 16 / parts * part;
     if (step >= 2) sl_products_wait(1);
-    sl_state_hold(held[step % 2], u.of[p], first, part);
+    sl_state_hold(held[step % 2], u.of[p], first, parts);
     sl_products_begin();
 #pragma unroll
-    for (int s = 0; s < 2; ++s)
+    for (int i = 0; i < 2; ++i) {
+      const int slice = parts > 1 ? part : 2 * part + i;
       sl_product_of_held(
-          sum, held[step % 2][s], sl_operand(q, p * sl_panel + 32 * (half % 2 * 2 + s)), step + s > 0);
+          sum, held[step % 2][i], sl_operand(q, p * sl_panel + 32 * slice), step + i > 0);
+    }
     sl_products_commit();
     if (step == 0) {
       sl_wait_for<Places>(shared, Places::numbers_there, 2, n);
       if (SL_WALK_GATED)
         decay = sl_load_float(sl_numbers_at<Places>(shared, n) + sl_to_decay);
     }
-    if (part < parts - 1) continue;
     // Volatile, so that no compiler does all of it after the last product.
 #pragma unroll
-    for (int m = 0; SL_WALK_GATED && m < 16; ++m)
+    for (int m = 0; SL_WALK_GATED && m < 16 / parts; ++m)
       asm volatile("mul.ftz.f32 %0, %0, %1;" : "+f"(u.of[p][first + m]) : "f"(decay));
   }
 }
