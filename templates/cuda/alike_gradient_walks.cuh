@@ -118,8 +118,10 @@ SL_WORD void sl_chunk_gates(
     const float sum = sl_sum_up_to(token < rows ? read - written : 0.0f) + behind;
     behind = sl_of_lane(sum, 31);
     if (token >= rows) continue;
-    d_gate[(int64_t)token * step] =
-        maps.gate_slope(gate[(int64_t)token * step]) * (sum + extra);
+    const float of_token = gate[(int64_t)token * step];
+    // Nothing of what was before a decay of 0 is left: no rounding of sums may say otherwise.
+    const int keeps = sl_power(0x1.715476p0f * maps.log_decay(of_token)) > 0.0f;
+    d_gate[(int64_t)token * step] = keeps ? maps.gate_slope(of_token) * (sum + extra) : 0.0f;
   }
 }
 
