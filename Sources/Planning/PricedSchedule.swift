@@ -51,8 +51,9 @@ extension WalkedGradient: PricedSchedule {
   }
 }
 
-/// Figures of an H200: walks side by side, a chunk of which takes so long for each panel of its keys. With a
-/// gate those for dq and dk go in two halves, one after the other, and leave and fetch states.
+/// Figures of an H200: walks side by side, a chunk of which takes so long for each panel of its keys; those
+/// for dq and dk more where a gate wants sums of them. What segments add to states takes half of that, and a
+/// walk then fetches what is before it.
 extension AlikeGradient: PricedSchedule {
   func seconds(of plan: Plan, _ program: TileProgram, _ workload: Workload) -> Double {
     func tiles(_ count: Int, _ unit: Int) -> Double { Double((count + unit - 1) / unit) }
@@ -62,14 +63,21 @@ extension AlikeGradient: PricedSchedule {
     let parts = tiles(program.value, 256), panels = tiles(program.value, 64) / parts
     let hasGate = program.tensors.contains { $0.kind == .tokens && $0.columns == 1 }
     func chunk(_ panels: Double) -> Double { 1.4e-6 + panels * 0.34e-6 }
-    let own = hasGate ? 2.2e-6 + panels * 1.45e-6 : chunk(panels) + (parts > 1 ? 0.7e-6 : 0)
+    let own = chunk(panels) * (hasGate ? 1.25 : 1) + (parts > 1 ? 0.7e-6 : 0)
     // Walks for dv go beside the last of the others.
     let keys = 2 * heads * tiles(program.key, 128), values = heads * tiles(program.value, 128)
     let time = parts * keys * own + values * chunk(tiles(program.key, 64))
     let busy = time * chunks / WarpgroupCost.processors
-    let launches = parts * (hasGate ? 3 : 1)
+    let segments = Double(Self.segments(of: plan))
     // No less than a walk of each part, one after the other.
-    return queries * (max(busy, parts * chunks * own) + launches * WarpgroupCost.launch)
+    let walked = max(busy, parts * chunks / segments * own)
+    guard segments > 1 else {
+      return queries * (walked + parts * WarpgroupCost.launch) + (hasGate ? WarpgroupCost.launch : 0)
+    }
+    let ahead = max(busy * (segments - 1) / segments, parts * chunks / segments * own) / 2
+    let fetched = parts * (segments - 1) * panels * 0.6e-6
+    return queries * (walked + ahead + fetched + 2 * parts * WarpgroupCost.launch)
+      + (hasGate ? WarpgroupCost.launch : 0)
   }
 }
 

@@ -83,6 +83,10 @@ typedef struct {
   float *parts, *sums;
   int adds_sums;
   int64_t chunk_step;  // tiles of 64 values from chunk to chunk, in parts and sums
+  // Which part of a sequence it goes through, in the walk's order; what those add to a state that begins at
+  // zero, and how a state decays over them.
+  int segment;
+  float *added, *decays;
   uint16_t *output;
 } sl_walk;
 static_assert(sizeof(sl_walk) <= 256, "sl_at_walk");
@@ -176,9 +180,11 @@ SL_WORD void sl_ask_for(
     sl_copy_in(to, tensor, landed, column, head, token, batch);
 }
 
+// All of a walk's tensors, or those alone that its state takes.
 template <class Places>
 SL_WORD void sl_walk_copies(
-    uint32_t shared, const volatile sl_walk *const walk, const sl_tensors *const tensors) {
+    uint32_t shared, const volatile sl_walk *const walk, const sl_tensors *const tensors,
+    const int has_outputs) {
 #pragma unroll 1
   for (int n = 0; n < walk->count; ++n) {
     const int token = walk->begin + sl_token_of(walk, n), batch = walk->batch;
@@ -186,9 +192,10 @@ SL_WORD void sl_walk_copies(
     sl_ask_for<Places>(
         shared, Places::at_keys, Places::keys_landed, Places::keys_free, Places::key_stages,
         Places::panels, n, tensors->of + walk->keys, column, walk->key_head, token, batch);
-    sl_ask_for<Places>(
-        shared, 0, Places::queries_landed, Places::queries_free, Places::query_stages,
-        Places::panels, n, tensors->of + walk->queries, column, walk->query_head, token, batch);
+    if (has_outputs)
+      sl_ask_for<Places>(
+          shared, 0, Places::queries_landed, Places::queries_free, Places::query_stages,
+          Places::panels, n, tensors->of + walk->queries, column, walk->query_head, token, batch);
     sl_ask_for<Places>(
         shared, Places::at_values, Places::values_landed, Places::values_free, sl_value_stages,
         sl_groups, n, tensors->of + walk->values, value, walk->value_head, token, batch);

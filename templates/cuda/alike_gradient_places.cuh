@@ -22,14 +22,18 @@ typedef struct {
 } sl_launch;
 
 enum {
+  // Floats of a walk's state; segments of which a sum is left.
+  sl_key_state = 2 * SL_WALK_PART_PANELS * 64 * 64,
+  sl_value_state = 2 * SL_WALK_KEY_PANELS * 64 * 64,
+  sl_summed = SL_WALK_SEGMENTS - 1,
   // Tiles of 128 keys, and of values, that walks have.
   sl_key_tiles = (SL_WALK_OWN_KEYS + 127) / 128,
   sl_value_tiles = (SL_WALK_OWN_VALUES + 127) / 128,
 };
 
-// What is kept of chunks in the workspace.
+// What is kept of chunks in the workspace; and of segments but the last, what they add to states.
 typedef struct {
-  float *query_parts, *key_parts, *value_parts, *query_sums, *key_sums;
+  float *query_parts, *key_parts, *value_parts, *query_sums, *key_sums, *added, *decays;
 } sl_room;
 
 SL_WORD sl_room sl_room_of(const sl_call &call) {
@@ -42,6 +46,11 @@ SL_WORD sl_room sl_room_of(const sl_call &call) {
   room.value_parts = room.key_parts + (is_parted || is_grouped ? of_keys * sl_tile_parts : 0);
   room.query_sums = room.value_parts + (is_grouped ? of_values * sl_tile_parts : 0);
   room.key_sums = room.query_sums + SL_WALK_GATED * of_keys * sl_chunk_sums;
+  room.added = room.key_sums + SL_WALK_GATED * of_keys * sl_chunk_sums;
+  room.decays =
+      room.added
+      + call.sequences * call.heads * sl_summed
+            * (2 * sl_key_tiles * sl_key_state + sl_value_tiles * sl_value_state);
   return room;
 }
 
@@ -127,11 +136,34 @@ SL_WORD void sl_find_key_walk(
 #endif
 }
 
-// The walk of a block: those for dq and dk side by side, then those for dv.
+// A segment of a walk, of which there are so many in all.
+SL_WORD void sl_find_segment(
+    sl_walk *const walk, const sl_call &call, const sl_room &room, const int segment,
+    const int of_values, const int64_t index) {
+  const int64_t key_walks = call.sequences * call.heads * (2 * sl_key_tiles);
+  const int begin = (int)((int64_t)walk->count * segment / SL_WALK_SEGMENTS);
+  const int end = (int)((int64_t)walk->count * (segment + 1) / SL_WALK_SEGMENTS);
+  walk->segment = segment;
+  walk->first += walk->step * begin;
+  walk->count = end - begin;
+  walk->added =
+      room.added
+      + (of_values ? key_walks * sl_key_state + index * sl_value_state : index * sl_key_state)
+            * sl_summed;
+  walk->decays = room.decays + ((of_values ? key_walks : 0) + index) * sl_summed;
+  // The last one has its walk's end.
+  if (segment < sl_summed) walk->final = NULL, walk->met = NULL;
+}
+
+// The walk of a block: those for dq and dk side by side, then those for dv; so many segments of each.
 SL_WORD void sl_find_walk(
-    sl_walk *const walk, const sl_call &call, const sl_launch &launch, int block) {
+    sl_walk *const walk, const sl_call &call, const sl_launch &launch, int block,
+    const int segments) {
   const int of_values = block >= launch.key_walks;
   if (of_values) block -= launch.key_walks;
+  const int segment = block % segments;
+  block /= segments;
+  const int64_t index = block;
   const int back = of_values || block % 2;
   if (!of_values) block /= 2;
   const int tiles = of_values ? sl_value_tiles : sl_key_tiles, tile = block % tiles;
@@ -163,6 +195,7 @@ SL_WORD void sl_find_walk(
   const int64_t state = item * (int64_t)(SL_WALK_OWN_KEYS * SL_WALK_OWN_VALUES);
   if (of_values) sl_find_value_walk(walk, call, launch, room, row, place, state);
   else sl_find_key_walk(walk, call, launch, room, back, row, query_row, place, state);
+  if (SL_WALK_SEGMENTS > 1) sl_find_segment(walk, call, room, segment, of_values, index);
 }
 
 }  // namespace sl_alike_gradients

@@ -108,6 +108,15 @@ SL_WORD void sl_output_scale(
   totals[0] = rounded, totals[1] = total - rounded;
 }
 
+// Past the sequence's end lies another one: no value of it may be multiplied by 0.
+SL_WORD void sl_values_clear(uint32_t panel, const int rows, const int own) {
+#pragma unroll 1
+  for (int word = 32 * rows + sl_own(SL_THREAD) % 128; word < 32 * 64; word += 128)
+    sl_store_word(panel + 4 * (uint32_t)word, 0u);
+  sl_publish();
+  sl_meet(8 + own, 128);
+}
+
 // What 16 tokens' values are in the state.
 SL_WORD void sl_values_leave(uint32_t (&to)[4], const uint32_t (&v)[4], uint32_t numbers) {
 #pragma unroll
@@ -248,19 +257,12 @@ SL_WORD void sl_walk_products(
     uint32_t v[4][4];
     const uint32_t in_turned = sl_in_turned();
     sl_wait_for<Places>(shared, Places::values_landed, sl_value_stages, n);
-    // Past the sequence's end lies another one: no value of it may be multiplied by 0.
     if (rows < 64) {
-#pragma unroll 1
-      for (int word = 32 * rows + sl_own(thread); word < 32 * 64; word += 128)
-        sl_store_word(values_at + 4 * (uint32_t)word, 0u);
+      sl_values_clear(values_at, rows, own);
       if (Places::sums) {
         sl_wait_for<Places>(shared, Places::partners_landed, 1, n);
-#pragma unroll 1
-      for (int word = 32 * rows + sl_own(thread); word < 32 * 64; word += 128)
-          sl_store_word(partner + 4 * (uint32_t)word, 0u);
+        sl_values_clear(partner, rows, own);
       }
-      sl_publish();
-      sl_meet(8 + own, 128);
     }
 #pragma unroll
     for (int s = 0; s < 4; ++s) sl_load_turned(v[s], values_at + in_turned + 2048 * (uint32_t)s);

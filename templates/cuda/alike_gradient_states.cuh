@@ -21,6 +21,11 @@ SL_WORD int sl_value_of(const int thread, const int n) {
   return thread / 32 * 16 + thread % 32 / 4 + n / 2 % 2 * 8;
 }
 
+// Where it lies in what a segment adds to a state, of which a thread has every 128th.
+SL_WORD int sl_place_of(const int thread, const int own, const int panels, const int p, const int n) {
+  return ((own * panels + p) * 32 + n) * 128 + thread;
+}
+
 template <int Panels>
 SL_WORD void sl_state_begin(
     sl_turned_state<Panels> &u, const volatile sl_walk *const walk, const int own) {
@@ -37,6 +42,16 @@ SL_WORD void sl_state_begin(
                        ? initial[key * key_step + (value + 64 * own) * value_step]
                        : 0.0f;
     }
+  // What the segments before this one add, one after the other.
+#pragma unroll 1
+  for (int s = 0; SL_WALK_SEGMENTS > 1 && s < walk->segment; ++s) {
+    const float *const added = walk->added + s * (2 * Panels * 64 * 64), decay = walk->decays[s];
+#pragma unroll
+    for (int p = 0; p < Panels; ++p)
+#pragma unroll
+      for (int n = 0; n < 32; ++n)
+        u.of[p][n] = SL_FMA(decay, u.of[p][n], added[sl_place_of(thread, own, Panels, p, n)]);
+  }
 }
 
 template <int Panels>

@@ -36,7 +36,7 @@ SL_WORD void sl_block_walk(
   const volatile sl_walk *const walk = (const volatile sl_walk *)(scratch + sl_at_walk);
   const int of_values = (int)SL_BLOCK >= launch.key_walks;
   if (SL_THREAD == 0) {
-    sl_find_walk((sl_walk *)(scratch + sl_at_walk), call, launch, (int)SL_BLOCK);
+    sl_find_walk((sl_walk *)(scratch + sl_at_walk), call, launch, (int)SL_BLOCK, SL_WALK_SEGMENTS);
     if (of_values) sl_barriers_begin<sl_value_walks>(shared);
     else sl_barriers_begin<sl_key_walks>(shared);
   }
@@ -57,8 +57,8 @@ SL_WORD void sl_block_walk(
       if (of_values) sl_walk_numbers<sl_value_walks>(shared, walk, maps);
       else sl_walk_numbers<sl_key_walks>(shared, walk, maps);
     } else if (SL_THREAD == 128 * (sl_groups + 1)) {
-      if (of_values) sl_walk_copies<sl_value_walks>(shared, walk, tensors);
-      else sl_walk_copies<sl_key_walks>(shared, walk, tensors);
+      if (of_values) sl_walk_copies<sl_value_walks>(shared, walk, tensors, 1);
+      else sl_walk_copies<sl_key_walks>(shared, walk, tensors, 1);
     }
   }
 }
