@@ -69,15 +69,16 @@ extension AlikeGradient: PricedSchedule {
     let time = parts * keys * own + values * chunk(tiles(program.key, 64))
     let busy = time * chunks / WarpgroupCost.processors
     let segments = Double(Self.segments(of: plan))
+    let last = hasGate ? WarpgroupCost.launch : 0
     // No less than a walk of each part, one after the other.
     let walked = max(busy, parts * chunks / segments * own)
     guard segments > 1 else {
-      return queries * (walked + parts * WarpgroupCost.launch) + (hasGate ? WarpgroupCost.launch : 0)
+      return queries * (walked + parts * WarpgroupCost.launch) + last
     }
     let ahead = max(busy * (segments - 1) / segments, parts * chunks / segments * own) / 2
     let fetched = parts * (segments - 1) * panels * 0.6e-6
     return queries * (walked + ahead + fetched + 2 * parts * WarpgroupCost.launch)
-      + (hasGate ? WarpgroupCost.launch : 0)
+      + last
   }
 }
 

@@ -130,8 +130,8 @@ extension DeviceTests {
     let kernel = try Emitter.emit(
       specification, try Planner().plan(specification, PlanRequest()), backward: plan, step: nil)
     let kernels = try await machineCode(of: kernel)
-    let names = ["walks"] + (name == "simple-gla" ? ["gates"] : []) + (segments > 1 ? ["ahead"] : [])
-    for own in names {
+    let gates = name == "simple-gla" ? ["gates"] : [], ahead = segments > 1 ? ["ahead"] : []
+    for own in ["walks"] + gates + ahead {
       let found = try #require(kernels.first { $0.name == "\(kernel.name)_\(own)" })
       #expect(found.sharedMemory <= Target.sm90a.device!.sharedMemory)
       #expect(found.spilled == 0, "\(found.name) spills \(found.spilled) bytes")

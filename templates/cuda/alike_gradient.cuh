@@ -17,9 +17,9 @@
 //     E_t = sum over i >= t of (q_i dq_i - k_i dk_i) + Y + G
 //
 // with Y = sum over the chunk of k_j (dS v_j), where dS v_j is the part of dk that comes from behind the
-// chunk, and G = 2^{c_64} <S, dS>, of the pairs on both sides of it. q dq and k dk are summed up in f32 before
-// dq and dk are rounded, and have the same rounded numbers a D_ij (dO_i v_j), so that pairs of tokens on one
-// side of t cancel. G needs no state in memory, for pairs on both sides of a chunk's end are told by the
+// chunk, and G = 2^{c_64} <S, dS>, of the pairs on both sides of it. q dq and k dk are summed up in f32
+// before dq and dk are rounded, and have the same rounded numbers a D_ij (dO_i v_j), so that pairs of tokens
+// on one side of t cancel. G needs no state in memory, for pairs on both sides of a chunk's end are told by the
 // chunks behind it: with X = sum over a chunk of q_i (S dO_i) likewise,
 //
 //     G = sum over the chunks behind of (X - Y) - Y of its own + <S, dS> at the sequence's end
@@ -45,8 +45,8 @@ enum {
   sl_to_sums = 784,
   sl_numbers = sl_to_sums + 512,
   sl_group_sums = 1024 + 64,  // sums of a warpgroup's warps: of each token, two of all
-  // What is kept of a tile of 64 values: floats of its outputs; floats of a chunk's sums, of each token, X' or
-  // Y', what Y has more than Y', <S, dS> at the sequence's end.
+  // What is kept of a tile of 64 values: floats of its outputs; floats of a chunk's sums, which are those of
+  // each token, X' or Y', what Y has more than Y', and <S, dS> at the sequence's end.
   sl_tile_parts = 64 * 64,
   sl_rounded_sum = 64,
   sl_unrounded_sum = 65,

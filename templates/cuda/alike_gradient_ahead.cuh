@@ -1,5 +1,5 @@
-// Segments of the walks of alike_gradient.cuh: what each but a walk's last one adds to the state, found before
-// all of them go side by side. A block has one, and reads the tensors that a state takes.
+// Segments of the walks of alike_gradient.cuh: what each but a walk's last one adds to the state, found
+// before all of them go side by side. A block has one, and reads the tensors that a state takes.
 #ifndef SL_ALIKE_GRADIENT_AHEAD_CUH
 #define SL_ALIKE_GRADIENT_AHEAD_CUH
 

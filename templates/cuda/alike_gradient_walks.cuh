@@ -65,8 +65,7 @@ SL_WORD void sl_block_walk(
 
 // ---- The adjoint of decays ----
 
-// What the sums of a chunk's pairs on both sides of it are: all that is behind it. A lane has every 32nd chunk
-// of those.
+// Y + G of a chunk, from the sums of it and of all `chunks` from it on. A lane has every 32nd one behind it.
 SL_WORD float sl_sum_behind(
     const sl_call &call, const float *const queries, const float *const keys, const int64_t chunks) {
   const int tiles = 2 * sl_key_tiles;
