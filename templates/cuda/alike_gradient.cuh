@@ -261,7 +261,7 @@ SL_WORD void sl_walk_numbers(
     sl_chunk_numbers(
         sl_numbers_at<Places>(shared, n), maps, gates, walk->length - sl_token_of(walk, n),
         walk->step < 0);
-    sl_tell(sl_barrier_at<Places>(shared, Places::numbers_there, n % 2));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::numbers_there, n % 2));
   }
 }
 

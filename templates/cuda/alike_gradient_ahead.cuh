@@ -21,7 +21,7 @@ SL_WORD void sl_ahead_keys(uint32_t shared, const volatile sl_walk *const walk) 
           shared + (uint32_t)(Places::at_keys + n % Places::key_stages * Places::tile), rows);
     // That its numbers are there says that the chunk before the last one is over.
     sl_wait_for<Places>(shared, Places::numbers_there, 2, n);
-    sl_tell(sl_barrier_at<Places>(shared, Places::scores_there, n % 2));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::scores_there, n % 2));
     sl_tell_each(sl_barrier_at<Places>(shared, Places::keys_free, n % Places::key_stages));
   }
 }
@@ -78,7 +78,7 @@ SL_WORD void sl_ahead_products(
           sl_product_held(u.of[p], v[s], sl_operand(k, p * sl_panel + 2048 * s));
     sl_products_end();
     const int last = sl_again(n);
-    sl_tell(sl_barrier_at<Places>(shared, Places::scores_free, last % 2));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::scores_free, last % 2));
     sl_tell_each(sl_barrier_at<Places>(shared, Places::keys_free, last % Places::key_stages));
   }
   float *const added = walk->added + walk->segment * (2 * Places::panels * 64 * 64);

@@ -302,7 +302,7 @@ SL_WORD void sl_walk_products(
     const int last = sl_again(n);
     const uint32_t staged = shared + (uint32_t)(Places::at_staged + own * sl_panel);
     const uint32_t sums = shared + (uint32_t)(Places::at_sums + own * 1088);
-    sl_tell(sl_barrier_at<Places>(shared, Places::scores_free, last % 2));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::scores_free, last % 2));
     if (Places::sums) {
       // Of this part alone.
       sl_sums_leave(sum, partner + in_turned, totals, sums);

@@ -100,7 +100,7 @@ SL_WORD void sl_walk_scores(uint32_t shared, const volatile sl_walk *const walk)
     if (sl_uniform(walk->step) < 0) sl_chunk_scores<true>(numbers, scores, sum);
     else sl_chunk_scores<false>(numbers, scores, sum);
     sl_publish();
-    sl_tell(sl_barrier_at<Places>(shared, Places::scores_there, sl_again(n) % 2));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::scores_there, sl_again(n) % 2));
   }
 }
 

@@ -7,9 +7,8 @@ namespace sl_alike_gradients {
 template <class Places>
 SL_WORD void sl_barriers_begin(uint32_t shared) {
   for (int barrier = 0; barrier < Places::barriers; ++barrier) {
-    // Landed: the thread that asked for it.
+    // Landed: the thread that asked for it. All else every thread says that is done with it, or has made it.
     int arrivals = 1;
-    // Every thread says of a copy's place that it is free.
     if (barrier >= Places::queries_free && barrier < Places::keys_landed)
       arrivals = 128 * (sl_groups + 1);
     if (barrier >= Places::keys_free && barrier < Places::values_landed)
@@ -17,7 +16,9 @@ SL_WORD void sl_barriers_begin(uint32_t shared) {
     if (barrier >= Places::values_free && barrier < Places::partners_landed)
       arrivals = 128 * sl_groups;
     if (barrier == Places::partners_free) arrivals = 128 * sl_groups;
-    if (barrier >= Places::scores_there) arrivals = barrier >= Places::scores_free ? 4 * sl_groups : 4;
+    if (barrier >= Places::numbers_there) arrivals = 32;
+    if (barrier >= Places::scores_there) arrivals = 128;
+    if (barrier >= Places::scores_free) arrivals = 128 * sl_groups;
     sl_barrier_init(sl_barrier_at<Places>(shared, 0, barrier), arrivals);
   }
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
