@@ -19,8 +19,8 @@
 // with Y = sum over the chunk of k_j (dS v_j), where dS v_j is the part of dk that comes from behind the
 // chunk, and G = 2^{c_64} <S, dS>, of the pairs on both sides of it. q dq and k dk are summed up in f32
 // before dq and dk are rounded, and have the same rounded numbers a D_ij (dO_i v_j), so that pairs of tokens
-// on one side of t cancel. G needs no state in memory, for pairs on both sides of a chunk's end are told by the
-// chunks behind it: with X = sum over a chunk of q_i (S dO_i) likewise,
+// on one side of t cancel. G needs no state in memory, for pairs on both sides of a chunk's end are told by
+// the chunks behind it: with X = sum over a chunk of q_i (S dO_i) likewise,
 //
 //     G = sum over the chunks behind of (X - Y) - Y of its own + <S, dS> at the sequence's end
 //
