@@ -52,8 +52,8 @@ extension WalkedGradient: PricedSchedule {
 }
 
 /// Figures of an H200: walks side by side, a chunk of which takes so long for each panel of its keys; those
-/// for dq and dk more where a gate wants sums of them. What segments add to states takes half of that, and a
-/// walk then fetches what is before it.
+/// for dq and dk more where a gate wants sums of them. What segments add to states is found before, and a walk
+/// then fetches what is before it.
 extension AlikeGradient: PricedSchedule {
   func seconds(of plan: Plan, _ program: TileProgram, _ workload: Workload) -> Double {
     func tiles(_ count: Int, _ unit: Int) -> Double { Double((count + unit - 1) / unit) }
@@ -63,21 +63,31 @@ extension AlikeGradient: PricedSchedule {
     let parts = tiles(program.value, 256), panels = tiles(program.value, 64) / parts
     let hasGate = program.tensors.contains { $0.kind == .tokens && $0.columns == 1 }
     func chunk(_ panels: Double) -> Double { 1.4e-6 + panels * 0.34e-6 }
-    let own = chunk(panels) * (hasGate ? 1.25 : 1) + (parts > 1 ? 0.7e-6 : 0)
+    let own = (hasGate ? 2.4e-6 + panels * 0.65e-6 : chunk(panels)) + (parts > 1 ? 0.7e-6 : 0)
     // Walks for dv go beside the last of the others.
     let keys = 2 * heads * tiles(program.key, 128), values = heads * tiles(program.value, 128)
     let time = parts * keys * own + values * chunk(tiles(program.key, 64))
-    let busy = time * chunks / WarpgroupCost.processors
     let segments = Double(Self.segments(of: plan))
     let last = hasGate ? WarpgroupCost.launch : 0
-    // No less than a walk of each part, one after the other.
-    let walked = max(busy, parts * chunks / segments * own)
     guard segments > 1 else {
-      return queries * (walked + parts * WarpgroupCost.launch) + last
+      let busy = time * chunks / WarpgroupCost.processors
+      // No less than a walk of each part, one after the other.
+      return queries * (max(busy, parts * chunks * own) + parts * WarpgroupCost.launch) + last
     }
-    let ahead = max(busy * (segments - 1) / segments, parts * chunks / segments * own) / 2
-    let fetched = parts * (segments - 1) * panels * 0.6e-6
-    return queries * (walked + ahead + fetched + 2 * parts * WarpgroupCost.launch)
+    // Rounds of blocks: of each part but the last, and of that one with the walks for dv.
+    func rounds(_ segments: Double) -> (of: Double, last: Double) {
+      (
+        (parts - 1) * (keys * segments / WarpgroupCost.processors).rounded(.up),
+        ((keys + values) * segments / WarpgroupCost.processors).rounded(.up)
+      )
+    }
+    let walks = rounds(segments), ahead = rounds(segments - 1)
+    let mean = (keys * own + values * chunk(tiles(program.key, 64))) / (keys + values)
+    let chunkTime =
+      walks.of * own + max(own, walks.last * mean)
+      + (ahead.of + ahead.last) * (0.6e-6 + panels * 0.25e-6)
+    let fetched = parts * ((segments - 1) * panels * 0.6e-6 + 4e-6)
+    return queries * (chunks / segments * chunkTime + fetched + 2 * parts * WarpgroupCost.launch)
       + last
   }
 }

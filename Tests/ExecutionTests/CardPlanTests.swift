@@ -108,7 +108,7 @@ import Testing
       // Few heads leave most of a card to segments of their sequences.
       let found = try plan(name, 128, 256, 4, batch: 1, length: 16384)
       #expect(found.schedule == "alike-gradient")
-      #expect(found.materialization == .segments(8))
+      #expect(AlikeGradient.segments(of: found) >= 8)
     }
     #expect(try plan("gla", 128, 256, 4).schedule == "warpgroup-gradient")
     let specification = try KernelSpecification(.simpleGLA, value: 256)
