@@ -301,7 +301,7 @@ SL_WORD void sl_walk_products(
     // While they go on, the output leaves.
     const int last = sl_again(n);
     const uint32_t staged = shared + (uint32_t)(Places::at_staged + own * sl_panel);
-    const uint32_t sums = shared + (uint32_t)(Places::at_sums + own * 1088);
+    const uint32_t sums = shared + (uint32_t)(Places::at_sums + own * sl_group_sums);
     sl_tell_each(sl_barrier_at<Places>(shared, Places::scores_free, last % 2));
     if (Places::sums) {
       // Of this part alone.
