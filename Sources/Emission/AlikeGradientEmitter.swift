@@ -11,12 +11,16 @@ struct AlikeGradientEmitter: CardGradient {
   private let key: String
   private let value: String
   private let gate: (name: String, logarithm: Expression)?
+  /// Parts of a sequence that are walked side by side.
+  private let segments: Int
 
-  let vocabularies = [
-    "turned_products.cuh", "alike_gradient.cuh", "alike_gradient_states.cuh",
-    "alike_gradient_scores.cuh", "alike_gradient_products.cuh", "alike_gradient_places.cuh",
-    "alike_gradient_walks.cuh",
-  ]
+  var vocabularies: [String] {
+    [
+      "turned_products.cuh", "alike_gradient.cuh", "alike_gradient_states.cuh",
+      "alike_gradient_scores.cuh", "alike_gradient_products.cuh", "alike_gradient_places.cuh",
+      "alike_gradient_walks.cuh",
+    ] + (segments > 1 ? ["alike_gradient_ahead.cuh"] : [])
+  }
   let keepsChunks = true
   let describesTensors = true
 
@@ -32,6 +36,7 @@ struct AlikeGradientEmitter: CardGradient {
     self.query = query
     (self.key, self.value) = (key, value)
     gate = form.keyGate.flatMap { AlikeGradient.gate(of: specification, $0) }
+    segments = AlikeGradient.segments(of: plan)
   }
 
   // MARK: Sizes
@@ -49,9 +54,15 @@ struct AlikeGradientEmitter: CardGradient {
   private static let threads = 512
   private static let gateThreads = 32
 
-  var kernelNames: [String] { ["\(kernel)_walks"] + (hasGate ? ["\(kernel)_gates"] : []) }
-  var kernelThreads: [Int] { [Self.threads] + (hasGate ? [Self.gateThreads] : []) }
-  var kernelMemory: [Int] { [Self.sharedMemory] + (hasGate ? [0] : []) }
+  /// The kernels' names, threads and shared memory.
+  private var kernels: [(name: String, threads: Int, memory: Int)] {
+    [("walks", Self.threads, Self.sharedMemory)]
+      + (hasGate ? [("gates", Self.gateThreads, 0)] : [])
+      + (segments > 1 ? [("ahead", Self.threads, Self.sharedMemory)] : [])
+  }
+  var kernelNames: [String] { kernels.map { "\(kernel)_\($0.name)" } }
+  var kernelThreads: [Int] { kernels.map(\.threads) }
+  var kernelMemory: [Int] { kernels.map(\.memory) }
 
   var settings: String {
     // Registers of a thread that has a state, of one that has scores, and of the others: of 65,536.
@@ -60,6 +71,7 @@ struct AlikeGradientEmitter: CardGradient {
     #define SL_WALK_OWN_KEYS \(K)
     #define SL_WALK_OWN_VALUES \(V)
     #define SL_WALK_KEY_PANELS \((K + 63) / 64)
+    #define SL_WALK_SEGMENTS \(segments)
     #define SL_WALK_PARTS \(parts)
     #define SL_WALK_PART_PANELS \(partPanels)
     #define SL_WALK_STATE_REGISTERS 208
@@ -75,10 +87,32 @@ struct AlikeGradientEmitter: CardGradient {
     var out = CWriter()
     maps(&out)
     call(&out)
+    let pieces = segments > 1 ? "segments of the walks" : "walks"
+    walks("walk", "walks", "The \(pieces) of dq, dk and dv, one a block.", &out)
+    if segments > 1 {
+      walks("ahead", "ahead", "What segments but the last one add to states, one a block.", &out)
+    }
+    guard hasGate else { return out.text }
     out.line()
-    out.line("// The walks of dq, dk and dv, one a block.")
+    out.line("// The decays' adjoint, a chunk of a head a block.")
     out.block(
-      "SL_KERNEL SL_BOUNDS_OF(\(Self.threads), 1) void \(kernel)_walks(\n"
+      "SL_KERNEL SL_BOUNDS_OF(\(Self.gateThreads), 1) void \(kernel)_gates(\n"
+        + "    SL_CONSTANT_ARGUMENT backward_arguments given)"
+    ) {
+      $0.lines([
+        "const walk_maps maps = {given.scale};",
+        "sl_alike_gradients::sl_chunk_gates(",
+        "    call_of(&given), maps, SL_BLOCK / given.heads, SL_BLOCK % given.heads);",
+      ])
+    }
+    return out.text
+  }
+
+  private func walks(_ word: String, _ name: String, _ comment: String, _ out: inout CWriter) {
+    out.line()
+    out.line("// \(comment)")
+    out.block(
+      "SL_KERNEL SL_BOUNDS_OF(\(Self.threads), 1) void \(kernel)_\(name)(\n"
         + "    SL_CONSTANT_ARGUMENT sl_alike_gradients::sl_tensors tensors,\n"
         + "    SL_CONSTANT_ARGUMENT backward_arguments given,\n"
         + "    SL_CONSTANT_ARGUMENT sl_alike_gradients::sl_launch own)"
@@ -86,23 +120,9 @@ struct AlikeGradientEmitter: CardGradient {
       $0.lines([
         "SL_SHARED scratch[];",
         "const walk_maps maps = {given.scale};",
-        "sl_alike_gradients::sl_block_walk(scratch, call_of(&given), own, maps, &tensors);",
+        "sl_alike_gradients::sl_block_\(word)(scratch, call_of(&given), own, maps, &tensors);",
       ])
     }
-    guard hasGate else { return out.text }
-    out.line()
-    out.line("// The decays' adjoint, a chunk of a head a block.")
-    out.block(
-      "SL_KERNEL SL_BOUNDS_OF(\(Self.gateThreads), 1) void \(kernel)_gates(\n"
-        + "    SL_CONSTANT_ARGUMENT backward_arguments given, SL_CONSTANT_ARGUMENT int adds)"
-    ) {
-      $0.lines([
-        "const walk_maps maps = {given.scale};",
-        "sl_alike_gradients::sl_chunk_gates(",
-        "    call_of(&given), maps, SL_BLOCK / given.heads, SL_BLOCK % given.heads, adds);",
-      ])
-    }
-    return out.text
   }
 
   private func maps(_ out: inout CWriter) {
@@ -157,11 +177,15 @@ struct AlikeGradientEmitter: CardGradient {
     let ofQueries = parts > 1 ? "\(4 * 2 * keyTiles * tile)" : "0"
     let ofKeys = parts > 1 ? ofQueries : "\(isGrouped) * \(4 * 2 * keyTiles * tile)"
     let ofValues = "\(isGrouped) * \(4 * 2 * valueTiles * tile)"
-    let state = partPanels * tile
-    let chunk = hasGate ? 2 * keyTiles * (2 * 4 * sums + 3 * state) : 0
-    let head = hasGate ? 4 * 4 * keyTiles * state : 0
-    return "slots_of(args) * args->heads * (int64_t)(\(ofQueries) + \(ofKeys) + \(ofValues) "
-      + "+ \(chunk)) + sequences_of(args) * args->heads * (int64_t)\(head)"
+    let ofSums = hasGate ? 2 * 4 * 2 * keyTiles * sums : 0
+    let chunks =
+      "slots_of(args) * args->heads * (int64_t)(\(ofQueries) + \(ofKeys) + \(ofValues) "
+      + "+ \(ofSums))"
+    guard segments > 1 else { return chunks }
+    let walks = 2 * keyTiles + valueTiles
+    let states = 2 * tile * (2 * keyTiles * partPanels + valueTiles * ((K + 63) / 64))
+    return chunks
+      + " + sequences_of(args) * args->heads * (int64_t)\(4 * (segments - 1) * (states + walks))"
   }
 
   func launch(_ first: Int) -> [String] {
@@ -171,7 +195,6 @@ struct AlikeGradientEmitter: CardGradient {
       (adjoint(TensorName.output), V, "query_heads"), (adjoint(query.name), K, "query_heads"),
       (adjoint(key), K, "heads"), (adjoint(value), V, "heads"),
     ]
-    let halves = hasGate ? 2 : 1
     var lines = [
       "// q, k, v, dO, dq, dk and dv, of bf16: 9 in the driver's numbering.",
       "tensor tensors[\(tensors.count)];",
@@ -188,31 +211,38 @@ struct AlikeGradientEmitter: CardGradient {
       "// Tokens and walks are counted in 32 bits.",
       "const int64_t items = sequences_of(args) * args->heads;",
       "const int64_t key_walks = items * \(2 * keyTiles);",
-      "if (!problem && (args->length > 0x7fffffc0 || key_walks + items * \(valueTiles) > 0x7fffffff))",
+      "const int64_t most = \(segments) * (key_walks + items * \(valueTiles));",
+      "if (!problem && (args->length > 0x7fffffc0 || most > 0x7fffffff))",
       "  problem = 3;",
-      "struct { int32_t query, part, half, key_walks; } own = {0, 0, 0, (int32_t)key_walks};",
+      "struct { int32_t query, part, key_walks; } own = {0, 0, (int32_t)key_walks};",
       "void *given[] = {tensors, (void *)args, &own};",
     ]
-    if hasGate {
-      lines += ["int32_t adds = 0;", "void *gates[] = {(void *)args, &adds};"]
-    }
     lines += [
       "for (; own.query < args->query_heads / args->heads; ++own.query)",
-      "  for (own.part = 0; own.part < \(parts); ++own.part\(hasGate ? ", adds = 1" : "")) {",
-      "    for (own.half = 0; own.half < \(halves); ++own.half) {",
-      "      // dv is found at once, beside the last of the others' walks.",
-      "      const int walks_values = own.part == \(parts - 1) && own.half == \(halves - 1);",
-      "      if (!problem)",
-      "        problem = launch(",
-      "            \(first), key_walks + (walks_values ? items * \(valueTiles) : 0), given, stream);",
-      "    }",
+      "  for (own.part = 0; own.part < \(parts); ++own.part) {",
+      "    // dv is found at once, beside the last of the others' walks.",
+      "    const int64_t walks = key_walks + (own.part == \(parts - 1) ? items * \(valueTiles) : 0);",
+    ]
+    if segments > 1 {
+      lines += [
+        "    own.key_walks = (int32_t)(\(segments - 1) * key_walks);",
+        "    if (!problem)",
+        "      problem = launch(\(first + kernels.count - 1), \(segments - 1) * walks, given, stream);",
+        "    own.key_walks = (int32_t)(\(segments) * key_walks);",
+      ]
+    }
+    let own = segments > 1 ? "\(segments) * walks" : "walks"
+    lines += [
+      "    if (!problem) problem = launch(\(first), \(own), given, stream);",
+      "  }",
     ]
     if hasGate {
       lines += [
-        "    if (!problem)",
-        "      problem = launch(\(first + 1), slots_of(args) * args->heads, gates, stream);",
+        "void *gates[] = {(void *)args};",
+        "if (!problem)",
+        "  problem = launch(\(first + 1), slots_of(args) * args->heads, gates, stream);",
       ]
     }
-    return lines + ["  }", "return problem;"]
+    return lines + ["return problem;"]
   }
 }

@@ -48,6 +48,9 @@ public struct KernelManifest: Hashable, Codable, Sendable {
     public var spilled = 0
     /// Bytes of shared memory of a block.
     public var sharedMemory = 0
+    /// Whether each of a warpgroup's products waits for the one before it, for want of registers; nil where
+    /// ptxas does not say so.
+    public var serialized: Bool?
 
     public init(name: String) { self.name = name }
   }

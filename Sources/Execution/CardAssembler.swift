@@ -117,7 +117,14 @@ extension KernelManifest.CardKernel {
       return Int(
         line[..<end].reversed().prefix { $0.isNumber }.reversed().map(String.init).joined())
     }
+    // Said apart from what is said of each kernel.
+    var serialized: Set<Substring> = []
     for line in text.split(separator: "\n") {
+      if line.contains("instructions are serialized"),
+        let start = line.firstRange(of: "function '")?.upperBound
+      {
+        serialized.insert(line[start...].prefix { $0 != "'" })
+      }
       if line.contains("Compiling entry function"), let start = line.firstIndex(of: "'") {
         let name = line[line.index(after: start)...].prefix { $0 != "'" }
         found.append(Self(name: String(name)))
@@ -132,6 +139,9 @@ extension KernelManifest.CardKernel {
           found[last].spilled = max(stores, loads)
         }
       }
+    }
+    for index in found.indices where serialized.contains(found[index].name[...]) {
+      found[index].serialized = true
     }
     return found
   }

@@ -51,7 +51,7 @@ public struct WarpgroupGradient: Schedule {
 
   public func candidates(for specification: KernelSpecification) -> [Plan] {
     guard obstacle(to: specification) == nil else { return [] }
-    // Whole sequences are walked better where all keys decay alike; segments of them are left to this one.
+    // Whole sequences are walked better where all keys decay alike; segments of them may go either way.
     let whole: [Materialization] =
       AlikeGradient().obstacle(to: specification) == nil ? [] : [.chunks]
     let ways = whole + [.segments(2), .segments(4), .segments(8)]

@@ -94,7 +94,9 @@ import Testing
       normalForm: Recurrence.named(name).normalForm(), key: 24, value: 72, type: .bf16,
       gateType: .f32, target: .sm90a)
     let plans = AlikeGradient().candidates(for: specification)
-    #expect(plans.map(\.materialization) == [.chunks])
+    #expect(
+      plans.map(\.materialization)
+        == [.chunks, .segments(2), .segments(4), .segments(8), .segments(16)])
     for plan in plans {
       #expect(AlikeGradient().objections(to: plan, for: specification) == [])
       let program = AlikeGradient().lower(specification, plan)

@@ -10,6 +10,8 @@ import Testing
 @Suite struct CardAssemblerTests {
   private static let answer = """
     ptxas info    : 0 bytes gmem
+    ptxas info    : (C7512) Potential Performance Loss: wgmma.mma_async instructions are serialized due to \
+    insufficient register resources for the function 'gla_walk'
     ptxas info    : Compiling entry function 'gla_summarize' for 'sm_90a'
     ptxas info    : Function properties for gla_summarize
         0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
@@ -27,6 +29,7 @@ import Testing
     #expect(kernels.map(\.registers) == [128, 128])
     #expect(kernels.map(\.stack) == [0, 32])
     #expect(kernels.map(\.spilled) == [0, 56])
+    #expect(kernels.map(\.serialized) == [nil, true])
     #expect(KernelManifest.CardKernel.parse("") == [])
   }
 

@@ -89,10 +89,11 @@ import Testing
         try KernelSpecification(recurrence, type: type, key: key, value: value)
       ).schedule
     }
-    for name in ["gla", "gla-logits", "linear-attention"] {
+    for name in ["gla", "gla-logits"] {
       #expect(try schedule(try .named(name)) == "warpgroup-gradient")
     }
-    // The adjoint of a gate that all keys share is right in walks alone, also where few heads want segments.
+    #expect(try schedule(try .named("linear-attention")) == "alike-gradient")
+    // The adjoint of a gate that all keys share is right in walks alone.
     #expect(try schedule(.simpleGLA) == "alike-gradient")
     #expect(try schedule(.simpleGLA, key: 384) == "chunk-gradient")
     // A decay as such, a parameter of a head, a gate that makes the key, another read-out.
@@ -114,23 +115,33 @@ import Testing
 
   @Test("One decay a token, or none, has its gradient in three walks where there are heads enough")
   func alikeGradientPlans() throws {
-    func plan(_ name: String, _ key: Int, _ value: Int, _ heads: Int) throws -> Plan {
+    func plan(
+      _ name: String, _ key: Int, _ value: Int, _ heads: Int, batch: Int = 8, length: Int = 2048
+    ) throws -> Plan {
       try Planner().gradientPlan(
         try KernelSpecification(.named(name), key: key, value: value), PlanRequest(),
-        Workload(batch: 8, heads: heads, length: 2048))
+        Workload(batch: batch, heads: heads, length: length))
     }
     for name in ["simple-gla", "linear-attention"] {
       for (key, value, heads) in [(128, 256, 4), (256, 512, 4), (128, 128, 16)] {
-        #expect(try plan(name, key, value, heads).schedule == "alike-gradient")
+        let found = try plan(name, key, value, heads)
+        #expect(found.schedule == "alike-gradient")
+        #expect(found.materialization == .chunks)
       }
+      // Few heads leave most of a card to segments of their sequences.
+      let found = try plan(name, 128, 256, 4, batch: 1, length: 16384)
+      #expect(found.schedule == "alike-gradient")
+      #expect(AlikeGradient.segments(of: found) >= 8)
     }
     #expect(try plan("gla", 128, 256, 4).schedule == "warpgroup-gradient")
     let specification = try KernelSpecification(.simpleGLA, value: 256)
     var segments = try plan("simple-gla", 128, 256, 4)
     segments.materialization = .segments(2)
+    #expect(AlikeGradient().objections(to: segments, for: specification) == [])
+    segments.materialization = .segments(64)
     #expect(
       AlikeGradient().objections(to: segments, for: specification)
-        == ["alike-gradient walks a whole sequence, not segments of it."])
+        == ["alike-gradient has from 1 to 32 segments."])
   }
 
   @Test("What a gradient in three walks cannot take is said")

@@ -136,22 +136,27 @@ extension DeviceTests {
   }
 
   @Test(
-    "A gradient in three walks becomes machine code that keeps no registers in memory",
+    "A gradient in three walks becomes machine code that keeps no registers in memory, and overlaps products",
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [
-      ("simple-gla", 128, 256), ("simple-gla", 256, 512), ("simple-gla", 40, 72),
-      ("linear-attention", 128, 128), ("linear-attention", 192, 320),
+      ("simple-gla", 128, 256, 1), ("simple-gla", 256, 512, 1), ("simple-gla", 40, 72, 1),
+      ("simple-gla", 192, 320, 1), ("linear-attention", 128, 128, 1),
+      ("linear-attention", 192, 320, 1), ("simple-gla", 128, 256, 8), ("simple-gla", 256, 512, 8),
     ])
-  func alikeGradient(_ name: String, _ key: Int, _ value: Int) async throws {
+  func alikeGradient(_ name: String, _ key: Int, _ value: Int, _ segments: Int) async throws {
     let specification = try KernelSpecification(.named(name), key: key, value: value)
+    let plan = AlikeGradient().candidates(for: specification).first {
+      AlikeGradient.segments(of: $0) == segments
+    }
     let kernel = try Emitter.emit(
-      specification, try Planner().plan(specification, PlanRequest()),
-      backward: AlikeGradient().candidates(for: specification).first, step: nil)
+      specification, try Planner().plan(specification, PlanRequest()), backward: plan, step: nil)
     let kernels = try await machineCode(of: kernel)
-    for own in ["walks"] + (name == "simple-gla" ? ["gates"] : []) {
+    let gates = name == "simple-gla" ? ["gates"] : [], ahead = segments > 1 ? ["ahead"] : []
+    for own in ["walks"] + gates + ahead {
       let found = try #require(kernels.first { $0.name == "\(kernel.name)_\(own)" })
       #expect(found.sharedMemory <= Target.sm90a.device!.sharedMemory)
       #expect(found.spilled == 0, "\(found.name) spills \(found.spilled) bytes")
+      #expect(found.serialized == nil, "\(found.name) has products that wait for each other")
     }
   }
 

@@ -11,15 +11,22 @@
 // go side by side. A block has 128 values of a walk. Keys above 256, and query heads that share keys, go by
 // parts, one launch after the other: each adds to what the one before it left in f32.
 //
-// The adjoint of a decay, E_t = log d_t's, of a chunk that S enters and dS leaves,
+// The adjoint of a decay's logarithm, E_t, is what all pairs of tokens (i, j) with i >= t > j make up, where
+// the initial state counts as a token before all and the final one's adjoint as one behind. In a chunk,
 //
-//     E_t = sum over i >= t of (q_i dq_i - k_i dk_i) + sum over the chunk of k_j (dS v_j) + 2^{c_64} <S, dS>
+//     E_t = sum over i >= t of (q_i dq_i - k_i dk_i) + Y + G
 //
-// where dS v_j is the part of dk that comes from behind the chunk. q dq and k dk are summed up in f32 before
-// dq and dk are rounded, and have the same rounded numbers a D_ij (dO_i v_j), so that pairs of tokens on one
-// side of t cancel. The two walks meet in the middle: in a first launch each goes through its half of the
-// sequence and leaves the state that it enters each chunk with; in a second one it goes through the
-// other half, and takes the product with what the other walk left there.
+// with Y = sum over the chunk of k_j (dS v_j), where dS v_j is the part of dk that comes from behind the
+// chunk, and G = 2^{c_64} <S, dS>, of the pairs on both sides of it. q dq and k dk are summed up in f32
+// before dq and dk are rounded, and have the same rounded numbers a D_ij (dO_i v_j), so that pairs of tokens
+// on one side of t cancel. G needs no state in memory, for pairs on both sides of a chunk's end are told by
+// the chunks behind it: with X = sum over a chunk of q_i (S dO_i) likewise,
+//
+//     G = sum over the chunks behind of (X - Y) - Y of its own + <S, dS> at the sequence's end
+//
+// where pairs behind a chunk must cancel, of which there are more the longer the sequence. So these sums,
+// X' and Y', have the same rounded numbers: S adds up rounded 2^{c_64 - c_j} k_j, dS rounded a 2^{c_i} q_i,
+// and these, not q and k times f32 factors, are what the other walk's rows are multiplied with.
 #ifndef SL_ALIKE_GRADIENT_CUH
 #define SL_ALIKE_GRADIENT_CUH
 
@@ -37,12 +44,14 @@ enum {
   sl_to_decay = 768,
   sl_to_sums = 784,
   sl_numbers = sl_to_sums + 512,
-  // What is kept of a tile of 64 values: floats of a chunk's sums, of each token and one of all; floats of its
-  // outputs; bytes of the state that enters it; floats of a state that one half of a walk hands to the other.
-  sl_chunk_sums = 68,
+  sl_group_sums = 1024 + 64,  // sums of a warpgroup's warps: of each token, two of all
+  // What is kept of a tile of 64 values: floats of its outputs; floats of a chunk's sums, which are those of
+  // each token, X' or Y', what Y has more than Y', and <S, dS> at the sequence's end.
   sl_tile_parts = 64 * 64,
-  sl_tile_states = SL_WALK_PART_PANELS * 64 * 64 * 3,
-  sl_tile_handed = SL_WALK_PART_PANELS * 64 * 64,
+  sl_rounded_sum = 64,
+  sl_unrounded_sum = 65,
+  sl_final_sum = 66,
+  sl_chunk_sums = 68,
   // All that a block's shared memory holds, at whose end the walk lies.
   sl_shared_bytes = 227 * 1024,
   sl_at_walk = sl_shared_bytes - 256,
@@ -65,20 +74,19 @@ typedef struct {
   int own_keys, own_values;  // how many there are from those on
   int gate_step, output_step, key_step, value_step;
   const float *gate;
-  // The state at the walk's ends, or NULL: as others have it, and as the other half's walk left it. What is
-  // kept is added to what is there already if so told.
-  const float *initial;
+  // The state at the walk's ends, or NULL, and what its end is multiplied with. What is kept is added to what
+  // is there already if so told.
+  const float *initial, *met;
   float *final;
-  const float *handed;
-  float *to_hand;
   int adds_final;
   int adds, keeps;  // whether outputs are added to what was kept, and whether they are kept
-  float *parts;
-  // States that enter chunks, in bf16: left, or multiplied with, or neither.
-  int leaves_states, meets_states;
-  char *states;
-  float *sums;
-  int64_t chunk_step;  // tiles of 64 values from chunk to chunk, in parts, states and sums
+  float *parts, *sums;
+  int adds_sums;
+  int64_t chunk_step;  // tiles of 64 values from chunk to chunk, in parts and sums
+  // Which part of a sequence it goes through, in the walk's order; what those add to a state that begins at
+  // zero, and how a state decays over them.
+  int segment;
+  float *added, *decays;
   uint16_t *output;
 } sl_walk;
 static_assert(sizeof(sl_walk) <= 256, "sl_at_walk");
@@ -91,7 +99,7 @@ struct sl_places {
   static constexpr bool sums = Sums;
   static constexpr int tile = Panels * sl_panel;
   static constexpr int fixed = (3 * sl_groups + 2 + (Sums ? sl_groups : 0)) * sl_panel;
-  static constexpr int small = 2 * sl_numbers + (Sums ? 1088 * sl_groups : 0) + 512;
+  static constexpr int small = 2 * sl_numbers + (Sums ? sl_group_sums * sl_groups : 0) + 512;
   static constexpr int both = (sl_shared_bytes - fixed - small) / tile;
   static constexpr int query_stages = both / 2 < 4 ? both / 2 : 4;
   static constexpr int key_stages = both - both / 2 < 4 ? both - both / 2 : 4;
@@ -102,7 +110,7 @@ struct sl_places {
   static constexpr int at_staged = at_scores + 2 * sl_panel;
   static constexpr int at_numbers = at_staged + sl_groups * sl_panel;
   static constexpr int at_sums = at_numbers + 2 * sl_numbers;
-  static constexpr int at_barriers = at_sums + (Sums ? 1088 * sl_groups : 0);
+  static constexpr int at_barriers = at_sums + (Sums ? sl_group_sums * sl_groups : 0);
   // Barriers: queries have landed, their place is free; likewise keys, values and partners; numbers are
   // there; scores are; both are free.
   static constexpr int queries_landed = 0;
@@ -145,6 +153,12 @@ SL_WORD int sl_again(int x) {
   return y;
 }
 
+// Every lane says for itself what it is done with: so a tool that looks for races sees it.
+SL_WORD void sl_tell_each(uint32_t barrier) {
+  sl_meet_warp();
+  sl_barrier_arrive(barrier);
+}
+
 // The first token of the n-th chunk on the way, from the sequence's first one.
 SL_WORD int sl_token_of(const volatile sl_walk *walk, int n) {
   return 64 * (walk->first + n * walk->step);
@@ -166,9 +180,11 @@ SL_WORD void sl_ask_for(
     sl_copy_in(to, tensor, landed, column, head, token, batch);
 }
 
+// All of a walk's tensors, or those alone that its state takes.
 template <class Places>
 SL_WORD void sl_walk_copies(
-    uint32_t shared, const volatile sl_walk *const walk, const sl_tensors *const tensors) {
+    uint32_t shared, const volatile sl_walk *const walk, const sl_tensors *const tensors,
+    const int has_outputs) {
 #pragma unroll 1
   for (int n = 0; n < walk->count; ++n) {
     const int token = walk->begin + sl_token_of(walk, n), batch = walk->batch;
@@ -176,9 +192,10 @@ SL_WORD void sl_walk_copies(
     sl_ask_for<Places>(
         shared, Places::at_keys, Places::keys_landed, Places::keys_free, Places::key_stages,
         Places::panels, n, tensors->of + walk->keys, column, walk->key_head, token, batch);
-    sl_ask_for<Places>(
-        shared, 0, Places::queries_landed, Places::queries_free, Places::query_stages,
-        Places::panels, n, tensors->of + walk->queries, column, walk->query_head, token, batch);
+    if (has_outputs)
+      sl_ask_for<Places>(
+          shared, 0, Places::queries_landed, Places::queries_free, Places::query_stages,
+          Places::panels, n, tensors->of + walk->queries, column, walk->query_head, token, batch);
     sl_ask_for<Places>(
         shared, Places::at_values, Places::values_landed, Places::values_free, sl_value_stages,
         sl_groups, n, tensors->of + walk->values, value, walk->value_head, token, batch);
@@ -244,7 +261,7 @@ SL_WORD void sl_walk_numbers(
     sl_chunk_numbers(
         sl_numbers_at<Places>(shared, n), maps, gates, walk->length - sl_token_of(walk, n),
         walk->step < 0);
-    sl_tell(sl_barrier_at<Places>(shared, Places::numbers_there, n % 2));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::numbers_there, n % 2));
   }
 }
 

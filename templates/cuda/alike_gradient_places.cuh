@@ -15,22 +15,25 @@ typedef struct {
   uint16_t *d_q, *d_k, *d_v;
 } sl_call;
 
-// A launch: the query head of each head's, the part of the keys, the half of walks that meet; how many of
-// its blocks, the first ones, walk for dq and dk.
+// A launch: the query head of each head's, the part of the keys; how many of its blocks, the first ones,
+// walk for dq and dk.
 typedef struct {
-  int query, part, half, key_walks;
+  int query, part, key_walks;
 } sl_launch;
 
 enum {
+  // Floats of a walk's state; segments of which a sum is left.
+  sl_key_state = 2 * SL_WALK_PART_PANELS * 64 * 64,
+  sl_value_state = 2 * SL_WALK_KEY_PANELS * 64 * 64,
+  sl_summed = SL_WALK_SEGMENTS - 1,
   // Tiles of 128 keys, and of values, that walks have.
   sl_key_tiles = (SL_WALK_OWN_KEYS + 127) / 128,
   sl_value_tiles = (SL_WALK_OWN_VALUES + 127) / 128,
 };
 
-// What is kept of chunks in the workspace, and of each head.
+// What is kept of chunks in the workspace; and of segments but the last, what they add to states.
 typedef struct {
-  float *query_parts, *key_parts, *value_parts, *query_sums, *key_sums, *handed;
-  char *states;
+  float *query_parts, *key_parts, *value_parts, *query_sums, *key_sums, *added, *decays;
 } sl_room;
 
 SL_WORD sl_room sl_room_of(const sl_call &call) {
@@ -43,10 +46,11 @@ SL_WORD sl_room sl_room_of(const sl_call &call) {
   room.value_parts = room.key_parts + (is_parted || is_grouped ? of_keys * sl_tile_parts : 0);
   room.query_sums = room.value_parts + (is_grouped ? of_values * sl_tile_parts : 0);
   room.key_sums = room.query_sums + SL_WALK_GATED * of_keys * sl_chunk_sums;
-  room.handed = room.key_sums + SL_WALK_GATED * of_keys * sl_chunk_sums;
-  room.states =
-      (char *)(room.handed
-               + SL_WALK_GATED * call.sequences * call.heads * 4 * sl_key_tiles * sl_tile_handed);
+  room.added = room.key_sums + SL_WALK_GATED * of_keys * sl_chunk_sums;
+  room.decays =
+      room.added
+      + call.sequences * call.heads * sl_summed
+            * (2 * sl_key_tiles * sl_key_state + sl_value_tiles * sl_value_state);
   return room;
 }
 
@@ -99,7 +103,7 @@ SL_WORD void sl_find_value_walk(
 // A walk for dq or, back in time, for dk: a part of the values as its keys, and 128 keys as its values.
 SL_WORD void sl_find_key_walk(
     sl_walk *const walk, const sl_call &call, const sl_launch &launch, const sl_room &room,
-    const int back, int64_t row, int64_t query_row, int64_t place, int64_t state, int64_t item) {
+    const int back, int64_t row, int64_t query_row, int64_t place, int64_t state) {
   const int is_last = launch.part == SL_WALK_PARTS - 1, is_first = launch.query == 0;
   walk->column = 64 * SL_WALK_PART_PANELS * launch.part;
   walk->own_keys = SL_WALK_OWN_VALUES - walk->column;
@@ -126,27 +130,40 @@ SL_WORD void sl_find_key_walk(
   walk->output_step = SL_WALK_OWN_KEYS * (call.layout ? 1 : heads);
 #if SL_WALK_GATED
   walk->sums = (back ? room.key_sums : room.query_sums) + place * sl_chunk_sums;
-  walk->states = room.states + place * sl_tile_states;
-  walk->leaves_states = launch.half == 0, walk->meets_states = launch.half == 1;
-  float *const handed =
-      room.handed
-      + (2 * (item * sl_key_tiles + walk->value / 128) + back) * (2 * sl_tile_handed);
-  if (launch.half == 1) walk->handed = handed;
-  else walk->to_hand = handed;
-  // The way forward has the earlier half of the chunks first, the way back the later one.
-  const int chunks = walk->count, middle = chunks / 2;
-  if (launch.half == 1) walk->first = back ? middle - 1 : middle;
-  walk->count = back == launch.half ? middle : chunks - middle;
-#else
-  (void)item;
+  walk->adds_sums = launch.part > 0 || !is_first;
+  // All query heads have one final state.
+  if (!back && is_first && call.d_final) walk->met = call.d_final + state;
 #endif
 }
 
-// The walk of a block: those for dq and dk side by side, then those for dv.
+// A segment of a walk, of which there are so many in all.
+SL_WORD void sl_find_segment(
+    sl_walk *const walk, const sl_call &call, const sl_room &room, const int segment,
+    const int of_values, const int64_t index) {
+  const int64_t key_walks = call.sequences * call.heads * (2 * sl_key_tiles);
+  const int begin = (int)((int64_t)walk->count * segment / SL_WALK_SEGMENTS);
+  const int end = (int)((int64_t)walk->count * (segment + 1) / SL_WALK_SEGMENTS);
+  walk->segment = segment;
+  walk->first += walk->step * begin;
+  walk->count = end - begin;
+  walk->added =
+      room.added
+      + (of_values ? key_walks * sl_key_state + index * sl_value_state : index * sl_key_state)
+            * sl_summed;
+  walk->decays = room.decays + ((of_values ? key_walks : 0) + index) * sl_summed;
+  // The last one has its walk's end.
+  if (segment < sl_summed) walk->final = NULL, walk->met = NULL;
+}
+
+// The walk of a block: those for dq and dk side by side, then those for dv; so many segments of each.
 SL_WORD void sl_find_walk(
-    sl_walk *const walk, const sl_call &call, const sl_launch &launch, int block) {
+    sl_walk *const walk, const sl_call &call, const sl_launch &launch, int block,
+    const int segments) {
   const int of_values = block >= launch.key_walks;
   if (of_values) block -= launch.key_walks;
+  const int segment = block % segments;
+  block /= segments;
+  const int64_t index = block;
   const int back = of_values || block % 2;
   if (!of_values) block /= 2;
   const int tiles = of_values ? sl_value_tiles : sl_key_tiles, tile = block % tiles;
@@ -161,9 +178,8 @@ SL_WORD void sl_find_walk(
   walk->first = back ? walk->count - 1 : 0;
   walk->value = 128 * tile;
   walk->chunk_step = call.heads * 2 * tiles;
-  walk->initial = walk->handed = NULL, walk->final = walk->to_hand = NULL;
-  walk->adds_final = walk->leaves_states = walk->meets_states = 0;
-  walk->states = NULL, walk->sums = NULL;
+  walk->initial = walk->met = NULL, walk->final = NULL, walk->sums = NULL;
+  walk->adds_final = walk->adds_sums = 0;
   const int64_t row = sl_row_of(call, walk->batch, walk->begin, head, call.heads);
   const int64_t query_row = sl_row_of(call, walk->batch, walk->begin, query, call.query_heads);
   walk->gate = call.gate ? call.gate + row : NULL;
@@ -178,7 +194,8 @@ SL_WORD void sl_find_walk(
   const int64_t place = (sl_slot_of(call, sequence) * call.heads + head) * 2 * tiles + 2 * tile;
   const int64_t state = item * (int64_t)(SL_WALK_OWN_KEYS * SL_WALK_OWN_VALUES);
   if (of_values) sl_find_value_walk(walk, call, launch, room, row, place, state);
-  else sl_find_key_walk(walk, call, launch, room, back, row, query_row, place, state, item);
+  else sl_find_key_walk(walk, call, launch, room, back, row, query_row, place, state);
+  if (SL_WALK_SEGMENTS > 1) sl_find_segment(walk, call, room, segment, of_values, index);
 }
 
 }  // namespace sl_alike_gradients

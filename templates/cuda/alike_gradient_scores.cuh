@@ -56,6 +56,18 @@ SL_WORD void sl_chunk_scores(uint32_t numbers, uint32_t scores, float (&sum)[32]
   sl_store_sums_in_panel(scores + sl_in_panel(16 * warp + lane % 16, 8 * (lane / 16)), sum);
 }
 
+// Past the sequence's end lies another one: no key of it may be multiplied by 0.
+template <class Places>
+SL_WORD void sl_keys_clear(uint32_t k, const int rows) {
+#pragma unroll 1
+  for (int p = 0; p < Places::panels; ++p)
+#pragma unroll 1
+    for (int word = 32 * rows + sl_own(SL_THREAD) % 128; word < 32 * 64; word += 128)
+      sl_store_word(k + (uint32_t)(p * sl_panel + 4 * word), 0u);
+  sl_publish();
+  sl_meet(8 + sl_groups, 128);
+}
+
 template <class Places>
 SL_WORD void sl_walk_scores(uint32_t shared, const volatile sl_walk *const walk) {
 #pragma unroll 1
@@ -65,16 +77,7 @@ SL_WORD void sl_walk_scores(uint32_t shared, const volatile sl_walk *const walk)
     const uint32_t k =
         shared + (uint32_t)(Places::at_keys + n % Places::key_stages * Places::tile);
     sl_wait_for<Places>(shared, Places::keys_landed, Places::key_stages, n);
-    // Past the sequence's end lies another one: no key of it may be multiplied by 0.
-    if (rows < 64) {
-#pragma unroll 1
-      for (int p = 0; p < Places::panels; ++p)
-#pragma unroll 1
-        for (int word = 32 * rows + sl_own(SL_THREAD) % 128; word < 32 * 64; word += 128)
-          sl_store_word(k + (uint32_t)(p * sl_panel + 4 * word), 0u);
-      sl_publish();
-      sl_meet(8 + sl_groups, 128);
-    }
+    if (rows < 64) sl_keys_clear<Places>(k, rows);
     sl_wait_for<Places>(shared, Places::queries_landed, Places::query_stages, n);
     float sum[32];
     sl_products_begin();
@@ -90,14 +93,14 @@ SL_WORD void sl_walk_scores(uint32_t shared, const volatile sl_walk *const walk)
     sl_wait_for<Places>(shared, Places::numbers_there, 2, n);
     sl_products_wait(0);
     const int now = sl_again(n);
-    sl_tell(sl_barrier_at<Places>(shared, Places::queries_free, now % Places::query_stages));
-    sl_tell(sl_barrier_at<Places>(shared, Places::keys_free, now % Places::key_stages));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::queries_free, now % Places::query_stages));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::keys_free, now % Places::key_stages));
     const uint32_t numbers = sl_numbers_at<Places>(shared, now);
     const uint32_t scores = shared + (uint32_t)(Places::at_scores + now % 2 * sl_panel);
     if (sl_uniform(walk->step) < 0) sl_chunk_scores<true>(numbers, scores, sum);
     else sl_chunk_scores<false>(numbers, scores, sum);
     sl_publish();
-    sl_tell(sl_barrier_at<Places>(shared, Places::scores_there, sl_again(n) % 2));
+    sl_tell_each(sl_barrier_at<Places>(shared, Places::scores_there, sl_again(n) % 2));
   }
 }
 

@@ -20,7 +20,8 @@ SL_WORD int sl_key_of(const int thread, const int p, const int n) {
 SL_WORD int sl_value_of(const int thread, const int n) {
   return thread / 32 * 16 + thread % 32 / 4 + n / 2 % 2 * 8;
 }
-// Where it lies in a state that one half of a walk hands to the other one.
+
+// Where it lies in what a segment adds to a state, of which a thread has every 128th.
 SL_WORD int sl_place_of(const int thread, const int own, const int panels, const int p, const int n) {
   return ((own * panels + p) * 32 + n) * 128 + thread;
 }
@@ -29,14 +30,7 @@ template <int Panels>
 SL_WORD void sl_state_begin(
     sl_turned_state<Panels> &u, const volatile sl_walk *const walk, const int own) {
   const int thread = sl_own(SL_THREAD) % 128, values = walk->own_values - 64 * own;
-  const float *const initial = walk->initial, *const handed = walk->handed;
-  if (handed) {
-#pragma unroll
-    for (int p = 0; p < Panels; ++p)
-#pragma unroll
-      for (int n = 0; n < 32; ++n) u.of[p][n] = handed[sl_place_of(thread, own, Panels, p, n)];
-    return;
-  }
+  const float *const initial = walk->initial;
   const int keys = initial ? walk->own_keys : 0, key_step = walk->key_step;
   const int value_step = walk->value_step;
 #pragma unroll
@@ -48,19 +42,23 @@ SL_WORD void sl_state_begin(
                        ? initial[key * key_step + (value + 64 * own) * value_step]
                        : 0.0f;
     }
+  // What the segments before this one add, one after the other.
+#pragma unroll 1
+  for (int s = 0; SL_WALK_SEGMENTS > 1 && s < walk->segment; ++s) {
+    const float *const added = walk->added + s * (2 * Panels * 64 * 64), decay = walk->decays[s];
+#pragma unroll
+    for (int p = 0; p < Panels; ++p)
+#pragma unroll
+      for (int n = 0; n < 32; ++n)
+        u.of[p][n] = SL_FMA(decay, u.of[p][n], added[sl_place_of(thread, own, Panels, p, n)]);
+  }
 }
 
 template <int Panels>
 SL_WORD void sl_state_end(
     const sl_turned_state<Panels> &u, const volatile sl_walk *const walk, const int own) {
   const int thread = sl_own(SL_THREAD) % 128, values = walk->own_values - 64 * own;
-  float *const final = walk->final, *const handed = walk->to_hand;
-  if (handed) {
-#pragma unroll
-    for (int p = 0; p < Panels; ++p)
-#pragma unroll
-      for (int n = 0; n < 32; ++n) handed[sl_place_of(thread, own, Panels, p, n)] = u.of[p][n];
-  }
+  float *const final = walk->final;
   const int keys = final ? walk->own_keys : 0, key_step = walk->key_step;
   const int value_step = walk->value_step, adds = walk->adds_final;
 #pragma unroll
@@ -72,6 +70,25 @@ SL_WORD void sl_state_end(
       float *const at = final + (key * key_step + (value + 64 * own) * value_step);
       *at = adds ? *at + u.of[p][n] : u.of[p][n];
     }
+}
+
+// A thread's part of <S, dS> where the walk ends.
+template <int Panels>
+SL_WORD float sl_state_meet(
+    const sl_turned_state<Panels> &u, const volatile sl_walk *const walk, const int own) {
+  const int thread = sl_own(SL_THREAD) % 128, values = walk->own_values - 64 * own;
+  const int keys = walk->own_keys, key_step = walk->key_step, value_step = walk->value_step;
+  const float *const met = walk->met;
+  float sum = 0.0f;
+#pragma unroll
+  for (int p = 0; p < Panels; ++p)
+#pragma unroll
+    for (int n = 0; n < 32; ++n) {
+      const int key = sl_key_of(thread, p, n), value = sl_value_of(thread, n);
+      if (key < keys && value < values)
+        sum = SL_FMA(u.of[p][n], met[key * key_step + (value + 64 * own) * value_step], sum);
+    }
+  return sum;
 }
 
 // ---- What is kept of a chunk ----
@@ -94,67 +111,6 @@ SL_WORD void sl_fetch_words(uint32_t (&x)[4], const char *const at) {
   asm volatile("ld.global.v4.b32 {%0, %1, %2, %3}, [%4];"
                : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
                : "l"(at));
-}
-
-// Four bytes of two words.
-SL_WORD uint32_t sl_bytes(const uint32_t x, const uint32_t y, const int which) {
-  uint32_t z;
-  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(z) : "r"(x), "r"(y), "r"(which));
-  return z;
-}
-// Which bytes of two numbers the n-th of three words has, where four numbers are left in three bytes each.
-SL_WORD int sl_packs(const int n) { return n == 0 ? 0x5321 : n == 1 ? 0x6532 : 0x7653; }
-// Which bytes of two words the n-th of four numbers' three have been left in.
-SL_WORD int sl_unpacks(const int n) {
-  return n == 0 ? 0x2100 : n == 1 ? 0x5433 : n == 2 ? 0x4322 : 0x3211;
-}
-// Sixteen numbers of a state, half a panel's keys, in the 24 highest bits of each.
-SL_WORD void sl_state_keep(
-    char *const states, const float (&u)[32], const int half, const int keeps) {
-#pragma unroll
-  for (int i = 0; i < 3; ++i) {
-    uint32_t x[4];
-#pragma unroll
-    for (int m = 0; m < 4; ++m) {
-      const int word = 4 * i + m, first = half % 2 * 16 + word / 3 * 4 + word % 3;
-      // Three bytes of each of four numbers take three words.
-      x[m] = sl_bytes(SL_BITS(u[first]), SL_BITS(u[first + 1]), sl_packs(word % 3));
-    }
-    sl_keep_words(states + 2048 * (3 * half + i), x, keeps);
-  }
-}
-
-// Brings a chunk's state on its way to the second-level cache: 128 bytes a thread.
-template <int Panels>
-SL_WORD void sl_states_ahead(const char *const states) {
-#pragma unroll
-  for (int part = 0; part < 3 * Panels / 4 + 1; ++part)
-    if (part * 128 + SL_THREAD % 128 < 96 * Panels)
-      asm volatile("prefetch.global.L2 [%0];" ::"l"(
-          states + 16384 * part + 112 * (SL_THREAD % 128)));
-}
-
-// <S, dS> of a thread's numbers: its own, and the other walk's as that left it.
-template <int Panels>
-SL_WORD float sl_states_meet(const sl_turned_state<Panels> &u, const char *const states) {
-  float sum[2] = {0.0f, 0.0f};
-#pragma unroll
-  for (int half = 0; half < 2 * Panels; ++half) {
-    uint32_t x[3][4];
-#pragma unroll
-    for (int i = 0; i < 3; ++i) sl_fetch_words(x[i], states + 2048 * (3 * half + i));
-#pragma unroll
-    for (int m = 0; m < 16; ++m) {
-      // Below the 24 bits are those of a byte beside it: no more than their rounding.
-      const int word = m / 4 * 3 + m % 4, before = m % 4 > 0 ? word - 1 : word;
-      const int after = m % 4 < 3 ? word : word - 1;
-      const uint32_t other =
-          sl_bytes(x[before / 4][before % 4], x[after / 4][after % 4], sl_unpacks(m % 4));
-      float &to = sum[m % 2];
-      to = SL_FMA(u.of[half / 2][half % 2 * 16 + m], SL_FROM_BITS(other), to);
-    }
-  }
-  return sum[0] + sum[1];
 }
 
 }  // namespace sl_alike_gradients
