@@ -5,40 +5,34 @@
 #ifndef SL_ALIKE_OUTPUTS_CUH
 #define SL_ALIKE_OUTPUTS_CUH
 
-// P. One score alone may be all of an output, the diagonal's: so that rounding leaves it as it is, its row
-// is multiplied by the inverse of `exact` first, and the output by `exact`, which bf16 would round to 1.
+// P. Where a walk ends in few tokens, one score alone may be all that there is, the diagonal's: so that rounding
+// leaves it as it is, its row is multiplied by the inverse of `exact`, and the output by `exact`, which bf16 would
+// round to 1. In a whole chunk 64 tokens' roundings average out.
 SL_WORD void sl_scores_take(
-    float (&sum)[32], float (&inverse)[2], float (&exact)[2], sl_score_factors &factors,
-    uint32_t numbers) {
+    float (&sum)[32], float (&inverse)[2], float (&exact)[2], const sl_score_factors &factors,
+    uint32_t numbers, const int is_short) {
   const int lane = SL_LANE, own = sl_uniform(SL_THREAD % 128 / 32);
 #pragma unroll
   for (int warp = 0; warp < 4; ++warp) {
     if (warp != own) continue;
-    sl_row_weights rows;
-    if (!sl_factored) sl_rows_take(rows, numbers, lane, warp);
+    if (sl_factored) {
+      sl_scores_scale(sum, factors, lane, warp);
+    } else {
+      sl_row_weights rows;
+      sl_rows_take(rows, numbers, lane, warp);
+      sl_scores_weigh(sum, rows, numbers, lane, warp);
+    }
+    if (!is_short) continue;
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
-      const uint32_t token = (uint32_t)(16 * warp + lane / 4 + 8 * m);
-      float score = sl_diagonal(sum, m, lane, warp) * (sl_factored ? factors.query[m] : rows.query[m]);
-      if (SL_KEYS_WEIGHED) score *= sl_load_float(numbers + sl_to_keys + 4 * token);
-      score = sl_of_lane(score + (sl_factored ? factors.beside[m] : rows.beside[m]), sl_diagonal_lane(lane));
+      const float score = sl_of_lane(sl_diagonal(sum, m, lane, warp), sl_diagonal_lane(lane));
       const float rounded = sl_low(sl_pack(score, 0.0f)), size = rounded * rounded;
       const int has_inverse = size > 0x1p-100f && size < 0x1p100f;
       inverse[m] = has_inverse ? rounded * sl_inverse(score) : 1.0f;
       exact[m] = has_inverse ? score * sl_inverse(rounded) : 1.0f;
-      if (sl_factored) {
-        factors.row[m] *= inverse[m], factors.beside[m] *= inverse[m];
-        factors.diagonal[m][0] *= inverse[m], factors.diagonal[m][1] *= inverse[m];
-        if (m == 1) factors.later *= inverse[m];
-      } else {
-        rows.query[m] *= inverse[m], rows.beside[m] *= inverse[m];
-      }
     }
-    if (sl_factored) {
-      sl_scores_scale(sum, factors, lane, warp);
-    } else {
-      sl_scores_weigh(sum, rows, numbers, lane, warp);
-    }
+#pragma unroll
+    for (int i = 0; i < 32; ++i) sum[i] *= inverse[i / 2 % 2];
   }
 }
 
@@ -110,8 +104,8 @@ SL_WORD void sl_alike_outputs(
       sl_products_wait(1);
       sl_sums_are_there(sum);
       sl_tell(sl_barrier_at(shared, sl_keys_free, n % sl_key_barriers));
-      float inverse[2], exact[2];
-      sl_scores_take(sum, inverse, exact, factors, numbers);
+      float inverse[2] = {1.0f, 1.0f}, exact[2] = {1.0f, 1.0f};
+      sl_scores_take(sum, inverse, exact, factors, numbers, rows < 64);
       sl_products_wait(0);
       sl_sums_are_there(o);
       sl_sums_are_there(sum);
@@ -133,7 +127,7 @@ SL_WORD void sl_alike_outputs(
       sl_sums_are_there(o);
       sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, n % SL_VALUE_STAGES));
 #pragma unroll
-      for (int i = 0; i < 32; ++i) o[i] *= exact[i / 2 % 2];
+      for (int i = 0; rows < 64 && i < 32; ++i) o[i] *= exact[i / 2 % 2];
       sl_output_leave(o, staged);
       sl_publish();
       sl_meet(10 + own, 128);

@@ -74,7 +74,7 @@ SL_WORD void sl_scores_weigh(
 // What a lane's scores are multiplied with, by factors that a warp has made (alike_numbers.cuh): its rows and the
 // columns of earlier sixteens; the later row and the columns of the sixteen's first half; the diagonal's eights.
 typedef struct {
-  float row[2], key[6][2], later, middle[2], diagonal[2][2], beside[2], query[2];
+  float row[2], key[6][2], later, middle[2], diagonal[2][2], beside[2];
 } sl_score_factors;
 
 SL_WORD void sl_factors_take(sl_score_factors &factors, uint32_t numbers) {
@@ -93,7 +93,7 @@ SL_WORD void sl_factors_take(sl_score_factors &factors, uint32_t numbers) {
   for (int m = 0; m < 2; ++m) {
     const uint32_t row = first + 8 * (uint32_t)m, of = 16 * (uint32_t)warp + 8 * (uint32_t)m + column;
     factors.row[m] = rows.query[m] * sl_load_float(numbers + sl_to_rows + 4 * row);
-    factors.beside[m] = rows.beside[m], factors.query[m] = rows.query[m];
+    factors.beside[m] = rows.beside[m];
     float up_to[2], from[4], key[2] = {1.0f, 1.0f};
     sl_load_floats(up_to, numbers + sl_to_sums + 8 * row);
     sl_load_four(from, numbers + sl_to_sums + 8 * of);

@@ -101,16 +101,16 @@ SL_WORD void sl_state_step(
     sl_tell(sl_barrier_at(shared, sl_handed_there, n % 2));
   }
   sl_products_commit();
-  if (rows > 64) {
-    sl_chunk_wait(shared, n + 1, rows - 64);
-    sl_values_load(next, shared, n + 1);
-    sl_values_decay(next);
-  }
   sl_products_wait(0);
 #pragma unroll
   for (int p = 0; p < sl_key_panels; ++p) sl_sums_are_there(u[p]);
   // k, v and numbers are free, by all lanes: each has loaded, or cleared, what will be overwritten.
   sl_barrier_arrive(sl_barrier_at(shared, sl_keys_free, n % sl_key_barriers));
+  if (rows > 64) {
+    sl_chunk_wait(shared, n + 1, rows - 64);
+    sl_values_load(next, shared, n + 1);
+    sl_values_decay(next);
+  }
   if (rows > 64) sl_state_hand(u, shared, n + 1, next.decay);
 }
 
