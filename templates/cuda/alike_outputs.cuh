@@ -5,9 +5,9 @@
 #ifndef SL_ALIKE_OUTPUTS_CUH
 #define SL_ALIKE_OUTPUTS_CUH
 
-// P. Where a walk ends in few tokens, one score alone may be all that there is, the diagonal's: so that rounding
-// leaves it as it is, its row is multiplied by the inverse of `exact`, and the output by `exact`, which bf16 would
-// round to 1. In a whole chunk 64 tokens' roundings average out.
+// P. Where a walk ends in few tokens, one score alone may be all that there is, the diagonal's: so that
+// rounding leaves it as it is, its row is multiplied by the inverse of `exact`, and the output by `exact`,
+// which bf16 would round to 1. In a whole chunk 64 tokens' roundings average out.
 SL_WORD void sl_scores_take(
     float (&sum)[32], float (&inverse)[2], float (&exact)[2], const sl_score_factors &factors,
     uint32_t numbers, const int is_short) {
