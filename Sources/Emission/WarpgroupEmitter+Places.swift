@@ -31,10 +31,6 @@ extension WarpgroupEmitter {
         "const int each = 64 * (((end - first_token + 63) / 64 + \(segments - 1)) / \(segments));",
         "place.begin += segment * each;",
         "place.length = (int)sl_least(each, sl_greatest(end - place.begin, 0));",
-      ])
-    }
-    if let segments {
-      out.lines([
         "const int64_t slot = ((int64_t)sequence * \(segments) + segment) * args->heads + place.head;",
         "float *const state = \(TensorName.segmentState)_of(args) + slot * \(state) + value;",
       ])

@@ -9,10 +9,9 @@ import TileIR
 /// written in `templates/cuda/alike_gradient*.cuh`. Decays stand outside of every product, so every decay
 /// takes the same time, and no state goes through memory for a chunk's adjoints. With `.segments` each walk
 /// is cut into as many, side by side, for which a kernel before them finds what each adds to the state.
-public struct AlikeGradient: Schedule {
+public struct AlikeGradient: ChunkAdjoints {
   public let name = "alike-gradient"
   public let summary = "gradient in three walks, one decay a token or none (H100, H200)"
-  static let chunk = 64
 
   public init() {}
 
@@ -70,31 +69,5 @@ public struct AlikeGradient: Schedule {
         schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: specification.key,
         valueTile: specification.value, materialization: $0, products: .bf16)
     }
-  }
-
-  /// The parts that a walk is cut into.
-  public static func segments(of plan: Plan) -> Int { WarpgroupGradient.segments(of: plan) }
-
-  public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
-    var others = plan
-    others.products = .f32
-    others.materialization = program(of: plan).materialization
-    var found = ChunkGradient().objections(to: others, for: specification)
-    if plan.chunk != Self.chunk { found.append("\(name) has chunks of 64, not \(plan.chunk).") }
-    if Self.segments(of: plan) > 32 { found.append("\(name) has from 1 to 32 segments.") }
-    if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
-    return found
-  }
-
-  public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
-    ChunkGradient().lower(specification, program(of: plan))
-  }
-
-  /// The plan that the tile program is of, which has its walks in one piece.
-  private func program(of plan: Plan) -> Plan {
-    guard case .segments = plan.materialization else { return plan }
-    var whole = plan
-    whole.materialization = .chunks
-    return whole
   }
 }

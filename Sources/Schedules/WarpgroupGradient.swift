@@ -11,10 +11,9 @@ import TileIR
 /// enough) is written in `templates/cuda/gradient*.cuh`; calls with grouped heads run the program as it
 /// stands. With `.segments` the walks are cut into as many, side by side, for which a kernel before them
 /// sums up what each adds; the states before chunks are left all the same.
-public struct WarpgroupGradient: Schedule {
+public struct WarpgroupGradient: ChunkAdjoints {
   public let name = "warpgroup-gradient"
   public let summary = "gradient by products of warpgroups, chunks side by side (H100, H200)"
-  static let chunk = 64
   /// Keys, and values, of the tiles that a head's state is walked in, each by a block of its own.
   public static let tile = 128
 
@@ -60,33 +59,5 @@ public struct WarpgroupGradient: Schedule {
         schedule: name, chunk: Self.chunk, subBlock: 16, keyTile: specification.key,
         valueTile: specification.value, materialization: $0, products: .bf16)
     }
-  }
-
-  /// The parts that a walk is cut into.
-  public static func segments(of plan: Plan) -> Int {
-    if case .segments(let count) = plan.materialization { count } else { 1 }
-  }
-
-  public func objections(to plan: Plan, for specification: KernelSpecification) -> [String] {
-    var others = plan
-    others.products = .f32
-    others.materialization = program(of: plan).materialization
-    var found = ChunkGradient().objections(to: others, for: specification)
-    if plan.chunk != Self.chunk { found.append("\(name) has chunks of 64, not \(plan.chunk).") }
-    if Self.segments(of: plan) > 32 { found.append("\(name) has from 1 to 32 segments.") }
-    if plan.products != .bf16 { found.append("\(name) multiplies in bf16.") }
-    return found
-  }
-
-  public func lower(_ specification: KernelSpecification, _ plan: Plan) -> TileProgram {
-    ChunkGradient().lower(specification, program(of: plan))
-  }
-
-  /// The plan that the tile program is of, which has its walks in one piece.
-  private func program(of plan: Plan) -> Plan {
-    guard case .segments = plan.materialization else { return plan }
-    var whole = plan
-    whole.materialization = .chunks
-    return whole
   }
 }
