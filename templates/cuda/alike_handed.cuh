@@ -10,9 +10,7 @@ SL_WORD void sl_scores_hand(uint32_t numbers, uint32_t scores, float (&sum)[32])
 #pragma unroll
   for (int warp = 0; warp < 4; ++warp) {
     if (warp != own) continue;
-    sl_row_weights rows;
-    sl_rows_take(rows, numbers, lane, warp);
-    sl_scores_weigh(sum, rows, numbers, lane, warp);
+    sl_scores_weigh(sum, numbers, lane, warp);
 #pragma unroll
     for (int m = 0; m < 2; ++m) diagonal[m] = sl_diagonal(sum, m, lane, warp);
   }

@@ -18,9 +18,7 @@ SL_WORD void sl_scores_take(
     if (sl_factored) {
       sl_scores_scale(sum, factors, lane, warp);
     } else {
-      sl_row_weights rows;
-      sl_rows_take(rows, numbers, lane, warp);
-      sl_scores_weigh(sum, rows, numbers, lane, warp);
+      sl_scores_weigh(sum, numbers, lane, warp);
     }
     if (!is_short) continue;
 #pragma unroll

@@ -33,7 +33,7 @@ SL_WORD float sl_diagonal(const float (&sum)[32], const int m, const int lane, c
 // Scores of a warp, 16 rows of them, weighed; zeros for later tokens. Which warp it is is known to the
 // compiler: no branches but the one to here.
 SL_WORD void sl_scores_weigh(
-    float (&sum)[32], const sl_row_weights &rows, uint32_t numbers, const int lane, const int warp) {
+    float (&sum)[32], uint32_t numbers, const int lane, const int warp) {
   const int first = 16 * warp + lane / 4, column = 2 * (lane % 4);
   // How many columns of the lane's are no later than its row, in the eight rows and columns of the diagonal.
   const int earlier = lane / 4 - column + 1;
@@ -56,13 +56,19 @@ SL_WORD void sl_scores_weigh(
         score = 0.0f;
         continue;
       }
-      score *= rows.query[m];
       if (SL_KEYS_WEIGHED) score *= key[e];
       if (SL_GATED)
         score *= sl_power((up_to[m][0] - from[2 * e]) + (up_to[m][1] - from[2 * e + 1]));
       if (j == 2 * warp + m && e >= earlier) score = 0.0f;
     }
   }
+  // Taken as late as this: above they would need registers of which there are no more.
+  sl_row_weights rows;
+  sl_rows_take(rows, numbers, lane, warp);
+#pragma unroll
+  for (int j = 0; j < 2 * warp + 2; ++j)
+#pragma unroll
+    for (int n = 0; n < 4; ++n) sum[4 * j + n] *= rows.query[n / 2];
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
     float *const pair = sum + 4 * (2 * warp + m) + 2 * m;
