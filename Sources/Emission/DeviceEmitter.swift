@@ -98,7 +98,8 @@ struct DeviceEmitter {
     texts += [
       "#else", "// ==== The processor's part: C ====\n", hostIncludes,
       "#define SL_ANYWHERE static inline\n", forward.counts, constants, try template("driver.c"),
-      describesTensors ? try template("tensors.c") : "", forward.entries, message,
+      describesTensors ? try template("tensors.c") : "",
+      forward.usesWarpgroups ? try template("resident.c") : "", forward.entries, message,
     ]
     for part in further { texts += [part.counts, part.entries, part.aliases] }
     texts += [tail(manifestJSON), "#endif"]

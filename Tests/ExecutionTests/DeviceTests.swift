@@ -102,12 +102,12 @@ extension KernelSpecification {
 
   func emitGradient(
     _ recurrence: Recurrence, _ target: Target, type: ElementType, key: Int, value: Int,
-    schedule: String? = nil
+    schedule: String? = nil, forward: String? = nil
   ) throws -> EmittedKernel {
     let specification = try KernelSpecification(
       recurrence, target, type: type, key: key, value: value)
     return try Emitter.emit(
-      specification, try Planner().plan(specification, PlanRequest()),
+      specification, try Planner().plan(specification, PlanRequest(schedule: forward)),
       backward: try Planner().gradientPlan(specification, PlanRequest(schedule: schedule)),
       step: Schedules.stepPlan(specification))
   }
@@ -145,6 +145,21 @@ extension KernelSpecification {
     for name in ["grouped_states", "gradient"] {
       #expect(!code.contains(".entry \(kernel.name)_\(name)("))
     }
+  }
+
+  @Test(
+    "Gradients with words of their own compile beside a forward pass without",
+    arguments: [
+      ("linear-attention", "alike-gradient"), ("gla", "warpgroup-gradient"),
+      ("gated-outer", "walked-gradient"),
+    ])
+  func gradientsBesideBlocks(_ name: String, _ schedule: String) async throws {
+    let bench = try await Workbench()
+    let kernel = try emitGradient(
+      .named(name), .sm90a, type: .bf16, key: 128, value: 128, schedule: schedule,
+      forward: "token-recurrent")
+    try await bench.builder.build(
+      bench.builder.job(kernel.source, for: .sm90a), to: "\(bench.folder)/kernel.so")
   }
 
   @Test func aLibraryWithoutADriverSaysSo() async throws {

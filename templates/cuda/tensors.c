@@ -24,6 +24,3 @@ static int32_t describe_tensor(
   problem_seen.code = code;
   return code ? driver_failed : 0;
 }
-
-// Blocks that take walks in turns: no more than run at once.
-static int64_t resident(int64_t walks) { return walks < processors ? walks : processors; }
