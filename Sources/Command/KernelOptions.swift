@@ -26,7 +26,8 @@ struct GradientOptions: ParsableArguments {
   var gradientHeadTile: Int?
   @Option(
     help: ArgumentHelp(
-      "Pin where its states come from: saved by the forward call, or its own walk (chunks).",
+      "Pin where its states come from: saved by the forward call, its own walk (chunks), or on a "
+        + "card one in N parts side by side (segments:N).",
       discussion: "Saved, they take batch x heads x T / chunk x K x V x 4 bytes until it is called."
     ))
   var gradientStates: String?

@@ -163,9 +163,9 @@ struct KernelRequest {
       schedule: gradient?.gradientSchedule, chunk: gradient?.gradientChunk,
       subBlock: gradient?.gradientSubBlock, headTile: gradient?.gradientHeadTile,
       materialization: try gradient?.gradientStates.map { text in
-        guard let states = Materialization(text), [.saved, .chunks].contains(states) else {
+        guard let states = Materialization(text), states != .none else {
           throw SluiceError(
-            .usage, "--gradient-states must be saved or chunks, not '\(text)'.")
+            .usage, "--gradient-states must be saved, chunks or segments:N, not '\(text)'.")
         }
         return states
       }, threads: threads)

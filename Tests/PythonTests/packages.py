@@ -47,7 +47,7 @@ class Request(NamedTuple):
     @property
     def folder(self) -> str:
         name = f"{self.variant}_k{self.key}_v{self.value}_{self.dtype}_g{self.gate_dtype}"
-        name += f"_backward{self.states}" if self.backward else ""
+        name += f"_backward{self.states.replace(':', '_')}" if self.backward else ""
         name += f"_w{self.snapshots}" if self.snapshots else ""
         return name.replace("-", "_") + ("" if self.target == "native" else f"_{self.target}")
 

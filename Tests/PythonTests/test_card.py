@@ -100,12 +100,18 @@ def test_arguments(given: Dict[str, int], sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query_heads, sentence", [(2, "Nothing is wrong."), (4, "The workspace is too small.")]
+    "walks, query_heads, sentence",
+    [
+        ("chunks", 2, "Nothing is wrong."),
+        ("chunks", 4, "The workspace is too small."),
+        ("segments:2", 2, "The workspace is too small."),
+    ],
 )
-def test_a_gradient_may_do_without_a_workspace(query_heads: int, sentence: str) -> None:
-    """One that keeps its states in registers needs it for grouped heads alone."""
+def test_a_gradient_may_do_without_a_workspace(walks: str, query_heads: int, sentence: str) -> None:
+    """One that keeps its states in registers needs it for grouped heads and walks in parts alone."""
     load_driver()
-    request = Request("linear-attention", 40, 72, "bf16", backward=True, target="sm_90a")
+    sizes = ("linear-attention", 40, 72, "bf16")
+    request = Request(*sizes, backward=True, target="sm_90a", states=walks)
     loaded = ctypes.CDLL(str(next(build(request).glob("*.so"))))
     loaded.sluice_message.restype = ctypes.c_char_p
     tensors = [4096 * (n + 1) for n in range(7)]
