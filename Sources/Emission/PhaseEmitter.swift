@@ -55,16 +55,16 @@ struct PhaseEmitter {
     if hasStretches { writeStretch() } else { write(phase.body) }
     let body = out
     var text = CWriter()
-    let range = hasStretches ? " int64_t first_chunk, int64_t end_chunk," : ""
-    text.line(
-      hasStretches
-        ? "// \(phase.name): one worker's share, from one chunk to before another."
-        : "// \(phase.name): one worker's share.")
+    text.line("// \(phase.name): one worker's share\(hasStretches ? ", or a stretch of it" : "").")
     text.line("//")
     for line in phase.pseudoCode { text.line("//   " + line) }
-    text.block(
-      "static void \(phase.name)(const arguments *args, int64_t item,\(range) char *scratch)"
-    ) { text in
+    var head = "static void \(phase.name)(const arguments *args, int64_t item, char *scratch)"
+    if hasStretches {
+      text.line("static void \(phase.name)(")
+      head =
+        "    const arguments *args, int64_t item, int64_t first_chunk, int64_t end_chunk, char *scratch)"
+    }
+    text.block(head) { text in
       declare(&text, for: body.lines)
       if phase.tiles.isEmpty { text.line("(void)scratch;") }
     }

@@ -108,7 +108,7 @@ struct LawTrials: Sendable {
       $0.batch = batch
       $0.heads = heads
     }
-    let long = ProblemRecipe("long walks", [3 * Stretch.sequence + chunk + 1, 0, 3])
+    let long = ProblemRecipe("long walks", [3, 0, 3 * Stretch.sequence + chunk + 1])
     return try [many, long].map { recipe in
       let recipe = recipe.with {
         $0.hasInitialState = true
