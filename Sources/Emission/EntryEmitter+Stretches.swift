@@ -4,13 +4,10 @@ import TileIR
 extension EntryEmitter {
   /// What phases need of them: stands with the workspace.
   func stretchText(_ out: inout CWriter) {
-    let extents = program.phases[0].grid.map {
-      program.extent($0, sequences: "sequences_of(args)", heads: headTiles)
-    }.filter { $0 != "1" }
     out.line()
     out.line("// Walks, each of one worker.")
     out.block("static int64_t walks_of(const arguments *args)") {
-      $0.line("return \(extents.joined(separator: " * "));")
+      $0.line("return \(workers(of: program.phases[0]));")
     }
     out.lines([
       "",

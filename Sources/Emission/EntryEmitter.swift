@@ -266,9 +266,16 @@ struct EntryEmitter {
   }
 
   /// Workers along the heads.
-  var headTiles: String {
+  private var headTiles: String {
     let tile = program.headTile
     return tile == 1 ? "args->heads" : "((args->heads + \(tile - 1)) / \(tile))"
+  }
+
+  /// How many workers a phase has, as C.
+  func workers(of phase: TileProgram.Phase) -> String {
+    phase.grid.map {
+      program.extent($0, sequences: "sequences_of(args)", heads: headTiles)
+    }.filter { $0 != "1" }.joined(separator: " * ")
   }
 
   private func team(_ out: inout CWriter) {
@@ -287,10 +294,7 @@ struct EntryEmitter {
             ? "// Padding is read with the rest: it must hold numbers."
             : "// What is padding now held the last phase's tiles, of any head.")
         out.line("memset(scratch, 0, scratch_bytes);")
-        let extents = phase.grid.map {
-          program.extent($0, sequences: "sequences_of(args)", heads: headTiles)
-        }.filter { $0 != "1" }
-        let items = sharesWalks ? "walks_of(args)" : extents.joined(separator: " * ")
+        let items = sharesWalks ? "walks_of(args)" : workers(of: phase)
         let range = sharesWalks ? "0, INT64_MAX, " : ""
         let all =
           "for (int64_t item = 0; item < \(phase.name)_items; ++item) "
