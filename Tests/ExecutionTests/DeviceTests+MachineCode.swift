@@ -140,6 +140,7 @@ extension DeviceTests {
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
     arguments: [
       ("simple-gla", 128, 256, 1), ("simple-gla", 256, 512, 1), ("simple-gla", 40, 72, 1),
+      ("simple-gla", 192, 320, 1), ("linear-attention", 128, 128, 1),
       ("linear-attention", 192, 320, 1), ("simple-gla", 128, 256, 8), ("simple-gla", 256, 512, 8),
     ])
   func alikeGradient(_ name: String, _ key: Int, _ value: Int, _ segments: Int) async throws {
