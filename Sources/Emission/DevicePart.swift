@@ -233,6 +233,7 @@ struct DevicePart {
         }
       }
       if let gradient {
+        out.line("if (problem) return problem;")
         out.lines(gradient.launch(firstKernel) + [launched])
         return
       }

@@ -23,10 +23,10 @@ GRADIENT = Request(
 MOST_GRAPHS = 64
 
 
-def given(place: int = 0, query_heads: int = 2) -> bytes:
+def given(place: int = 0, query_heads: int = 2, heads: int = 2) -> bytes:
     """The argument struct of docs/gradients.md with addresses that nothing reads, others for each place."""
     tensors = [4096 * (n + 1 + 100 * place) for n in range(7)]
-    fields = (1, 168, 2, 300, query_heads, 2, 0, 0, 0, 0, 0.5, 0, 4096, 1 << 40, 0, 0, 0, *tensors)
+    fields = (1, 168, 2, 300, query_heads, heads, 0, 0, 0, 0, 0.5, 0, 4096, 1 << 40, 0, 0, 0, *tensors)
     return struct.pack("@IIqqqqqQiifIQQQQQQQQQQQQ", *fields)
 
 
@@ -193,6 +193,13 @@ def test_streams_without_end(entry: Tuple[Enter, Any]) -> None:
     assert len(graphs) == MOST_GRAPHS
     assert enter(given(), 1) == 0
     assert Seen(driver).is_graph
+
+
+def test_a_wrong_size_launches_nothing(entry: Tuple[Enter, Any]) -> None:
+    enter, driver = entry
+    assert enter(given(heads=0), 0) == 3
+    assert enter(given(query_heads=1 << 40), 0) == 3
+    assert not Seen(driver).ways
 
 
 def test_one_call_a_stream(entry: Tuple[Enter, Any]) -> None:
