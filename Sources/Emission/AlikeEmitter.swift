@@ -252,7 +252,7 @@ struct AlikeEmitter: ChunkWalkEmitter {
       + ["void *given[] = {&queries, &outputs, &keys, &values, (void *)args};"]
       + launchSums(0, from: 2, arguments: 4)
       + [
-        "if (!problem) problem = launch(\(kernelNames.count - 1), resident(walks), given, stream);"
+        "if (!problem) problem = add(&all, \(kernelNames.count - 1), resident(walks), given);"
       ]
   }
 }

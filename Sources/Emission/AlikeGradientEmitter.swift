@@ -195,6 +195,7 @@ struct AlikeGradientEmitter: CardGradient {
       (adjoint(TensorName.output), V, "query_heads"), (adjoint(query.name), K, "query_heads"),
       (adjoint(key), K, "heads"), (adjoint(value), V, "heads"),
     ]
+    let perQuery = segments > 1 ? 2 * parts : parts
     var lines = [
       "// q, k, v, dO, dq, dk and dv, of bf16: 9 in the driver's numbering.",
       "tensor tensors[\(tensors.count)];",
@@ -214,35 +215,34 @@ struct AlikeGradientEmitter: CardGradient {
       "const int64_t most = \(segments) * (key_walks + items * \(valueTiles));",
       "if (!problem && (args->length > 0x7fffffc0 || most > 0x7fffffff))",
       "  problem = 3;",
-      "struct { int32_t query, part, key_walks; } own = {0, 0, (int32_t)key_walks};",
-      "void *given[] = {tensors, (void *)args, &own};",
+      "// Which walks a launch takes: of a query head and a part of the values, and how many are of keys.",
+      "typedef struct { int32_t query, part, key_walks; } walks_taken;",
+      "walks_taken taken[\(perQuery)];",
+      "void *given[][3] = {",
     ]
+    lines += (0..<perQuery).map { "  {tensors, (void *)args, &taken[\($0)]}," } + ["};"]
     lines += [
-      "for (; own.query < args->query_heads / args->heads; ++own.query)",
-      "  for (own.part = 0; own.part < \(parts); ++own.part) {",
+      "for (int32_t query = 0; query < args->query_heads / args->heads; ++query) {",
+      "  if (!problem) problem = launch(&all);  // those of the query head before, whose places are free then",
+      "  for (int32_t part = 0, next = 0; part < \(parts); ++part) {",
       "    // dv is found at once, beside the last of the others' walks.",
-      "    const int64_t walks = key_walks + (own.part == \(parts - 1) ? items * \(valueTiles) : 0);",
+      "    const int64_t walks = key_walks + (part == \(parts - 1) ? items * \(valueTiles) : 0);",
     ]
-    if segments > 1 {
-      lines += [
-        "    own.key_walks = (int32_t)(\(segments - 1) * key_walks);",
-        "    if (!problem)",
-        "      problem = launch(\(first + kernels.count - 1), \(segments - 1) * walks, given, stream);",
-        "    own.key_walks = (int32_t)(\(segments) * key_walks);",
+    func walk(_ kernel: Int, _ count: Int) -> [String] {
+      func times(_ walks: String) -> String { count == 1 ? walks : "\(count) * \(walks)" }
+      return [
+        "    taken[next] = (walks_taken){query, part, (int32_t)(\(times("key_walks")))};",
+        "    if (!problem) problem = add(&all, \(kernel), \(times("walks")), given[next++]);",
       ]
     }
-    let own = segments > 1 ? "\(segments) * walks" : "walks"
-    lines += [
-      "    if (!problem) problem = launch(\(first), \(own), given, stream);",
-      "  }",
-    ]
+    if segments > 1 { lines += walk(first + kernels.count - 1, segments - 1) }
+    lines += walk(first, segments) + ["  }", "}"]
     if hasGate {
       lines += [
         "void *gates[] = {(void *)args};",
-        "if (!problem)",
-        "  problem = launch(\(first + 1), slots_of(args) * args->heads, gates, stream);",
+        "if (!problem) problem = add(&all, \(first + 1), slots_of(args) * args->heads, gates);",
       ]
     }
-    return lines + ["return problem;"]
+    return lines
   }
 }

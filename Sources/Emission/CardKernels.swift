@@ -29,7 +29,7 @@ protocol CardGradient: CardKernels {
   var describesTensors: Bool { get }
   /// The bytes that a call's workspace takes, as C.
   var workspaceBytes: String { get }
-  /// The launches, from the kernel at `first` on.
+  /// What adds the launches to `all`, from the kernel at `first` on.
   func launch(_ first: Int) -> [String]
 }
 

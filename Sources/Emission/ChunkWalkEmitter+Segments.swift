@@ -134,10 +134,10 @@ extension ChunkWalkEmitter {
     let blocks = "(\(states) * (int64_t)\(state) + \(Self.combining - 1)) / \(Self.combining)"
     return [
       "if (!problem)",
-      "  problem = launch(",
-      "      \(first), resident(\(states) * \((count - 1) * tiles)), given + \(from), stream);",
+      "  problem = add(",
+      "      &all, \(first), resident(\(states) * \((count - 1) * tiles)), given + \(from));",
       "if (!problem)",
-      "  problem = launch(\(first + 1), \(blocks), given + \(arguments), stream);",
+      "  problem = add(&all, \(first + 1), \(blocks), given + \(arguments));",
     ]
   }
 }

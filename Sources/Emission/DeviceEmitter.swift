@@ -98,6 +98,7 @@ struct DeviceEmitter {
     texts += [
       "#else", "// ==== The processor's part: C ====\n", hostIncludes,
       "#define SL_ANYWHERE static inline\n", forward.counts, constants, try template("driver.c"),
+      try template("launches.c"),
       describesTensors ? try template("tensors.c") : "",
       forward.usesWarpgroups ? try template("resident.c") : "", forward.entries, message,
     ]

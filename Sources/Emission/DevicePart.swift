@@ -182,7 +182,7 @@ struct DevicePart {
 
   // MARK: The processor's side
 
-  /// The entries: checks, then one launch a phase.
+  /// The entries: checks, then one launch a phase, all of them put on the stream together.
   var entries: String {
     let printer = EntryEmitter(
       program: program, manifest: manifest, layouts: [], usesMatrixUnit: false, entry: entry,
@@ -212,8 +212,10 @@ struct DevicePart {
         "if (!problem) problem = check_pointers(args);",
         "if (!problem) problem = prepare();",
       ])
+      out.line("launches all = {.stream = stream};")
+      let launched = "return problem ? problem : launch(&all);"
       if let launch = walk?.launch ?? warpgroup?.launch {
-        out.lines(launch + ["return problem;"])
+        out.lines(launch + [launched])
         return
       }
       if entry == "step" {
@@ -232,16 +234,16 @@ struct DevicePart {
       }
       if let gradient {
         out.line("if (problem) return problem;")
-        out.lines(gradient.launch(firstKernel))
+        out.lines(gradient.launch(firstKernel) + [launched])
         return
       }
       out.line("void *given[] = {(void *)args};")
       for (index, phase) in program.phases.enumerated() {
         out.line(
-          "if (!problem) problem = launch(\(firstKernel + index), \(blocks(phase)), given, stream);"
+          "if (!problem) problem = add(&all, \(firstKernel + index), \(blocks(phase)), given);"
         )
       }
-      out.line("return problem;")
+      out.line(launched)
     }
     out.line()
     out.block("SL_EXPORT int32_t \(kernel)_\(entry)(const arguments *args)") {

@@ -91,6 +91,6 @@ extension PreparedEmitter {
     guard hasValueGate else { return [] }
     let blocks =
       "chunk_slots(args) * args->query_heads" + (valueBlocks > 1 ? " * \(valueBlocks)" : "")
-    return ["if (!problem) problem = launch(1, \(blocks), given + 2, stream);"]
+    return ["if (!problem) problem = add(&all, 1, \(blocks), given + 2);"]
   }
 }

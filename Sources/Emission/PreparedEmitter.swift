@@ -275,9 +275,9 @@ struct PreparedEmitter: ChunkWalkEmitter {
       + [
         "void *given[] = {&outputs, &values, (void *)args};",
         "if (!problem)",
-        "  problem = launch(0, chunk_slots(args) * args->query_heads, given + 2, stream);",
+        "  problem = add(&all, 0, chunk_slots(args) * args->query_heads, given + 2);",
       ] + launchValues + launchSums(hasValueGate ? 2 : 1, from: 1, arguments: 2) + [
-        "if (!problem) problem = launch(\(kernelNames.count - 1), resident(walks), given, stream);"
+        "if (!problem) problem = add(&all, \(kernelNames.count - 1), resident(walks), given);"
       ]
   }
 }

@@ -240,7 +240,7 @@ struct WalkedGradientEmitter: CardGradient {
       "  void *given[] = {(void *)args, &query};",
     ]
       + launches.enumerated().map { index, launch in
-        "  if (!problem) problem = launch(\(first + index), \(launch.blocks), given, stream);"
-      } + ["}", "return problem;"]
+        "  if (!problem) problem = add(&all, \(first + index), \(launch.blocks), given);"
+      } + ["  if (!problem) problem = launch(&all);", "}"]
   }
 }

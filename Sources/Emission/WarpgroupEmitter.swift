@@ -319,7 +319,7 @@ struct WarpgroupEmitter {
         case "summarize": ("resident(\(walks(segments.map { $0 - 1 })) * args->heads)", 0)
         default: ("resident(\(walks(segments)) * args->query_heads)", 0)
         }
-      lines.append("if (!problem) problem = launch(\(index), \(blocks), given + \(from), stream);")
+      lines.append("if (!problem) problem = add(&all, \(index), \(blocks), given + \(from));")
     }
     return lines
   }

@@ -437,7 +437,7 @@ struct WarpgroupGradientEmitter: CardGradient {
       ? "0" : "\(sequences) * args->heads * (int64_t)\(tiles * segments * 2 * Self.segmentFloats)"
   }
 
-  /// The launches, from the kernel at `first` on.
+  /// What adds the launches to `all`, from the kernel at `first` on.
   func launch(_ first: Int) -> [String] {
     let pointers =
       specification.recurrence.inputs.flatMap { [$0.name, TensorName.adjoint(of: $0.name)] }
@@ -446,7 +446,7 @@ struct WarpgroupGradientEmitter: CardGradient {
       ]
     func calls(_ set: KernelSet, _ first: Int) -> [String] {
       launches(set).enumerated().map { index, launch in
-        "if (!problem) problem = launch(\(first + index), \(launch.blocks), given, stream);"
+        "if (!problem) problem = add(&all, \(first + index), \(launch.blocks), given);"
       }
     }
     let plain = calls(sets[0], first)
@@ -462,6 +462,5 @@ struct WarpgroupGradientEmitter: CardGradient {
         ? plain
         : ["if (\(Self.isPlain)) {"] + plain.map { "  \($0)" } + ["} else {"]
           + calls(sets[1], first + plain.count).map { "  \($0)" } + ["}"])
-      + ["return problem;"]
   }
 }

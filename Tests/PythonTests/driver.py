@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import packages
 import pytest
@@ -50,13 +51,16 @@ def build_with_machine_code(folder: Path) -> Path:
 
 
 @functools.lru_cache(maxsize=None)
-def load_driver() -> None:
-    """Loads the stand-in: a library's dlopen of the driver's name finds what is loaded under it."""
+def load_driver(*flags: str) -> Any:
+    """Loads the stand-in, compiled with these flags: a library's dlopen of the driver's name finds what is
+    loaded under it, in this process the first that was."""
     compiler = os.environ.get("CC") or shutil.which("clang") or shutil.which("cc")
     if compiler is None or ctypes.util.find_library("cuda"):
         pytest.skip("it takes a C compiler, and a machine without a driver")
     with tempfile.TemporaryDirectory() as folder:
         path, source = Path(folder) / "libcuda.so.1", Path(__file__).with_name("driver.c")
-        flags = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"]
-        subprocess.run([compiler, *flags, str(source), "-o", str(path)], check=True)
-        ctypes.CDLL(str(path))
+        usual = ["-shared", "-fPIC", "-pthread", "-Wl,-soname,libcuda.so.1"]
+        subprocess.run([compiler, *usual, *flags, str(source), "-o", str(path)], check=True)
+        driver = ctypes.CDLL(str(path))
+    driver.driver_seen.restype = ctypes.c_char_p
+    return driver

@@ -51,26 +51,35 @@ static _Thread_local int image_used;  // by the card that prepare() last saw
 static _Atomic uint64_t prepared_devices;
 static _Thread_local int64_t processors;  // of the card that prepare() last saw
 
+// An entry of the driver, and where its address is kept.
+typedef struct {
+  const char *name;
+  void *place;
+} driver_entry;
+
+// Finds so many entries. Whether one is missing.
+static int find_entries(void *library, const driver_entry *wanted, size_t count) {
+  int missing = 0;
+  for (size_t i = 0; i < count; ++i) {
+    void *address = dlsym(library, wanted[i].name);
+    missing |= !address;
+    memcpy(wanted[i].place, &address, sizeof address);
+  }
+  return missing;
+}
+
 static void find_driver(void) {
   void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   driver_problem = no_driver;
   if (!library) return;
-  const struct {
-    const char *name;
-    void *place;
-  } wanted[] = {
+  const driver_entry wanted[] = {
       {"cuInit", &driver.initialize},          {"cuDriverGetVersion", &driver.version},
       {"cuCtxGetDevice", &driver.current_device}, {"cuDeviceGetAttribute", &driver.attribute},
       {"cuLibraryLoadData", &driver.load},     {"cuLibraryGetKernel", &driver.kernel},
       {"cuKernelSetAttribute", &driver.set_attribute}, {"cuLaunchKernel", &driver.launch},
       {"cuTensorMapEncodeTiled", &driver.encode},
   };
-  int missing = 0;
-  for (size_t i = 0; i < sizeof wanted / sizeof *wanted; ++i) {
-    void *address = dlsym(library, wanted[i].name);
-    missing |= !address;
-    memcpy(wanted[i].place, &address, sizeof address);
-  }
+  const int missing = find_entries(library, wanted, sizeof wanted / sizeof *wanted);
   if (!driver.initialize || !driver.version || driver.version(&driver_found)) return;
   driver_problem = old_driver;
   if (missing || driver_found < driver_needed) return;
@@ -142,15 +151,6 @@ static int32_t prepare(void) {
   }
   prepared_devices |= own;
   return 0;
-}
-
-// Puts one kernel of `blocks` blocks with its parameters on the stream. 0, or what is wrong.
-static int32_t launch(int which, int64_t blocks, void **given, void *stream) {
-  if (blocks == 0) return 0;
-  if (blocks > 0x7fffffff) return 3;
-  return failure(driver.launch(
-      kernels[image_used][which], (unsigned)blocks, 1, 1, (unsigned)kernel_threads[which], 1, 1,
-      (unsigned)kernel_memory[which], stream, given, NULL));
 }
 
 // A sentence about a code, for the thread that got it.
