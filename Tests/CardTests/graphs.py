@@ -98,17 +98,26 @@ def capture_beside(folder):
     package = Package(folder)
     problem = _problems(package, 1)[0]
     right, side, found, refusals = _backward(package, problem), torch.cuda.Stream(), [], []
-    with torch.cuda.stream(side):  # PyTorch would end the capture if the calls below did not find memory
-        held = [torch.empty(size, device="cuda") for size in [1 << 17] * 64 + [1 << 22] * 4]
+    # The thread must find memory, as PyTorch ends another thread's capture where it asks the card for some: a
+    # capture begins by giving back all segments in which nothing lives.
+    with torch.cuda.stream(side):
+        sizes = [960 << 10, 512] * 32 + [4 << 20] * 8
+        held = [torch.empty(size, dtype=torch.uint8, device="cuda") for size in sizes]
         _backward(package, problem)
-    del held
+    del held[::2]
     x = torch.zeros(1000, device="cuda")
     torch.cuda.synchronize()
 
+    def asked():
+        return torch.cuda.memory_stats()["num_device_alloc"]
+
     def work():
         try:
+            before = asked()
             with torch.cuda.stream(side):
                 found.extend(_backward(package, problem) for _ in range(3))
+            if asked() > before:
+                refusals.append("the thread found no memory: this check's own fault")
         except Exception as error:  # shown below
             refusals.append(f"{type(error).__name__}: {error}")
 
@@ -118,12 +127,12 @@ def capture_beside(folder):
         worker = threading.Thread(target=work)
         worker.start()
         worker.join()
+        demand(not refusals, "; ".join(refusals))
         inside = _backward(package, problem)
         x += 1
     for _ in range(3):
         captured.replay()
     torch.cuda.synchronize()
-    demand(not refusals, "; ".join(refusals))
     demand(all(same_bits(each, right) for each in found), "the thread has other bits")
     demand(bool((x == 6).all()) and same_bits(inside, right), "the captured graph is not whole")
     return "captured, and replayed"
