@@ -189,14 +189,8 @@ SL_WORD void sl_anchored_copy(
   }
 }
 
-// Threads that prepare: one says that the gates' place is free, one finds chunks.
-enum { sl_releaser = 96, sl_finder = 128 };
-// Whether this thread says so. Where warps of their own ask for the next gates it is also the one that has
-// found which chunk's they are.
-SL_WORD int sl_releases_gates() {
-  return SL_THREAD == sl_releaser || (sl_is_narrow && SL_THREAD == sl_finder);
-}
-// The place of the gates is free: threads of those that prepare say so, or one asks for the next ones.
+// The place of the gates is free: all threads that prepare say so, each for itself, or one asks for the next
+// ones.
 SL_WORD void sl_release_gates(
     uint32_t shared, const sl_cursor *const cursors, const sl_tensors from, const int n) {
   if (sl_is_narrow) sl_barrier_arrive(sl_gates_free(shared, n));
@@ -219,7 +213,7 @@ SL_WORD void sl_anchored_begin(
     }
     for (int stage = 0; stage < sl_gate_stages; ++stage) {
       sl_barrier_init(sl_gates_landed(shared, stage), 1);
-      sl_barrier_init(sl_gates_free(shared, stage), 2);
+      sl_barrier_init(sl_gates_free(shared, stage), 256);
     }
     sl_barrier_init(sl_state_ready(shared), 128);
     sl_barrier_init(sl_state_free(shared), 4);

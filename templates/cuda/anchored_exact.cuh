@@ -303,12 +303,15 @@ SL_WORD void sl_exact_leave(
 }
 
 // What quarters need of each other has been read: the gates' place may be filled again once all warps say
-// so. Where copies fill it none of them waits but the one that asks: the next chunk's gates are not there
-// before.
+// so. None of them waits but the one that asks.
 SL_WORD void sl_exact_used(
     uint32_t shared, const sl_cursor *const cursors, const sl_tensors from, const int n) {
-  if (!SL_GATES_COPIED || sl_is_narrow) return;
+  if (!SL_GATES_COPIED) return;
   sl_publish();
+  if (sl_is_narrow) {
+    sl_release_gates(shared, cursors, from, n);
+    return;
+  }
   if (SL_WARP != 2) {
     sl_pass(3, 256);
     return;

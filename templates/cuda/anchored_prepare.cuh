@@ -72,12 +72,12 @@ SL_WORD void sl_anchored_prepare(
     }
     sl_store_floats(sums + 512 * quarter, whole[0] + first_decay[0], whole[1] + first_decay[1]);
     const int is_exact = sl_uniform(sl_meet_any(1, 256, fails));
-    if (sl_releases_gates()) {
+    if (sl_is_narrow || SL_THREAD == 96) {
       if (!(reads && is_exact)) sl_release_gates(shared, cursors, from, n);
       else if (!sl_is_narrow) sl_gates_ahead(cursors, from, n + 1);
     }
     // What the multiplying warps will ask for next.
-    if (SL_THREAD == sl_finder)
+    if (SL_THREAD == 128)
       cursors[sl_in_turn(n + sl_stages)] = sl_next(cursors[sl_in_turn(n + sl_stages - 1)], walks);
     sl_barrier_wait(sl_landed(shared, stage), sl_turn_of(n));
     // Past the walk's end lies another sequence, or nothing: no value of it may be multiplied by 0.
@@ -170,11 +170,6 @@ SL_WORD void sl_anchored_prepare(
       sl_store_word(shared + sl_at_level + 4 * stage, (uint32_t)(is_exact ? 1 : 0));
     sl_publish();
     sl_barrier_arrive(sl_ready(shared, stage));
-    if (reads && is_exact && (!SL_GATES_COPIED || sl_is_narrow)) {
-      // Copies may come to the gates' place.
-      sl_meet(2, 256);
-      if (sl_releases_gates()) sl_release_gates(shared, cursors, from, n);
-    }
   }
 }
 
