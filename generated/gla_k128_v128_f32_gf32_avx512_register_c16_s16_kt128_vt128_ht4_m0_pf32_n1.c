@@ -1707,9 +1707,33 @@ static int64_t threads_of(const arguments *args) {
   return args->threads ? args->threads : 1;
 }
 
+// Walks, each of one worker.
+static int64_t walks_of(const arguments *args) {
+  return sequences_of(args) * ((args->heads + 3) / 4);
+}
+
+// How many of them, the last ones, go in stretches: threads would wait for each other at their
+// end. Each has scratch memory of its own, behind the threads', which long sequences outweigh.
+static int64_t shared_walks_of(const arguments *args) {
+  const int64_t walks = walks_of(args), threads = threads_of(args);
+  const int64_t rows = args->cu_seqlens ? args->sequences : 1;
+  if (threads == 1 || walks <= threads || args->length / rows < 1024) return 0;
+  return sl_least(walks, 2 * threads);
+}
+
+// A walk that goes in stretches: chunks that are done, all chunks, and who has it or had it last.
+typedef struct {
+  int64_t done, chunks, thread, is_taken;
+} shared_walk;
+
+// A stretch: of which walk (none: -1), and its chunks.
+typedef struct {
+  int64_t walk, from, to;
+} stretch;
+
 // ---- The kernel --------------------------------------------------------------------------------
 
-// walk: one worker's share.
+// walk: one worker's share, or a stretch of it.
 //
 //   4 heads together, chunk by chunk, each with its own S:
 //   S = the state before the sequence
@@ -1719,7 +1743,8 @@ static int64_t threads_of(const arguments *args) {
 //     otherwise, S scaled first:  Q = q,    K = k, and S is scaled by d_t at every token
 //     for each token t:  S = S + K_t v_t^T;  o_t = S^T Q_t
 //   S is scaled by what E is then
-static void walk(const arguments *args, int64_t item, char *scratch) {
+static void walk(
+    const arguments *args, int64_t item, int64_t first_chunk, int64_t end_chunk, char *scratch) {
   const int64_t heads = args->heads;
   const int64_t head_tiles = (heads + 3) / 4;
   const int64_t sequence = item / head_tiles;
@@ -1731,8 +1756,7 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
   const int64_t length = end - begin;
   const int64_t chunks = (length + 15) / 16;
-  const int64_t first_chunk = 0;
-  const int64_t last_chunk = chunks;
+  const int64_t last_chunk = sl_least(end_chunk, chunks);
   const float scale = args->scale;
   const int64_t q_token = args->layout ? 128 : args->query_heads * 128;
   const int64_t q_head = args->layout ? args->length * 128 : 128;
@@ -1762,16 +1786,18 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   float *const q = (float *)(scratch + 326144);  // 16 x 128: queries of the block, scaled
   float *const O = (float *)(scratch + 334336);  // 16 x 128: outputs of the block
 
-  for (int64_t h = 0; h < own_heads; ++h) {
-    const int64_t head = first_head + h;
-    const float *initial_state_in = args->initial_state
-        ? args->initial_state + (sequence * heads + head) * 16384 : NULL;
-    sl_load_matrix(128, 128, S + (128 * h) * 128, 128, initial_state_in, 128, 128);
-    for (int64_t row = 0; row < 128; ++row) {
-      *(past_slope + (128 * h) + row) = 0.0f;
-    }
-    for (int64_t row = 0; row < 128; ++row) {
-      *(past_base + (128 * h) + row) = 1.0f;
+  if (first_chunk == 0) {
+    for (int64_t h = 0; h < own_heads; ++h) {
+      const int64_t head = first_head + h;
+      const float *initial_state_in = args->initial_state
+          ? args->initial_state + (sequence * heads + head) * 16384 : NULL;
+      sl_load_matrix(128, 128, S + (128 * h) * 128, 128, initial_state_in, 128, 128);
+      for (int64_t row = 0; row < 128; ++row) {
+        *(past_slope + (128 * h) + row) = 0.0f;
+      }
+      for (int64_t row = 0; row < 128; ++row) {
+        *(past_base + (128 * h) + row) = 1.0f;
+      }
     }
   }
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
@@ -1935,21 +1961,23 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
       }
     }
   }
-  for (int64_t h = 0; h < own_heads; ++h) {
-    const int64_t head = first_head + h;
-    float *final_state_in = args->final_state
-        ? args->final_state + (sequence * heads + head) * 16384 : NULL;
-    // S = past_slope * S + past_base * S
-    for (int64_t row = 0; row < 128; ++row) {
-      const sl_f32 past_slope_all = sl_set(*(past_slope + (128 * h) + row));
-      const sl_f32 past_base_all = sl_set(*(past_base + (128 * h) + row));
-      for (int64_t column = 0; column < 128; column += SL_LANES) {
-        sl_store(
-            S + (128 * h) * 128 + row * 128 + column,
-            sl_add(sl_mul(past_slope_all, sl_load(S + (128 * h) * 128 + row * 128 + column)), sl_mul(past_base_all, sl_load(S + (128 * h) * 128 + row * 128 + column))));
+  if (last_chunk == chunks) {
+    for (int64_t h = 0; h < own_heads; ++h) {
+      const int64_t head = first_head + h;
+      float *final_state_in = args->final_state ? args->final_state + (sequence * heads + head) * 16384
+          : NULL;
+      // S = past_slope * S + past_base * S
+      for (int64_t row = 0; row < 128; ++row) {
+        const sl_f32 past_slope_all = sl_set(*(past_slope + (128 * h) + row));
+        const sl_f32 past_base_all = sl_set(*(past_base + (128 * h) + row));
+        for (int64_t column = 0; column < 128; column += SL_LANES) {
+          sl_store(
+              S + (128 * h) * 128 + row * 128 + column,
+              sl_add(sl_mul(past_slope_all, sl_load(S + (128 * h) * 128 + row * 128 + column)), sl_mul(past_base_all, sl_load(S + (128 * h) * 128 + row * 128 + column))));
+        }
       }
+      sl_store_matrix(128, 128, final_state_in, 128, S + (128 * h) * 128, 128, 128);
     }
-    sl_store_matrix(128, 128, final_state_in, 128, S + (128 * h) * 128, 128, 128);
   }
 }
 
@@ -1979,7 +2007,8 @@ static int32_t check_sizes(const arguments *args) {
 SL_EXPORT int64_t gla_k128_v128_f32_gf32_avx512_register_c16_s16_kt128_vt128_ht4_m0_pf32_n1_workspace_size(const arguments *args) {
   const int32_t problem = check_sizes(args);
   if (problem) return -problem;
-  return threads_of(args) * scratch_bytes;
+  return threads_of(args) * scratch_bytes
+      + shared_walks_of(args) * (int64_t)(scratch_bytes + sizeof(shared_walk));
 }
 
 // 0, or what is wrong with the pointers.
@@ -1998,6 +2027,55 @@ static int32_t check_pointers(const arguments *args) {
   return 0;
 }
 
+#ifdef _OPENMP
+static shared_walk *shared_walks(const arguments *args) {
+  const int64_t scratches = threads_of(args) + shared_walks_of(args);
+  return (shared_walk *)((char *)args->workspace + scratches * scratch_bytes);
+}
+
+// Nobody has begun: called before the team is there.
+static void begin_shared_walks(const arguments *args) {
+  const int64_t count = shared_walks_of(args), all = walks_of(args);
+  for (int64_t n = 0; n < count; ++n) {
+    const int64_t sequence = (all - count + n) / (all / sequences_of(args));
+    const int64_t *const ends = args->cu_seqlens ? args->cu_seqlens + sequence : NULL;
+    const int64_t length = ends ? ends[1] - ends[0] : args->length;
+    // An empty sequence has a stretch as well: its state goes from one end to the other.
+    const int64_t chunks = sl_greatest(1, (length + 15) / 16);
+    shared_walks(args)[n] = (shared_walk){0, chunks, -1, 0};
+  }
+}
+
+// Takes back the stretch that a thread has walked, and deals it the next: half of what is left of the
+// walk that has most left and that no one has; of equal ones that which its caches may hold.
+static stretch next_stretch(const arguments *args, int64_t thread, stretch walked) {
+  shared_walk *const walks = shared_walks(args);
+  const int64_t count = shared_walks_of(args);
+  stretch next = {-1, 0, 0};
+#pragma omp critical(sluice_stretches)
+  {
+    if (walked.walk >= 0) {
+      walks[walked.walk].done = walked.to;
+      walks[walked.walk].is_taken = 0;
+    }
+    int64_t most = 1;
+    for (int64_t n = 0; n < count; ++n) {
+      const int64_t left = walks[n].is_taken ? 0 : walks[n].chunks - walks[n].done;
+      const int64_t rank = 2 * left + (walks[n].thread == thread);
+      if (rank <= most) continue;
+      most = rank;
+      const int64_t own = sl_least(left, sl_greatest(8, (left + 1) / 2));
+      next = (stretch){n, walks[n].done, walks[n].done + own};
+    }
+    if (next.walk >= 0) {
+      walks[next.walk].thread = thread;
+      walks[next.walk].is_taken = 1;
+    }
+  }
+  return next;
+}
+#endif
+
 // One thread's part: of every phase the items that it is dealt. Workers of one phase do
 // not see each other, so which thread takes an item changes no bit.
 static void run(const arguments *args, int64_t thread, int is_team) {
@@ -2005,14 +2083,21 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   const uint64_t mode = sl_flush_denormals_begin();
   // Padding is read with the rest: it must hold numbers.
   memset(scratch, 0, scratch_bytes);
-  const int64_t walk_items = sequences_of(args) * ((args->heads + 3) / 4);
+  const int64_t walk_items = walks_of(args);
 #ifdef _OPENMP
   if (is_team) {
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t item = 0; item < walk_items; ++item) walk(args, item, scratch);
+    const int64_t whole = walk_items - shared_walks_of(args);
+#pragma omp for schedule(dynamic, 1) nowait
+    for (int64_t item = 0; item < whole; ++item) walk(args, item, 0, INT64_MAX, scratch);
+    stretch own = {-1, 0, 0};
+    while ((own = next_stretch(args, thread, own)).walk >= 0) {
+      char *const kept = (char *)args->workspace + (threads_of(args) + own.walk) * scratch_bytes;
+      if (own.from == 0) memset(kept, 0, scratch_bytes);
+      walk(args, whole + own.walk, own.from, own.to, kept);
+    }
   } else
 #endif
-    for (int64_t item = 0; item < walk_items; ++item) walk(args, item, scratch);
+    for (int64_t item = 0; item < walk_items; ++item) walk(args, item, 0, INT64_MAX, scratch);
   sl_stream_end();
   (void)is_team;
   sl_flush_denormals_end(mode);
@@ -2025,6 +2110,7 @@ SL_EXPORT int32_t gla_k128_v128_f32_gf32_avx512_register_c16_s16_kt128_vt128_ht4
 #ifdef _OPENMP
   const int64_t threads = threads_of(args);
   if (threads > 1) {
+    begin_shared_walks(args);
 #pragma omp parallel num_threads((int)threads)
     run(args, omp_get_thread_num(), 1);
     return 0;

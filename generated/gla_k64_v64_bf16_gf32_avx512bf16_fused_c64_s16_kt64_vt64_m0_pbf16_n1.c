@@ -1258,9 +1258,33 @@ static int streams_output(const arguments *args) {
   return rows * 128 > 2097152;
 }
 
+// Walks, each of one worker.
+static int64_t walks_of(const arguments *args) {
+  return sequences_of(args) * args->heads;
+}
+
+// How many of them, the last ones, go in stretches: threads would wait for each other at their
+// end. Each has scratch memory of its own, behind the threads', which long sequences outweigh.
+static int64_t shared_walks_of(const arguments *args) {
+  const int64_t walks = walks_of(args), threads = threads_of(args);
+  const int64_t rows = args->cu_seqlens ? args->sequences : 1;
+  if (threads == 1 || walks <= threads || args->length / rows < 1024) return 0;
+  return sl_least(walks, 2 * threads);
+}
+
+// A walk that goes in stretches: chunks that are done, all chunks, and who has it or had it last.
+typedef struct {
+  int64_t done, chunks, thread, is_taken;
+} shared_walk;
+
+// A stretch: of which walk (none: -1), and its chunks.
+typedef struct {
+  int64_t walk, from, to;
+} stretch;
+
 // ---- The kernel --------------------------------------------------------------------------------
 
-// walk: one worker's share.
+// walk: one worker's share, or a stretch of it.
 //
 //   S = the state before the whole sequence
 //   for each chunk of 64 tokens:
@@ -1273,7 +1297,8 @@ static int streams_output(const arguments *args) {
 //         for s = r-1 ... 0:  P_rs = Q (k F)_s^T;  Q = Q T_s
 //         O = Q S + P v
 //     S = diag(T) S + (k F)^T v
-static void walk(const arguments *args, int64_t item, char *scratch) {
+static void walk(
+    const arguments *args, int64_t item, int64_t first_chunk, int64_t end_chunk, char *scratch) {
   const int64_t heads = args->heads;
   const int64_t sequence = item / heads;
   const int64_t head = item % heads;
@@ -1283,8 +1308,7 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;
   const int64_t length = end - begin;
   const int64_t chunks = (length + 63) / 64;
-  const int64_t first_chunk = 0;
-  const int64_t last_chunk = chunks;
+  const int64_t last_chunk = sl_least(end_chunk, chunks);
   const int64_t streams = streams_output(args);
   const float scale = args->scale;
   const int64_t q_token = args->layout ? 64 : args->query_heads * 64;
@@ -1331,7 +1355,9 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
   float *const T_chunk_slope = (float *)(scratch + 200960);  // 1 x 64: product of the chunk's decays, or that less 1 where base is 1
   float *const T_chunk_base = (float *)(scratch + 201216);  // 1 x 64: 1 where that product is 1/2 or more, else 0
 
-  sl_load_matrix(64, 64, S, 64, initial_state_in, 64, 64);
+  if (first_chunk == 0) {
+    sl_load_matrix(64, 64, S, 64, initial_state_in, 64, 64);
+  }
   for (int64_t c = first_chunk; c < last_chunk; ++c) {
     const int64_t tokens = sl_least(64, length - 64 * c);
     // the chunk's keys and values; past the sequence's end k = v = 0 and nothing decays
@@ -1469,7 +1495,9 @@ static void walk(const arguments *args, int64_t item, char *scratch) {
         64, 64, 6, 4, S, 64, kF, 1, 64, v, 64, 64,
         (sl_before){1, {T_chunk_slope, T_chunk_base}, {NULL, NULL}});
   }
-  sl_store_matrix(64, 64, final_state_in, 64, S, 64, 64);
+  if (last_chunk == chunks) {
+    sl_store_matrix(64, 64, final_state_in, 64, S, 64, 64);
+  }
 }
 
 // ---- The entries -------------------------------------------------------------------------------
@@ -1498,7 +1526,8 @@ static int32_t check_sizes(const arguments *args) {
 SL_EXPORT int64_t gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pbf16_n1_workspace_size(const arguments *args) {
   const int32_t problem = check_sizes(args);
   if (problem) return -problem;
-  return threads_of(args) * scratch_bytes;
+  return threads_of(args) * scratch_bytes
+      + shared_walks_of(args) * (int64_t)(scratch_bytes + sizeof(shared_walk));
 }
 
 // 0, or what is wrong with the pointers.
@@ -1517,6 +1546,55 @@ static int32_t check_pointers(const arguments *args) {
   return 0;
 }
 
+#ifdef _OPENMP
+static shared_walk *shared_walks(const arguments *args) {
+  const int64_t scratches = threads_of(args) + shared_walks_of(args);
+  return (shared_walk *)((char *)args->workspace + scratches * scratch_bytes);
+}
+
+// Nobody has begun: called before the team is there.
+static void begin_shared_walks(const arguments *args) {
+  const int64_t count = shared_walks_of(args), all = walks_of(args);
+  for (int64_t n = 0; n < count; ++n) {
+    const int64_t sequence = (all - count + n) / (all / sequences_of(args));
+    const int64_t *const ends = args->cu_seqlens ? args->cu_seqlens + sequence : NULL;
+    const int64_t length = ends ? ends[1] - ends[0] : args->length;
+    // An empty sequence has a stretch as well: its state goes from one end to the other.
+    const int64_t chunks = sl_greatest(1, (length + 63) / 64);
+    shared_walks(args)[n] = (shared_walk){0, chunks, -1, 0};
+  }
+}
+
+// Takes back the stretch that a thread has walked, and deals it the next: half of what is left of the
+// walk that has most left and that no one has; of equal ones that which its caches may hold.
+static stretch next_stretch(const arguments *args, int64_t thread, stretch walked) {
+  shared_walk *const walks = shared_walks(args);
+  const int64_t count = shared_walks_of(args);
+  stretch next = {-1, 0, 0};
+#pragma omp critical(sluice_stretches)
+  {
+    if (walked.walk >= 0) {
+      walks[walked.walk].done = walked.to;
+      walks[walked.walk].is_taken = 0;
+    }
+    int64_t most = 1;
+    for (int64_t n = 0; n < count; ++n) {
+      const int64_t left = walks[n].is_taken ? 0 : walks[n].chunks - walks[n].done;
+      const int64_t rank = 2 * left + (walks[n].thread == thread);
+      if (rank <= most) continue;
+      most = rank;
+      const int64_t own = sl_least(left, sl_greatest(2, (left + 1) / 2));
+      next = (stretch){n, walks[n].done, walks[n].done + own};
+    }
+    if (next.walk >= 0) {
+      walks[next.walk].thread = thread;
+      walks[next.walk].is_taken = 1;
+    }
+  }
+  return next;
+}
+#endif
+
 // One thread's part: of every phase the items that it is dealt. Workers of one phase do
 // not see each other, so which thread takes an item changes no bit.
 static void run(const arguments *args, int64_t thread, int is_team) {
@@ -1524,14 +1602,21 @@ static void run(const arguments *args, int64_t thread, int is_team) {
   const uint64_t mode = sl_flush_denormals_begin();
   // Padding is read with the rest: it must hold numbers.
   memset(scratch, 0, scratch_bytes);
-  const int64_t walk_items = sequences_of(args) * args->heads;
+  const int64_t walk_items = walks_of(args);
 #ifdef _OPENMP
   if (is_team) {
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t item = 0; item < walk_items; ++item) walk(args, item, scratch);
+    const int64_t whole = walk_items - shared_walks_of(args);
+#pragma omp for schedule(dynamic, 1) nowait
+    for (int64_t item = 0; item < whole; ++item) walk(args, item, 0, INT64_MAX, scratch);
+    stretch own = {-1, 0, 0};
+    while ((own = next_stretch(args, thread, own)).walk >= 0) {
+      char *const kept = (char *)args->workspace + (threads_of(args) + own.walk) * scratch_bytes;
+      if (own.from == 0) memset(kept, 0, scratch_bytes);
+      walk(args, whole + own.walk, own.from, own.to, kept);
+    }
   } else
 #endif
-    for (int64_t item = 0; item < walk_items; ++item) walk(args, item, scratch);
+    for (int64_t item = 0; item < walk_items; ++item) walk(args, item, 0, INT64_MAX, scratch);
   sl_stream_end();
   (void)is_team;
   sl_flush_denormals_end(mode);
@@ -1544,6 +1629,7 @@ SL_EXPORT int32_t gla_k64_v64_bf16_gf32_avx512bf16_fused_c64_s16_kt64_vt64_m0_pb
 #ifdef _OPENMP
   const int64_t threads = threads_of(args);
   if (threads > 1) {
+    begin_shared_walks(args);
 #pragma omp parallel num_threads((int)threads)
     run(args, omp_get_thread_num(), 1);
     return 0;

@@ -231,6 +231,7 @@ struct DevicePart {
         }
       }
       if let gradient {
+        out.line("if (problem) return problem;")
         out.lines(gradient.launch(firstKernel))
         return
       }

@@ -103,7 +103,7 @@ public enum Emitter {
     }
     let entry = EntryEmitter(
       program: program, manifest: manifest, layouts: layouts, usesMatrixUnit: usesMatrixUnit,
-      pointers: EntryPointers(manifest))
+      pointers: EntryPointers(manifest), sharesWalks: program.isOneWalk)
     var parts = [
       try vocabulary(
         specification.target,
@@ -120,7 +120,7 @@ public enum Emitter {
     for phase in program.phases {
       var emitter = PhaseEmitter(
         program: program, phase: phase, target: specification.target, kernel: name.description,
-        inner: plan.inner)
+        inner: plan.inner, hasStretches: program.isOneWalk)
       parts.append(emitter.function())
     }
     parts += [section("The entries"), entry.text]

@@ -12,6 +12,8 @@ struct EntryEmitter {
   var entry = "forward"
   /// The pointers of the argument struct: those that calls need, and those that may be NULL.
   var pointers: EntryPointers
+  /// Whether the one phase's last walks are dealt in stretches.
+  var sharesWalks = false
 
   private var kernel: String { manifest.name }
   private var segments: [Tensor] { program.tensors.filter { $0.kind == .segment } }
@@ -63,6 +65,7 @@ struct EntryEmitter {
       }
     }
     if program.writesSnapshots { snapshotText(&out) }
+    if sharesWalks { stretchText(&out) }
     guard !segments.isEmpty else { return out.text }
     segmentText(&out)
     return out.text
@@ -162,7 +165,7 @@ struct EntryEmitter {
       out.line("const int32_t problem = check_sizes(args);")
       out.line("if (problem) return -problem;")
       guard !segments.isEmpty else {
-        out.line("return threads_of(args) * scratch_bytes;")
+        out.line("return \(scratchSize);")
         return
       }
       let floats = segments.map { $0.rows * $0.columns }.reduce(0, +)
@@ -178,6 +181,7 @@ struct EntryEmitter {
     out.line()
     pointerCheck(&out)
     out.line()
+    if sharesWalks { dealText(&out) }
     team(&out)
     out.line()
     forward(&out)
@@ -267,6 +271,13 @@ struct EntryEmitter {
     return tile == 1 ? "args->heads" : "((args->heads + \(tile - 1)) / \(tile))"
   }
 
+  /// How many workers a phase has, as C.
+  func workers(of phase: TileProgram.Phase) -> String {
+    phase.grid.map {
+      program.extent($0, sequences: "sequences_of(args)", heads: headTiles)
+    }.filter { $0 != "1" }.joined(separator: " * ")
+  }
+
   private func team(_ out: inout CWriter) {
     out.line(
       "// One thread's part: of every phase the items that it is dealt. Workers of one phase do")
@@ -283,23 +294,19 @@ struct EntryEmitter {
             ? "// Padding is read with the rest: it must hold numbers."
             : "// What is padding now held the last phase's tiles, of any head.")
         out.line("memset(scratch, 0, scratch_bytes);")
-        let extents = phase.grid.map {
-          program.extent($0, sequences: "sequences_of(args)", heads: headTiles)
-        }.filter { $0 != "1" }
-        out.line("const int64_t \(phase.name)_items = \(extents.joined(separator: " * "));")
-        out.lines([
-          "#ifdef _OPENMP",
-          "if (is_team) {",
-          // A head's state stays with the core whose caches hold it, and the team meets once, at its end.
-          isStep
-            ? "#pragma omp for schedule(static) nowait" : "#pragma omp for schedule(dynamic, 1)",
-          "  for (int64_t item = 0; item < \(phase.name)_items; ++item) "
-            + "\(phase.name)(args, item, scratch);",
-          "} else",
-          "#endif",
-          "  for (int64_t item = 0; item < \(phase.name)_items; ++item) "
-            + "\(phase.name)(args, item, scratch);",
-        ])
+        let items = sharesWalks ? "walks_of(args)" : workers(of: phase)
+        let range = sharesWalks ? "0, INT64_MAX, " : ""
+        let all =
+          "for (int64_t item = 0; item < \(phase.name)_items; ++item) "
+          + "\(phase.name)(args, item, \(range)scratch);"
+        // A step's head and state stay with the core whose caches hold them, and the team meets once, at its end.
+        let dealing = isStep ? "schedule(static) nowait" : "schedule(dynamic, 1)"
+        out.line("const int64_t \(phase.name)_items = \(items);")
+        out.lines(["#ifdef _OPENMP", "if (is_team) {"])
+        out.lines(
+          (sharesWalks ? teamLines(phase) : ["#pragma omp for \(dealing)", all])
+            .map { $0.hasPrefix("#") ? $0 : "  " + $0 })
+        out.lines(["} else", "#endif", "  " + all])
       }
       out.line("sl_stream_end();")
       if usesMatrixUnit { out.line("sl_matrix_end();") }
@@ -328,6 +335,9 @@ struct EntryEmitter {
         "#ifdef _OPENMP",
         "const int64_t threads = threads_of(args);",
         "if (threads > 1) {",
+      ])
+      if sharesWalks { out.line("  begin_shared_walks(args);") }
+      out.lines([
         "#pragma omp parallel num_threads((int)threads)",
         "  run(args, omp_get_thread_num(), 1);",
         "  return 0;",

@@ -98,7 +98,9 @@ extension PhaseEmitter {
     case .perChunk: add("segment_chunks", "1")
     }
     add("segments", "segment_chunks ? (chunks + segment_chunks - 1) / segment_chunks : 0")
-    if phase.grid.contains(.segment) {
+    if hasStretches {
+      add("last_chunk", "sl_least(end_chunk, chunks)")
+    } else if phase.grid.contains(.segment) {
       add("first_chunk", "sl_least(segment * segment_chunks, chunks)")
       add("last_chunk", "sl_least(first_chunk + segment_chunks, chunks)")
     } else {

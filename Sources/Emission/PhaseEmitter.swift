@@ -19,6 +19,8 @@ struct PhaseEmitter {
   let fusesRows: Bool
   /// Whether the kernel is one in double.
   var isDouble: Bool { target.isDouble }
+  /// Whether it is walked in stretches: from a chunk to another, which the caller says.
+  let hasStretches: Bool
   /// Tiles that some statement reads.
   let read: Set<String>
   /// Tiles through which bodies of the phase hand numbers to each other.
@@ -29,13 +31,14 @@ struct PhaseEmitter {
 
   init(
     program: TileProgram, phase: TileProgram.Phase, target: Target, kernel: String,
-    inner: InnerLoops = InnerLoops(), fusesRows: Bool = false
+    inner: InnerLoops = InnerLoops(), fusesRows: Bool = false, hasStretches: Bool = false
   ) {
     self.program = program
     self.phase = phase
     self.target = target
     self.kernel = kernel
     self.inner = inner
+    self.hasStretches = hasStretches
     layout = ScratchLayout(phase, target)
     read = phase.read
     inherited = phase.inherited
@@ -49,15 +52,19 @@ struct PhaseEmitter {
       out.line("// A segment without chunks has no work, and no slot of its own.")
       out.line("if (segment >= segments) return;")
     }
-    write(phase.body)
+    if hasStretches { writeStretch() } else { write(phase.body) }
     let body = out
     var text = CWriter()
-    text.line("// \(phase.name): one worker's share.")
+    text.line("// \(phase.name): one worker's share\(hasStretches ? ", or a stretch of it" : "").")
     text.line("//")
     for line in phase.pseudoCode { text.line("//   " + line) }
-    text.block(
-      "static void \(phase.name)(const arguments *args, int64_t item, char *scratch)"
-    ) { text in
+    var head = "static void \(phase.name)(const arguments *args, int64_t item, char *scratch)"
+    if hasStretches {
+      text.line("static void \(phase.name)(")
+      head =
+        "    const arguments *args, int64_t item, int64_t first_chunk, int64_t end_chunk, char *scratch)"
+    }
+    text.block(head) { text in
       declare(&text, for: body.lines)
       if phase.tiles.isEmpty { text.line("(void)scratch;") }
     }
@@ -65,6 +72,15 @@ struct PhaseEmitter {
     var lines = text.lines
     lines.removeLast()
     return (lines + [""] + body.lines + ["}"]).joined(separator: "\n") + "\n"
+  }
+
+  /// A walk's chunks, after what comes before the first of them and before what comes after the last.
+  private mutating func writeStretch() {
+    let walk = phase.body.firstIndex(where: \.holdsChunks)!
+    let (before, after) = (phase.body[..<walk], phase.body[(walk + 1)...])
+    if !before.isEmpty { block("if (first_chunk == 0)", Array(before)) }
+    write([phase.body[walk]])
+    if !after.isEmpty { block("if (last_chunk == chunks)", Array(after)) }
   }
 
   mutating func write(_ body: [Statement]) {

@@ -1,5 +1,6 @@
 import Recurrences
 import Reference
+import TileIR
 
 /// Trials of the kernel against itself: what must hold whatever the reference says.
 struct LawTrials: Sendable {
@@ -18,7 +19,7 @@ struct LawTrials: Sendable {
   var all: [Trial] {
     get throws {
       try causality() + [try notANumber(), try company(), try split()]
-        + [try linearity(), try withoutGates(), try threads()].compactMap { $0 }
+        + [try linearity(), try withoutGates()].compactMap { $0 } + threads()
     }
   }
 
@@ -96,26 +97,32 @@ struct LawTrials: Sendable {
 
   // MARK: Threads
 
-  /// Enough work that several threads are at it together: what they wrongly share shows here.
-  func threads() throws -> Trial? {
+  /// Enough work that several threads are at it together: what they wrongly share shows here. And long walks,
+  /// few enough that threads hand them to each other, with short and empty ones among them.
+  func threads() throws -> [Trial] {
     let counts = Set(options.threads).union([4]).subtracting([1]).sorted()
-    guard options.threads.contains(where: { $0 > 1 }) else { return nil }
+    guard options.threads.contains(where: { $0 > 1 }) else { return [] }
     let (batch, heads) = (4, 8)
     let wanted = Int(1e7) / (batch * heads * subject.key * subject.value)
-    let recipe = ProblemRecipe("many threads", [max(chunk + 1, min(wanted, 1500))]).with {
+    let many = ProblemRecipe("many threads", [max(chunk + 1, min(wanted, 1500))]).with {
       $0.batch = batch
       $0.heads = heads
-      $0.hasInitialState = true
-      $0.gates = .mild
     }
-    let problem = try DrawnProblem(recipe, for: subject, seed: options.seed)
-    let calls = ([1] + counts).map { KernelCall(problem: problem, threads: $0) }
-    return Trial(.law, problem.name, calls) { results in
-      zip(counts, results.dropFirst()).map { count, result in
-        Assessment.Check(
-          .law, problem.name, "the bits of one thread on \(count) threads",
-          holds: result.output == results[0].output && result.finalState == results[0].finalState,
-          detail: "bits differ")
+    let long = ProblemRecipe("long walks", [3, 0, 3 * Stretch.sequence + chunk + 1])
+    return try [many, long].map { recipe in
+      let recipe = recipe.with {
+        $0.hasInitialState = true
+        $0.gates = .mild
+      }
+      let problem = try DrawnProblem(recipe, for: subject, seed: options.seed)
+      let calls = ([1] + counts).map { KernelCall(problem: problem, threads: $0) }
+      return Trial(.law, problem.name, calls) { results in
+        zip(counts, results.dropFirst()).map { count, result in
+          Assessment.Check(
+            .law, problem.name, "the bits of one thread on \(count) threads",
+            holds: result.output == results[0].output && result.finalState == results[0].finalState,
+            detail: "bits differ")
+        }
       }
     }
   }

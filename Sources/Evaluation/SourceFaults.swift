@@ -82,6 +82,12 @@ extension PlantedFault {
       $0.plan.keyTile = 18
       $0.caughtBy = .law
     },
+    source("a walk that begins anew with each stretch", "if (first_chunk == 0)", "if (end_chunk)")
+      .with { $0.caughtBy = .law },
+    source(
+      "stretches of all walks in one scratch memory",
+      "(threads_of(args) + own.walk) * scratch_bytes", "threads_of(args) * scratch_bytes"
+    ).with { $0.caughtBy = .law },
     source("the floating-point mode not restored", "sl_flush_denormals_end(mode);", "(void)mode;")
       .with { $0.caughtBy = .conduct },
     source(

@@ -63,6 +63,7 @@ public struct Builder: Sendable {
           part.source.text = text
           let own = "\(folder)/part\(number)"
           try Files.makeFolder(own)
+          defer { Files.remove(own) }
           return (number, try Files.read(try await compileWhole(part, in: own)))
         }
       }
@@ -73,6 +74,7 @@ public struct Builder: Sendable {
     try Task.checkCancellation()
     // Where a part fails the whole says why, by its own lines.
     guard let parts, let whole = CardParts.join(parts) else { return nil }
+    try Files.write(job.source.text, to: "\(folder)/\(job.source.name)")
     let product = "\(folder)/\(job.output.fileName)"
     try Files.write(whole, to: product)
     return product

@@ -59,7 +59,12 @@ public struct CostModel: Ranker {
       // The last worker may hold fewer heads; what the others do is a worker's time.
       let work = walk.work(of: phase)
       let threads = Double(max(1, workload.threads))
-      let rounds = Self.rounds(walk.workers(of: phase), threads)
+      let workers = walk.workers(of: phase)
+      let rounds =
+        program.sharesWalks(workers, of: workload)
+        // The last ones go in stretches: half of the least one is waited for.
+        ? work / threads + 0.5 * Double(Stretch.tokens) / Double(workload.length)
+        : Self.rounds(workers, threads)
       total.add(worker, times: work / threads)
       total.seconds[.idle, default: 0] += (rounds - work / threads) * worker.sum
     }
@@ -80,6 +85,14 @@ public struct CostModel: Ranker {
       max(1.5 * slow, ((workers - slow) / (threads - 1)).rounded(.up))
     }.min()!
     return even + 0.25 * (uneven - even)
+  }
+}
+
+extension TileProgram {
+  /// Whether threads hand so many walks to each other (`Stretch`).
+  fileprivate func sharesWalks(_ walks: Double, of workload: Workload) -> Bool {
+    isOneWalk && workload.threads > 1 && walks > Double(workload.threads)
+      && workload.length >= Stretch.sequence
   }
 }
 

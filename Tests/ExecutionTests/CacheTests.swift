@@ -17,6 +17,19 @@ import Testing
     _ = try LoadedLibrary(first.product)
   }
 
+  /// Whose source is compiled in parts.
+  @Test func aCardsSourceOfManyKernelsIsFoundToo() async throws {
+    let bench = try await Workbench()
+    let cache = KernelCache(folder: "\(bench.folder)/cache")
+    let kernels = (0..<4).map { "SL_KERNEL void k\($0)(int *to) {\n  *to = \($0);\n}\n" }
+    let text = "#define SL_KERNEL extern \"C\" __attribute__((global))\n" + kernels.joined()
+    let job = bench.job(text, for: .sm90a, output: .ptx)
+    let first = try await cache.entry(for: job, description: "d", builder: bench.builder)
+    #expect(Files.names(in: first.folder) == ["build.json", "kernel.c", "kernel.ptx"])
+    let second = try await cache.entry(for: job, description: "d", builder: bench.builder)
+    #expect(first.wasBuilt && !second.wasBuilt)
+  }
+
   @Test func manyBuildersOfOneKeyLeaveOneEntry() async throws {
     let bench = try await Workbench()
     let cache = KernelCache(folder: "\(bench.folder)/cache")

@@ -68,14 +68,18 @@ struct CostModelTests {
     let specification = try Self.specification()
     let plan = Plan(
       schedule: "chunk-fused", chunk: 16, subBlock: 16, keyTile: 64, valueTile: 64)
-    func prediction(_ threads: Int) -> Prediction {
-      CostModel().prediction(of: plan, for: specification, Workload(heads: 3, threads: threads))
+    func prediction(_ threads: Int, length: Int = 512) -> Prediction {
+      CostModel().prediction(
+        of: plan, for: specification, Workload(heads: 3, length: length, threads: threads))
     }
     // Three workers on two threads take two rounds.
     #expect(prediction(2).terms[.idle] ?? 0 > 0)
     #expect(prediction(1).terms[.idle] == nil)
     #expect(prediction(3).seconds < prediction(2).seconds)
     #expect(prediction(2).seconds > 0.66 * prediction(1).seconds)
+    // Long walks are handed on: one and a half, and a stretch.
+    let shared = prediction(2, length: 4096).seconds / prediction(1, length: 4096).seconds
+    #expect((0.5...0.53).contains(shared))
   }
 
   @Test("Heads walked together are quicker, unless threads have none left")

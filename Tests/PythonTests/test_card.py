@@ -118,6 +118,8 @@ def test_a_gradient_may_do_without_a_workspace(walks: str, query_heads: int, sen
     fields = (1, 168, 2, 37, query_heads, 2, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0, *tensors)
     code = loaded.sluice_backward(struct.pack("@IIqqqqqQiifIQQQQQQQQQQQQ", *fields))
     assert loaded.sluice_message(code).decode() == sentence
+    without_heads = struct.pack("@IIqqqqqQiifIQQQQQQQQQQQQ", *fields[:5], 0, *fields[6:])
+    assert loaded.sluice_backward(without_heads) == 3
 
 
 def test_no_driver() -> None:
