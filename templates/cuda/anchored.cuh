@@ -209,14 +209,14 @@ SL_WORD void sl_anchored_begin(
     for (int stage = 0; stage < sl_stages; ++stage) {
       sl_barrier_init(sl_landed(shared, stage), 1);
       sl_barrier_init(sl_ready(shared, stage), 256);
-      sl_barrier_init(sl_free(shared, stage), sl_is_narrow && !reads ? 128 : 256);
+      sl_barrier_init(sl_free(shared, stage), sl_is_narrow && !reads ? 4 : 8);
     }
     for (int stage = 0; stage < sl_gate_stages; ++stage) {
       sl_barrier_init(sl_gates_landed(shared, stage), 1);
       sl_barrier_init(sl_gates_free(shared, stage), 256);
     }
     sl_barrier_init(sl_state_ready(shared), 128);
-    sl_barrier_init(sl_state_free(shared), 128);
+    sl_barrier_init(sl_state_free(shared), 4);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     for (int n = 0; n < sl_stages; ++n)
       cursors[n] = n ? sl_next(cursors[n - 1], walks) : sl_first((int)SL_BLOCK, walks);

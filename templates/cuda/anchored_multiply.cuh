@@ -267,8 +267,9 @@ SL_WORD void sl_anchored_multiply(
       }
       // At the end of the walk the state is wanted as it is there.
       if (left <= sl_chunk && !is_exact) sl_anchored_scale<reads>(u, total, after);
-      // Every lane speaks for its own reads.
-      sl_barrier_arrive(sl_free(shared, stage));
+      // One lane speaks for the reads of all.
+      sl_meet_warp();
+      if (sl_seat_anew().lane == 0) sl_barrier_arrive(sl_free(shared, stage));
       if (reads) {
         sl_meet(8 + own, 128);
         sl_anchored_put(

@@ -39,8 +39,8 @@ SL_WORD void sl_narrow_state(uint32_t shared, const Walks walks) {
       sl_products_end();
       // At the end of the walk the state is wanted as it is there.
       if (left <= sl_chunk && !is_exact) sl_anchored_scale<reads>(u, total, after);
-      // Every lane speaks for its own reads.
-      sl_barrier_arrive(sl_free(shared, stage));
+      sl_meet_warp();
+      if (sl_seat_anew().lane == 0) sl_barrier_arrive(sl_free(shared, stage));
       ++n;
     }
     const sl_place ended = walks.at(walk);
@@ -86,8 +86,11 @@ SL_WORD void sl_narrow_read(
       sl_anchored_weigh_all(sum, p, values);
     }
     sl_products_end();
-    sl_barrier_arrive(sl_free(shared, stage));
-    sl_barrier_arrive(sl_state_free(shared));
+    sl_meet_warp();
+    if (sl_seat_anew().lane == 0) {
+      sl_barrier_arrive(sl_free(shared, stage));
+      sl_barrier_arrive(sl_state_free(shared));
+    }
     // What was staged for the last chunk has been copied out before it is overwritten.
     if (sl_seat_anew().thread == 0) sl_copied_out();
     sl_meet(8, 128);
