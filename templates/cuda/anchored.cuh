@@ -190,7 +190,8 @@ SL_WORD void sl_anchored_copy(
 }
 
 // The place of the gates is free: all threads that prepare say so, each for itself, or one asks for the next
-// ones.
+// ones. Whether this thread does:
+SL_WORD int sl_releases_gates() { return sl_is_narrow || SL_THREAD == 96; }
 SL_WORD void sl_release_gates(
     uint32_t shared, const sl_cursor *const cursors, const sl_tensors from, const int n) {
   if (sl_is_narrow) sl_barrier_arrive(sl_gates_free(shared, n));
