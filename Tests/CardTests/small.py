@@ -52,9 +52,8 @@ def small(folder):
     packed = torch.tensor(OFFSETS).cuda()
     count = 0
     for gates in ("mild", "strong", "resets"):
-        # With mild gates chunks enough that the places of copies are used again.
-        longest = 330 if gates == "mild" else 150
-        for group, length in ((1, longest), (1, OFFSETS[-1]), (2, 150)):
+        # The first has chunks enough that all places are used again.
+        for group, length in ((1, 330), (1, OFFSETS[-1]), (2, 150)):
             if group > 1 and card.FORMS[package.form].bonus:
                 continue
             is_packed = length == OFFSETS[-1]

@@ -189,7 +189,9 @@ SL_WORD void sl_anchored_copy(
   }
 }
 
-// The place of the gates is free: one thread of those that prepare says so, or asks for the next ones.
+// The place of the gates is free: all threads that prepare say so, each for itself, or one asks for the next
+// ones. Whether this thread does:
+SL_WORD int sl_releases_gates() { return sl_is_narrow || SL_THREAD == 96; }
 SL_WORD void sl_release_gates(
     uint32_t shared, const sl_cursor *const cursors, const sl_tensors from, const int n) {
   if (sl_is_narrow) sl_barrier_arrive(sl_gates_free(shared, n));
@@ -212,7 +214,7 @@ SL_WORD void sl_anchored_begin(
     }
     for (int stage = 0; stage < sl_gate_stages; ++stage) {
       sl_barrier_init(sl_gates_landed(shared, stage), 1);
-      sl_barrier_init(sl_gates_free(shared, stage), 1);
+      sl_barrier_init(sl_gates_free(shared, stage), 256);
     }
     sl_barrier_init(sl_state_ready(shared), 128);
     sl_barrier_init(sl_state_free(shared), 4);

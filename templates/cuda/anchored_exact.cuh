@@ -291,69 +291,63 @@ SL_WORD void sl_exact_write(uint32_t shared, const float (&sum)[2][4], const int
 }
 
 // Scores within a quarter, of its two warps together; a warp of the later keys leaves its own where the
-// other one finds them.
+// other one finds them, in places of factors that are used up: those of the first eight tokens where the
+// earlier keys' decays before the quarter were, the others where decays after it were. The next chunk's sums
+// come to the former place, where a lane stores just what it has read from: no warp has to wait for that.
 SL_WORD void sl_exact_leave(
-    uint32_t within_at, uint32_t across_at, const sl_quarter_scores &found, const int quarter) {
-  const int lane = sl_lane_anew();
-  const uint32_t within = within_at + (uint32_t)(512 * quarter + 16 * lane);
-  sl_store_floats(within, found.within[0], found.within[1]);
-  sl_store_floats(within + 8, found.within[2], found.within[3]);
-  sl_store_floats(
-      across_at + (uint32_t)(512 * quarter + 8 * lane), found.across[2],
-      found.across[3]);
+    uint32_t before_at, uint32_t after_at, const sl_quarter_scores &found, const int quarter) {
+  const uint32_t own = (uint32_t)(512 * quarter + 8 * sl_lane_anew());
+  sl_store_floats(before_at + own, found.within[0], found.within[1]);
+  sl_store_floats(after_at + own + 256, found.within[2], found.within[3]);
+  sl_store_floats(after_at + own, found.across[2], found.across[3]);
 }
 
 // What quarters need of each other has been read: the gates' place may be filled again once all warps say
-// so. Where copies fill it none of them waits but the one that asks: the next chunk's gates are not there
-// before.
+// so. Where one of them asks for the next gates they all wait: next they would wait for those.
 SL_WORD void sl_exact_used(
     uint32_t shared, const sl_cursor *const cursors, const sl_tensors from, const int n) {
-  if (!SL_GATES_COPIED || sl_is_narrow) return;
+  if (!SL_GATES_COPIED) return;
   sl_publish();
-  if (SL_WARP != 2) {
-    sl_pass(3, 256);
-    return;
-  }
-  sl_meet(3, 256);
-  if (SL_THREAD == 64) sl_release_gates(shared, cursors, from, n);
+  if (!sl_is_narrow) sl_meet(3, 256);
+  if (sl_releases_gates()) sl_release_gates(shared, cursors, from, n);
 }
 
-// All scores of the chunk, each warp's share.
+// All scores of the chunk, each warp's share: of the quarter with itself, and then of a later quarter of a
+// half with the earlier one; or, of the other half of the keys' warps, of a later half's quarter with an
+// earlier half's.
 template <class Used>
 SL_WORD void sl_exact_scores(
-    uint32_t shared, uint32_t gates, uint32_t within_at, uint32_t across_at,
+    uint32_t shared, uint32_t gates, uint32_t before_at, uint32_t after_at,
     const sl_quarter_scores &found, const int panel, const int quarter, const Used used) {
   const int lane = sl_lane_anew();
+  int later = quarter, earlier = quarter;
   float sum[2][4];
-  if (panel == 1) {
-    // Of a later half's quarter with an earlier half's.
-    const int later = 2 + quarter / 2, earlier = quarter % 2;
-    sl_exact_product(
-        sum, sl_exact_place(gates, later, 0, 0) + (later == 3 ? 256 : 0),
-        sl_exact_place(gates, earlier, 0, 0) + 256);
-    used();
-    sl_exact_write(shared, sum, 16 * later, 16 * earlier);
-    return;
-  }
-  float within[4], across[2];
-  sl_load_four(within, within_at + (uint32_t)(512 * quarter + 16 * lane));
-  sl_load_floats(across, across_at + (uint32_t)(512 * quarter + 8 * lane));
+  if (panel == 0) {
+    const uint32_t own = (uint32_t)(512 * quarter + 8 * lane);
+    float early[2], late[2], across[2];
+    sl_load_floats(early, before_at + own);
+    sl_load_floats(late, after_at + own + 256);
+    sl_load_floats(across, after_at + own);
 #pragma unroll
-  for (int e = 0; e < 2; ++e) {
-    sum[0][e] = found.within[e] + within[e];
-    sum[0][2 + e] = found.across[2 + e] + across[e];
-    sum[1][e] = 0.0f;
-    sum[1][2 + e] = found.within[2 + e] + within[2 + e];
+    for (int e = 0; e < 2; ++e) {
+      sum[0][e] = found.within[e] + early[e];
+      sum[0][2 + e] = found.across[2 + e] + across[e];
+      sum[1][e] = 0.0f;
+      sum[1][2 + e] = found.within[2 + e] + late[e];
+    }
   }
-  if (quarter % 2 == 0) used();
-  sl_exact_write(shared, sum, 16 * quarter, 16 * quarter);
-  if (quarter % 2 == 0) return;
-  // Of the later quarter of a half with the earlier one.
-  sl_exact_product(
-      sum, sl_exact_place(gates, quarter, 0, 0),
-      sl_exact_place(gates, quarter - 1, 0, 0) + (quarter == 3 ? 256 : 0));
+  if (panel == 1 || quarter % 2 == 1) {
+    if (panel == 0) sl_exact_write(shared, sum, 16 * quarter, 16 * quarter);
+    later = panel == 1 ? 2 + quarter / 2 : quarter;
+    earlier = panel == 1 ? quarter % 2 : quarter - 1;
+    // A quarter's q lies first and its k second. The first one has k alone, decayed to its own end and to the
+    // second one's, the last one q alone, from its own start and from the third one's.
+    sl_exact_product(
+        sum, sl_exact_place(gates, later, 0, 0) + (panel == 1 && later == 3 ? 256 : 0),
+        sl_exact_place(gates, earlier, 0, 0) + (panel == 1 || later == 3 ? 256 : 0));
+  }
   used();
-  sl_exact_write(shared, sum, 16 * quarter, 16 * (quarter - 1));
+  sl_exact_write(shared, sum, 16 * later, 16 * earlier);
 }
 
 // Keys alone, decayed to the chunk's end; `later` is the sum of what follows the quarter.

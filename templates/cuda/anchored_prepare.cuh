@@ -72,7 +72,7 @@ SL_WORD void sl_anchored_prepare(
     }
     sl_store_floats(sums + 512 * quarter, whole[0] + first_decay[0], whole[1] + first_decay[1]);
     const int is_exact = sl_uniform(sl_meet_any(1, 256, fails));
-    if (SL_THREAD == 96) {
+    if (sl_releases_gates()) {
       if (!(reads && is_exact)) sl_release_gates(shared, cursors, from, n);
       else if (!sl_is_narrow) sl_gates_ahead(cursors, from, n + 1);
     }
@@ -170,11 +170,6 @@ SL_WORD void sl_anchored_prepare(
       sl_store_word(shared + sl_at_level + 4 * stage, (uint32_t)(is_exact ? 1 : 0));
     sl_publish();
     sl_barrier_arrive(sl_ready(shared, stage));
-    if (reads && is_exact && (!SL_GATES_COPIED || sl_is_narrow)) {
-      // Copies may come to the gates' place.
-      sl_meet(2, 256);
-      if (SL_THREAD == 96) sl_release_gates(shared, cursors, from, n);
-    }
   }
 }
 
