@@ -39,11 +39,10 @@ extension ChunkWalkEmitter {
       "  return (int)(sequences_of(args) * args->query_heads) * \(count * tiles);",
       "}",
       "SL_MEMBER sl_place at(int walk) const {",
-      "  const int heads = (int)args->query_heads, rest = walk / \(tiles), own_head = rest % heads;",
-      "  const int own = rest / heads, sequence = own / \(count), segment = own % \(count);",
-      "  const int group = heads / (int)args->heads;",
+    ] + walkedHead + [
+      "  const int sequence = (int)own / \(count), segment = (int)own % \(count);"
     ] + segmentOf(count) + [
-      "  place.head = own_head / group;",
+      "  place.head = head;",
       "  place.query_head = own_head;",
       "  place.value = \(valueTile) * (walk % \(tiles));",
       "  // A sequence without tokens has one segment, which keeps the state as it is.",
@@ -52,7 +51,7 @@ extension ChunkWalkEmitter {
       "  const int64_t from = ((int64_t)own * args->heads + place.head) * \(state);",
       "  place.initial = is_there ? \(TensorName.segmentState)_of(args) + from : NULL;",
       "  // Every query head of a group walks the state; the first one keeps it.",
-      "  place.final = args->final_state && is_last && own_head % group == 0",
+      "  place.final = args->final_state && is_last && head * group == own_head",
       "      ? args->final_state + ((int64_t)sequence * args->heads + place.head) * \(state) : NULL;",
       "  place.key_decay = NULL;",
       "  place.o = args->o",
@@ -104,7 +103,7 @@ extension ChunkWalkEmitter {
         "const int64_t head = number / \(state) % args->heads;",
         "if (sequence >= sequences_of(args)) return;",
         "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
-        "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
+        "const int64_t end = sl_end_of_tokens(args->cu_seqlens, sequence, args->length);",
         "const int64_t chunks = (end - begin + 63) / 64, each = (chunks + \(count - 1)) / \(count);",
         "const int held = each ? (int)((chunks + each - 1) / each) : 1;",
         "const int64_t slot = sequence * \(count) * args->heads + head;",

@@ -125,12 +125,12 @@ extension ChunkWalkEmitter {
       "  return (int)(sequences_of(args) * args->query_heads) * \(tiles);",
       "}",
       "SL_MEMBER sl_place at(int walk) const {",
-      "  const int heads = (int)args->query_heads, rest = walk / \(tiles), own_head = rest % heads;",
-      "  const int sequence = rest / heads, group = heads / (int)args->heads;",
+    ] + walkedHead + [
+      "  const int sequence = (int)own;"
     ] + Self.walkedSequence + [
       "  sl_place place;",
       "  place.batch = args->cu_seqlens ? 0 : sequence;",
-      "  place.head = own_head / group;",
+      "  place.head = head;",
       "  place.query_head = own_head;",
       "  place.value = \(valueTile) * (walk % \(tiles));",
       "  place.begin = first_token;",
@@ -138,7 +138,8 @@ extension ChunkWalkEmitter {
       "  const int64_t state = ((int64_t)sequence * args->heads + place.head) * \(key * value);",
       "  place.initial = args->initial_state ? args->initial_state + state : NULL;",
       "  // Every query head of a group walks the state; the first one keeps it.",
-      "  place.final = args->final_state && own_head % group == 0 ? args->final_state + state : NULL;",
+      "  const bool keeps = args->final_state && head * group == own_head;",
+      "  place.final = keeps ? args->final_state + state : NULL;",
       "  place.key_decay = NULL;",
       "  place.o = args->o",
       "      + row_of(args, place.batch, first_token, own_head, heads) * \(value)",
@@ -146,11 +147,27 @@ extension ChunkWalkEmitter {
     ]
   }
 
+  /// A walk's query head and head, and what is left of its number. No copy of the walk's can be asked for before, and
+  /// divisions wait for each other: unsigned ones are shorter, and there are none by a group of 1.
+  var walkedHead: [String] {
+    [
+      "  // Divisions that the first copy waits for: unsigned ones are shorter.",
+      "  const uint32_t heads = (uint32_t)args->query_heads, rest = (uint32_t)walk / \(tiles);",
+      "  const uint32_t own = rest / heads;",
+      "  const int own_head = (int)(rest - own * heads);",
+      "  int group = 1, head = own_head;",
+      "  if (heads != (uint32_t)args->heads) {",
+      "    group = (int)(heads / (uint32_t)args->heads);",
+      "    head = own_head / group;",
+      "  }",
+    ]
+  }
+
   /// The tokens of a walk's sequence.
   static var walkedSequence: [String] {
     [
       "  const int first_token = args->cu_seqlens ? (int)args->cu_seqlens[sequence] : 0;",
-      "  const int end = (int)(args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length);",
+      "  const int end = (int)sl_end_of_tokens(args->cu_seqlens, sequence, args->length);",
     ]
   }
 }

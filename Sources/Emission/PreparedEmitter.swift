@@ -158,7 +158,7 @@ struct PreparedEmitter: ChunkWalkEmitter {
       "const int64_t group = args->query_heads / args->heads, head = query_head / group;",
       "const int64_t sequence = sequence_of(args, slot);",
       "const int64_t first_token = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
-      "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
+      "const int64_t end = sl_end_of_tokens(args->cu_seqlens, sequence, args->length);",
       "const int64_t batch = args->cu_seqlens ? 0 : sequence;",
       "const int64_t begin = first_token + 64 * (slot - slot_of(args, sequence));",
       "if (begin >= end) return;",

@@ -17,7 +17,7 @@ extension WarpgroupEmitter {
     }
     out.lines([
       "const int first_token = args->cu_seqlens ? (int)args->cu_seqlens[sequence] : 0;",
-      "const int end = (int)(args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length);",
+      "const int end = (int)sl_end_of_tokens(args->cu_seqlens, sequence, args->length);",
       "sl_place place;",
       "place.batch = args->cu_seqlens ? 0 : sequence;",
       reads ? "place.head = own_head / (int)(\(group));" : "place.head = own_head;",
@@ -91,7 +91,7 @@ extension WarpgroupEmitter {
         "const int64_t sequence = number / \(state) / args->heads;",
         "const int64_t head = number / \(state) % args->heads;",
         "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
-        "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
+        "const int64_t end = sl_end_of_tokens(args->cu_seqlens, sequence, args->length);",
         "const int64_t chunks = (end - begin + 63) / 64, each = (chunks + \(count - 1)) / \(count);",
         "const int64_t slot = sequence * \(count) * args->heads + head;",
         "const int64_t state = (sequence * args->heads + head) * \(state) + own;",

@@ -104,6 +104,11 @@ SL_WORD int sl_arrivals(const int barrier) {
   return barrier >= sl_queries_free && barrier < sl_keys_landed ? 4 * sl_groups + 4 : 1;
 }
 
+// How many values there are for a warpgroup from this one on, or as many as it has: a number, where all have these.
+SL_WORD int sl_values_from(const int value) {
+  return SL_OWN_VALUES % SL_VALUES ? SL_OWN_VALUES - value : 64;
+}
+
 // Two bf16 numbers times two factors, each of which is the sum of two bf16: as if of f32, and rounded once.
 SL_WORD uint32_t sl_pair_times(const uint32_t pair, const uint32_t (&factors)[2]) {
   uint32_t x;

@@ -105,7 +105,7 @@ SL_WORD void sl_alike_products(
       length = place.length, value = place.value + 64 * own, token = place.begin;
       head = place.query_head, batch = place.batch;
       // The warpgroup's values may lie past the last one.
-      sl_state_take(u, place.initial ? place.initial + value : NULL, SL_OWN_VALUES - value);
+      sl_state_take(u, place.initial ? place.initial + value : NULL, sl_values_from(value));
     }
 #pragma unroll 1
     for (int done = 0; done < length; done += 64, ++n) {
@@ -180,7 +180,7 @@ SL_WORD void sl_alike_products(
       sl_alike_last(o, walks.o_token, done, rows, SL_OWN_VALUES - value, staged, thread);
     }
     float *const final = walks.at(sl_uniform(walk)).final;
-    if (final) sl_state_keep(u, final + value, SL_OWN_VALUES - value);
+    if (final) sl_state_keep(u, final + value, sl_values_from(value));
   }
   if (thread == 0) sl_copied_out();
 }

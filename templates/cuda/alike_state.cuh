@@ -119,16 +119,21 @@ SL_WORD void sl_alike_states(uint32_t shared, const Walks walks) {
   uint32_t before = 0;
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
-    int length;
+    // Where the state goes is found here, where the block waits for its first copies: what comes after the last
+    // product all of the card waits for.
+    int length, values;
+    float *final;
     sl_state u;
     {
       const sl_place place = walks.at(walk);
       length = sl_uniform(place.length);
+      values = sl_values_from(place.value);
+      final = place.final ? place.final + place.value : NULL;
 #pragma unroll
       for (int i = 0; i < 32 * sl_key_panels; ++i) u[i / 32][i % 32] = 0.0f;
       // A walk that begins with nothing looks for nothing.
       if (place.initial)
-        sl_state_take(u, place.initial + place.value, SL_OWN_VALUES - place.value);
+        sl_state_take(u, place.initial + place.value, values);
     }
     const int chunks = (length + 63) / 64;
     sl_chunk_values even, odd;
@@ -146,8 +151,7 @@ SL_WORD void sl_alike_states(uint32_t shared, const Walks walks) {
       if (rows > 64) sl_state_step(u, odd, even, shared, n + 1, rows - 64);
     }
     before += (uint32_t)chunks;
-    const sl_place place = walks.at(sl_uniform(walk));
-    if (place.final) sl_state_keep(u, place.final + place.value, SL_OWN_VALUES - place.value);
+    if (final) sl_state_keep(u, final, values);
   }
 }
 

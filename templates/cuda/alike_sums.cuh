@@ -135,7 +135,7 @@ template <class Walks> SL_WORD void sl_sum_products(uint32_t shared, const Walks
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
     const sl_place place = walks.at(walk);
-    const int value = place.value + 64 * own, values = SL_OWN_VALUES - value;
+    const int value = place.value + 64 * own, values = sl_values_from(value);
     sl_state u;
     sl_state_take(u, NULL, values);
     float whole = 1.0f;

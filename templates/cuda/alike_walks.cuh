@@ -2,6 +2,17 @@
 #ifndef SL_ALIKE_WALKS_CUH
 #define SL_ALIKE_WALKS_CUH
 
+// The barriers of the first chunk's landing, or all others.
+SL_WORD void sl_barriers_init(uint32_t shared, const int of_first) {
+#pragma unroll
+  for (int barrier = 0; barrier < sl_barriers; ++barrier) {
+    const int lands = barrier == 0 || barrier == sl_keys_landed || barrier == sl_values_landed;
+    if (lands == of_first)
+      sl_barrier_init(sl_barrier_at(shared, 0, (uint32_t)barrier), sl_arrivals(barrier));
+  }
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
 template <class Walks>
 SL_WORD void sl_alike_walks(
     const Walks walks, const sl_tensor *const queries, const sl_tensor *const keys,
@@ -14,12 +25,11 @@ SL_WORD void sl_alike_walks(
     sl_tensor_ahead(queries);
     sl_tensor_ahead(outputs);
   }
-  // The first chunk is on its way before the block's other warps go to their work.
+  // The first chunk is on its way before the block's other warps go to their work: the thread that asks for it
+  // initializes the barriers of its landing alone, a thread of another warp the rest.
+  if (SL_THREAD == 128 * sl_workers + 32) sl_barriers_init(shared, 0);
   if (SL_THREAD == 128 * sl_workers) {
-#pragma unroll
-    for (int barrier = 0; barrier < sl_barriers; ++barrier)
-      sl_barrier_init(sl_barrier_at(shared, 0, barrier), sl_arrivals(barrier));
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    sl_barriers_init(shared, 1);
     const int walk = (int)SL_BLOCK;
     if (walk < walks.count() && walks.at(walk).length > 0) {
       const sl_place place = walks.at(walk);
