@@ -417,7 +417,6 @@ SL_STORE_ROWS(sl_store_rows_f16, uint16_t, sl_f32_to_f16)
 SL_WORD int sl_thread_anew() {
   int thread;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-  __builtin_assume(0 <= thread && thread < SL_THREADS);
   return thread;
 }
 #undef SL_TILE_THREAD
