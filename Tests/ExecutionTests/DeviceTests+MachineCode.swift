@@ -78,13 +78,15 @@ extension DeviceTests {
     }
   }
 
-  /// What ptxas says of each kernel of a library for Hopper.
-  private func machineCode(of kernel: EmittedKernel) async throws -> [KernelManifest.CardKernel] {
+  /// What ptxas says of each kernel of a library, for the first of the target's architectures.
+  private func machineCode(
+    of kernel: EmittedKernel, for target: Target = .sm90a
+  ) async throws -> [KernelManifest.CardKernel] {
     let bench = try await Workbench()
     var builder = bench.builder
     builder.assembler = try await CardAssembler.find()
     let package = try await KernelPackage.build(
-      kernel: kernel, for: .sm90a, to: "\(bench.folder)/package", builder: builder,
+      kernel: kernel, for: target, to: "\(bench.folder)/package", builder: builder,
       cache: KernelCache(folder: "\(bench.folder)/cache")
     ).package
     #expect(package.manifest.assembler == builder.assembler?.version)
@@ -112,12 +114,17 @@ extension DeviceTests {
   @Test(
     "Gradients by words of one block keep no registers in memory",
     .enabled("There is no ptxas on this machine.") { try await CardAssembler.find() != nil },
-    arguments: [("gla", 64), ("rwkv6", 128), ("hgrn2", 128)])
-  func blockGradient(_ recurrence: String, _ size: Int) async throws {
-    let kernel = try emitGradient(
-      .named(recurrence), .sm90a, type: .bf16, key: size, value: size)
-    let found = try #require(
-      try await machineCode(of: kernel).first { $0.name == "\(kernel.name)_gradient" })
+    arguments: [
+      ("gla", Target.sm90a, ElementType.bf16, 64), ("rwkv6", .sm90a, .bf16, 128),
+      ("hgrn2", .sm90a, .bf16, 128), ("rwkv6", .sm90a, .f16, 128), ("gla", .sm80, .bf16, 128),
+      ("simple-gla", .sm80, .bf16, 128), ("gated-outer", .sm80, .bf16, 64),
+    ])
+  func blockGradient(
+    _ recurrence: String, _ target: Target, _ type: ElementType, _ size: Int
+  ) async throws {
+    let kernel = try emitGradient(.named(recurrence), target, type: type, key: size, value: size)
+    let kernels = try await machineCode(of: kernel, for: target)
+    let found = try #require(kernels.first { $0.name == "\(kernel.name)_gradient" })
     #expect(found.spilled == 0, "\(found.name) spills \(found.spilled) bytes")
   }
 

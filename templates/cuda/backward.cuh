@@ -3,7 +3,7 @@
 #ifndef SL_GRADIENTS_CUH
 #define SL_GRADIENTS_CUH
 
-// From here on for all tiles.
+// From here on for all tiles and words.
 #undef SL_TILE_THREAD
 #define SL_TILE_THREAD sl_thread_anew()
 
