@@ -20,6 +20,7 @@ from packages import Request
 GRADIENT = Request(
     "linear-attention", 40, 72, "bf16", backward=True, target="sm_90a", states="segments:2"
 )
+WHOLE = Request("linear-attention", 40, 72, "bf16", backward=True, target="sm_90a", states="chunks")
 MOST_GRAPHS = 64
 
 
@@ -54,15 +55,19 @@ class Seen:
 Enter = Callable[..., int]
 
 
-@pytest.fixture
-def entry(tmp_path: Path) -> Tuple[Enter, Any]:
+def entry_of(request: Request, folder: Path) -> Tuple[Enter, Any]:
     """The gradient's entry of a fresh copy of the library, and the driver."""
     driver = load_driver()
-    path = shutil.copy(next(build(GRADIENT).glob("*.so")), tmp_path / "copy.so")
+    path = shutil.copy(next(build(request).glob("*.so")), folder / "copy.so")
     library = ctypes.CDLL(str(path))
     library.sluice_backward_on.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
     driver.driver_seen()
     return library.sluice_backward_on, driver
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> Tuple[Enter, Any]:
+    return entry_of(GRADIENT, tmp_path)
 
 
 def expected(driver: Any, enter: Enter, *arguments: bytes) -> List[List[str]]:
@@ -90,6 +95,15 @@ def test_a_call_is_a_graph(entry: Tuple[Enter, Any], query_heads: int) -> None:
         seen = Seen(driver)
         assert seen.kernels == right[number]
         assert seen.is_graph if number else seen.ways[0] == "alone"
+
+
+def test_one_kernel_is_a_graph_too(tmp_path: Path) -> None:
+    enter, driver = entry_of(WHOLE, tmp_path)
+    for number in range(3):
+        assert enter(given(number), 0) == 0
+        seen = Seen(driver)
+        assert len(seen.kernels) == 1
+        assert seen.is_graph if number else seen.are_alone
 
 
 @pytest.mark.parametrize("name, value", [("CAPTURED", 1), ("PART", 1), ("CURRENT", 2), ("INSTANTIATE", 2)])

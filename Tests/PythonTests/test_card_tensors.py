@@ -269,10 +269,12 @@ def test_a_failed_call_leaves_the_next_one_alone(
 ) -> None:
     x = draw()
     for _ in range(KNOWN + 1):
-        monkeypatch.setenv("DRIVER_LAUNCH", "2")
+        for way in ("LAUNCH", "GRAPH"):
+            monkeypatch.setenv(f"DRIVER_{way}", "2")
         with pytest.raises(RuntimeError, match=r"The card is out of memory\."):
             card.forward(**x)
-        monkeypatch.delenv("DRIVER_LAUNCH")
+        for way in ("LAUNCH", "GRAPH"):
+            monkeypatch.delenv(f"DRIVER_{way}")
         assert card.forward(**x)[0].shape == (B, T, H, V)
 
 
