@@ -6,12 +6,13 @@
 
 B 8, T 2048; with 4 heads K 128 V 256 (340M parameters) and K 256 V 512 (1.3B), and 16 heads of 128;
 a gate along the key, one a token, none, both gates, and RWKV-6. Of several packages for a case the
-fastest counts. OURS and FLA are milliseconds of calls that leave the final state too; forward and
-backward go through autograd. A package's answers, and adjoints, are held to the recurrence in double
-first. FLOOR reads inputs once (with the gradient twice, and the adjoint of o once), and writes
-outputs and adjoints once, at the rate of a large copy here. With both gates fla's is a walk token by
-token: it has no chunks for them. fla's first calls at a size take minutes, which warm.py beside this
-spends on all cores, and Triton's cache (TRITON_CACHE_DIR) keeps.
+fastest counts. OURS and FLA are milliseconds of calls as a layer in training makes them, or with
+--final-state of calls that leave the final state too, as a prompt's; forward and backward go through
+autograd. A package's answers, and adjoints, are held to the recurrence in double first. FLOOR reads
+inputs once (with the gradient twice, and the adjoint of o once), and writes outputs and adjoints once,
+at the rate of a large copy here. With both gates fla's is a walk token by token: it has no chunks for
+them. fla's first calls at a size take minutes, which warm.py beside this spends on all cores, and
+Triton's cache (TRITON_CACHE_DIR) keeps.
 """
 
 import argparse
@@ -42,15 +43,16 @@ def cells(ours, floor, theirs):
     return f"{mine} {floor:6.3f} {other} {ratio}"
 
 
-def run(form, heads, key, value, modules, rate, wants_gradient):
+def run(form, heads, key, value, modules, rate, options):
     """A line of the table; what fla said where it refused goes below it."""
     sets = [draw(form, BATCH, LENGTH, heads, key, value, seed) for seed in range(3)]
     inputs = [for_package(form, tensors) for tensors in sets]
     fla, refusals = peer(form), []
     scale = 1.0 if FORMS[form].bonus else key**-0.5
-    o, state = torch.empty_like(sets[0][2]), 4 * BATCH * heads * key * value
-    ours = lambda module, x: module.forward(*x, output_final_state=True)[0]
-    theirs = lambda x: fla(*x, scale=scale, output_final_state=True)[0]
+    o, has_state = torch.empty_like(sets[0][2]), options.final_state
+    state = 4 * BATCH * heads * key * value if has_state else 0
+    ours = lambda module, x: module.forward(*x, output_final_state=has_state)[0]
+    theirs = lambda x: fla(*x, scale=scale, output_final_state=has_state)[0]
 
     def columns(floor, mine, other):
         own = min((median(mine(module), 3, 20) for module in modules), default=None)
@@ -62,7 +64,7 @@ def run(form, heads, key, value, modules, rate, wants_gradient):
     line = columns(
         (size_of(*sets[0], o) + state) / rate,
         lambda module: lambda i: ours(module, inputs[i]), lambda i: theirs(sets[i]))
-    if wants_gradient:
+    if not options.forward:
         modules = [module for module in modules if module.manifest.get("backward") is not None]
         mine, other = (
             [[x.detach().clone().requires_grad_() for x in tensors] for tensors in group]
@@ -77,15 +79,29 @@ def run(form, heads, key, value, modules, rate, wants_gradient):
         print(f"    fla: {refusal}")
 
 
+def parse(parser):
+    """What this and warm.py have in common: which forms and sizes, and what of a call."""
+    parser.add_argument("--forms", default=",".join(FORMS), help="which, with commas between")
+    parser.add_argument("--sizes", help="heads, keys and values of some, as 4x128x256,4x256x512")
+    parser.add_argument("--forward", action="store_true", help="leave the gradient out")
+    parser.add_argument("--final-state", action="store_true", help="calls leave it, too")
+    options = parser.parse_args()
+    options.forms = options.forms.split(",")
+    unknown = [form for form in options.forms if form not in FORMS]
+    if unknown:
+        parser.error(f"{unknown[0]} is no form; there are {', '.join(FORMS)}.")
+    cases = {"x".join(map(str, size)): size for size in SIZES}
+    names = options.sizes.split(",") if options.sizes else list(cases)
+    if not set(names) <= set(cases):
+        parser.error(f"--sizes {options.sizes} names a size that is none of {', '.join(cases)}.")
+    options.sizes = [cases[name] for name in names]
+    return options
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("packages", nargs="*", help="folders; with none, fla's columns alone")
-    parser.add_argument("--forms", default=",".join(FORMS), help="which, with commas between")
-    parser.add_argument("--forward", action="store_true", help="leave the gradient out")
-    options = parser.parse_args()
-    unknown = [form for form in options.forms.split(",") if form not in FORMS]
-    if unknown:
-        parser.error(f"{unknown[0]} is no form; there are {', '.join(FORMS)}.")
+    options = parse(parser)
     modules = {}
     for folder in options.packages:
         module = package(folder)
@@ -101,9 +117,9 @@ def main():
     print("                                 FORWARD                             |FORWARD AND BACKWARD")
     columns = "    OURS /FLOOR FLOOR     FLA  RATIO"
     print(f"FORM                H    K    V {columns}" + ("" if options.forward else f" |{columns}"))
-    for heads, key, value in SIZES:
-        for form in options.forms.split(","):
-            run(form, heads, key, value, modules.get((form, key, value), []), rate, not options.forward)
+    for heads, key, value in options.sizes:
+        for form in options.forms:
+            run(form, heads, key, value, modules.get((form, key, value), []), rate, options)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ import sys
 
 import torch
 
-from card import FORMS, both_ways, draw, peer
-from layers import BATCH, LENGTH, SIZES
+from card import both_ways, draw, peer
+from layers import BATCH, LENGTH, parse
 
 
-def compile_share(share, shares, forms, forward):
+def compile_share(share, shares, options):
     """Calls fla at every size with Triton's tuner compiling one way of `shares`, and no other."""
     from triton.runtime.autotuner import Autotuner
 
@@ -35,28 +35,29 @@ def compile_share(share, shares, forms, forward):
         return tune(self, *args, config=config, **meta)
 
     Autotuner._bench = bench
-    for form in forms:
+    for form in options.forms:
         fla = peer(form)
         if fla is None:
             continue
-        for heads, key, value in SIZES:
+        for heads, key, value in options.sizes:
             leaves = [x.requires_grad_() for x in draw(form, BATCH, LENGTH, heads, key, value, 0)]
-            call = lambda x: fla(*x, scale=key**-0.5, output_final_state=True)[0]
+            call = lambda x: fla(*x, scale=key**-0.5, output_final_state=options.final_state)[0]
             try:
-                both_ways(call, [leaves], torch.randn_like(leaves[2]))(0) if not forward else call(leaves)
+                if options.forward:
+                    call(leaves)
+                else:
+                    both_ways(call, [leaves], torch.randn_like(leaves[2]))(0)
             except Exception as problem:  # layers.py says what fla refuses
                 print(f"{form} K {key} V {value}: {type(problem).__name__}", file=sys.stderr)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--forms", default=",".join(FORMS), help="which, with commas between")
-    parser.add_argument("--forward", action="store_true", help="leave the gradient out")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many, one a core")
     parser.add_argument("--share", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parse(parser)
     if options.share is not None:
-        return compile_share(options.share, options.processes, options.forms.split(","), options.forward)
+        return compile_share(options.share, options.processes, options)
     command = [sys.executable, *sys.argv, "--processes", str(options.processes), "--share"]
     # fla keeps on disk which way it took, and here no way was timed.
     environment = {**os.environ, "FLA_CACHE_RESULTS": "0"}

@@ -7,6 +7,7 @@ import json
 import pathlib
 import struct
 import threading
+import traceback
 
 import torch
 
@@ -99,9 +100,10 @@ def capture_beside(folder):
     problem = _problems(package, 1)[0]
     right, side, found, refusals = _backward(package, problem), torch.cuda.Stream(), [], []
     # The thread must find memory, as PyTorch ends another thread's capture where it asks the card for some: a
-    # capture begins by giving back all segments in which nothing lives.
+    # capture begins by giving back all segments in which nothing lives. So something small lives in each, of
+    # 2 MiB and of 20.
     with torch.cuda.stream(side):
-        sizes = [960 << 10, 512] * 32 + [4 << 20] * 8
+        sizes = [960 << 10, 512] * 32 + [18 << 19, 3 << 19] * 16
         held = [torch.empty(size, dtype=torch.uint8, device="cuda") for size in sizes]
         _backward(package, problem)
     del held[::2]
@@ -119,7 +121,8 @@ def capture_beside(folder):
             if asked() > before:
                 refusals.append("the thread found no memory: this check's own fault")
         except Exception as error:  # shown below
-            refusals.append(f"{type(error).__name__}: {error}")
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            refusals.append(f"{type(error).__name__} in {where.name}, {where.line}: {error}")
 
     captured = torch.cuda.CUDAGraph()
     with torch.cuda.graph(captured):
