@@ -240,8 +240,8 @@ def test_signature_and_help(gla: ModuleType) -> None:
     text = inspect.getdoc(gla.forward)
     assert text is not None
     assert "[B, T, query heads, 8] float32" in text and "1 / sqrt(8)" in text
-    names = ["Stepper", "backward", "forward", "manifest", "new_state", "states_every", "step"]
-    assert gla.__all__ == [*names, "chunk_gla"]
+    names = ["Runner", "Stepper", "backward", "forward", "manifest", "new_state", "states_every"]
+    assert gla.__all__ == [*names, "step", "chunk_gla"]
     assert gla.__version__ == gla.manifest["sluice"]
 
 
