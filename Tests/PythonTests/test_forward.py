@@ -290,8 +290,8 @@ def test_calls_again_see_their_own_arrays(gla: ModuleType) -> None:
         gla.forward(*second, output_final_state=True, threads=True)
     with pytest.raises(TypeError, match="q must be of type"):
         gla.forward(second[0].astype(np.float64), *second[1:], **options)
-    inside = second[2].reshape(-1)[: out.size].reshape(out.shape)
+    inside = out.reshape(-1)[: second[2].size].reshape(second[2].shape)
     with pytest.raises(ValueError, match="shares memory"):
-        gla.forward(*second, **options, out=inside)
+        gla.forward(*second[:2], inside, *second[3:], **options, out=out)
     with pytest.raises(TypeError, match="forward"):
         gla.forward(*second, **options, wrong=1)

@@ -53,5 +53,7 @@ def test_wrong_arguments(gla: ModuleType) -> None:
         gla.Runner(**{**x, "k": np.repeat(x["k"], 2, axis=-1)[..., ::2]})
     with pytest.raises(ValueError, match="v must have shape"):
         gla.Runner(**{**x, "v": x["v"][:, 1:].copy()})
+    out = np.zeros((*x["q"].shape[:3], gla.manifest["value"]), np.float32)
+    inside = out.reshape(-1)[: x["v"].size].reshape(x["v"].shape)
     with pytest.raises(ValueError, match="out shares memory"):
-        gla.Runner(**x, out=x["v"])
+        gla.Runner(**{**x, "v": inside}, out=out)
