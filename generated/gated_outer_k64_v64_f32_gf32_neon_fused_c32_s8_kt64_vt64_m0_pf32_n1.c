@@ -632,6 +632,15 @@ static inline float sl_scale2_1(float x, float n) { return sl_first(sl_scale2(sl
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
 
+// Between two looks at what another thread will write.
+SL_INLINE void sl_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
 SL_INLINE int64_t sl_least(int64_t a, int64_t b) { return a < b ? a : b; }
 SL_INLINE int64_t sl_greatest(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -1545,6 +1554,21 @@ static stretch next_stretch(const arguments *args, int64_t thread, stretch walke
   }
   return next;
 }
+
+// A thread has walked all it was dealt. The one that called waits awake for the others' last
+// stretches, some hundred microseconds at most: put to sleep at the team's end it would be woken
+// by the operating system, which takes as long.
+static void await_team(int64_t *done) {
+  if (omp_get_thread_num()) {
+    __atomic_fetch_add(done, 1, __ATOMIC_RELEASE);
+    return;
+  }
+  const int64_t others = omp_get_num_threads() - 1;
+  for (int turn = 0; turn < 4096; ++turn) {
+    if (__atomic_load_n(done, __ATOMIC_ACQUIRE) == others) return;
+    sl_pause();
+  }
+}
 #endif
 
 // One thread's part: of every phase the items that it is dealt. Workers of one phase do
@@ -1552,8 +1576,6 @@ static stretch next_stretch(const arguments *args, int64_t thread, stretch walke
 static void run(const arguments *args, int64_t thread, int is_team) {
   char *scratch = (char *)args->workspace + thread * scratch_bytes;
   const uint64_t mode = sl_flush_denormals_begin();
-  // Padding is read with the rest: it must hold numbers.
-  memset(scratch, 0, scratch_bytes);
   const int64_t walk_items = walks_of(args);
 #ifdef _OPENMP
   if (is_team) {
@@ -1563,7 +1585,6 @@ static void run(const arguments *args, int64_t thread, int is_team) {
     stretch own = {-1, 0, 0};
     while ((own = next_stretch(args, thread, own)).walk >= 0) {
       char *const kept = (char *)args->workspace + (threads_of(args) + own.walk) * scratch_bytes;
-      if (own.from == 0) memset(kept, 0, scratch_bytes);
       walk(args, whole + own.walk, own.from, own.to, kept);
     }
   } else
@@ -1582,8 +1603,12 @@ SL_EXPORT int32_t gated_outer_k64_v64_f32_gf32_neon_fused_c32_s8_kt64_vt64_m0_pf
   const int64_t threads = threads_of(args);
   if (threads > 1) {
     begin_shared_walks(args);
+    int64_t done = 0;
 #pragma omp parallel num_threads((int)threads)
-    run(args, omp_get_thread_num(), 1);
+    {
+      run(args, omp_get_thread_num(), 1);
+      await_team(&done);
+    }
     return 0;
   }
 #endif

@@ -659,6 +659,15 @@ static inline float sl_scale2_1(float x, float n) { return sl_first(sl_scale2(sl
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
 
+// Between two looks at what another thread will write.
+SL_INLINE void sl_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
 SL_INLINE int64_t sl_least(int64_t a, int64_t b) { return a < b ? a : b; }
 SL_INLINE int64_t sl_greatest(int64_t a, int64_t b) { return a > b ? a : b; }
 

@@ -36,6 +36,9 @@ extension EntryEmitter {
     ])
   }
 
+  /// Pauses of a thread that waits awake: of 20 to 60 ns each.
+  private static let turnsAwake = 4096
+
   /// The bytes of a call's workspace, beside states between segments.
   var scratchSize: String {
     sharesWalks
@@ -103,6 +106,25 @@ extension EntryEmitter {
         "return next;",
       ])
     }
+    out.lines([
+      "",
+      "// A thread has walked all it was dealt. The one that called waits awake for the others' last",
+      "// stretches, some hundred microseconds at most: put to sleep at the team's end it would be woken",
+      "// by the operating system, which takes as long.",
+    ])
+    out.block("static void await_team(int64_t *done)") {
+      $0.lines([
+        "if (omp_get_thread_num()) {",
+        "  __atomic_fetch_add(done, 1, __ATOMIC_RELEASE);",
+        "  return;",
+        "}",
+        "const int64_t others = omp_get_num_threads() - 1;",
+        "for (int turn = 0; turn < \(Self.turnsAwake); ++turn) {",
+        "  if (__atomic_load_n(done, __ATOMIC_ACQUIRE) == others) return;",
+        "  sl_pause();",
+        "}",
+      ])
+    }
     out.lines(["#endif", ""])
   }
 
@@ -115,9 +137,10 @@ extension EntryEmitter {
       "stretch own = {-1, 0, 0};",
       "while ((own = next_stretch(args, thread, own)).walk >= 0) {",
       "  char *const kept = (char *)args->workspace + (threads_of(args) + own.walk) * scratch_bytes;",
-      "  if (own.from == 0) memset(kept, 0, scratch_bytes);",
-      "  \(phase.name)(args, whole + own.walk, own.from, own.to, kept);",
-      "}",
     ]
+      + (clearsScratch ? ["  if (own.from == 0) memset(kept, 0, scratch_bytes);"] : []) + [
+        "  \(phase.name)(args, whole + own.walk, own.from, own.to, kept);",
+        "}",
+      ]
   }
 }

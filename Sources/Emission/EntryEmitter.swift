@@ -29,6 +29,10 @@ struct EntryEmitter {
   private static let bytesPerThread = 512 << 10
   private var isStep: Bool { entry == "step" }
 
+  /// Whether scratch memory is cleared. A walk of many tokens hides that, one of some thousand does not: where it
+  /// has no padding it is left as it is, as each walk leaves it to the next.
+  var clearsScratch: Bool { !sharesWalks || layouts.contains(where: \.hasPadding) }
+
   var scratchBytes: Int { (layouts.map(\.bytes).max() ?? 0) + EntryEmitter.slack }
 
   /// What phases need of the workspace: stands before them.
@@ -289,11 +293,13 @@ struct EntryEmitter {
       out.line("const uint64_t mode = sl_flush_denormals_begin();")
       if usesMatrixUnit { out.line("sl_matrix_begin();") }
       for (index, phase) in program.phases.enumerated() {
-        out.line(
-          index == 0
-            ? "// Padding is read with the rest: it must hold numbers."
-            : "// What is padding now held the last phase's tiles, of any head.")
-        out.line("memset(scratch, 0, scratch_bytes);")
+        if clearsScratch {
+          out.line(
+            index == 0
+              ? "// Padding is read with the rest: it must hold numbers."
+              : "// What is padding now held the last phase's tiles, of any head.")
+          out.line("memset(scratch, 0, scratch_bytes);")
+        }
         let items = sharesWalks ? "walks_of(args)" : workers(of: phase)
         let range = sharesWalks ? "0, INT64_MAX, " : ""
         let all =
@@ -336,10 +342,16 @@ struct EntryEmitter {
         "const int64_t threads = threads_of(args);",
         "if (threads > 1) {",
       ])
-      if sharesWalks { out.line("  begin_shared_walks(args);") }
+      if sharesWalks { out.lines(["  begin_shared_walks(args);", "  int64_t done = 0;"]) }
+      out.line("#pragma omp parallel num_threads((int)threads)")
+      if sharesWalks {
+        out.lines([
+          "  {", "    run(args, omp_get_thread_num(), 1);", "    await_team(&done);", "  }",
+        ])
+      } else {
+        out.line("  run(args, omp_get_thread_num(), 1);")
+      }
       out.lines([
-        "#pragma omp parallel num_threads((int)threads)",
-        "  run(args, omp_get_thread_num(), 1);",
         "  return 0;",
         "}",
         "#endif",

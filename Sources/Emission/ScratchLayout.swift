@@ -20,6 +20,8 @@ struct ScratchLayout {
   private(set) var places: [String: Place] = [:]
   private(set) var order: [String] = []
   private(set) var bytes = 0
+  /// Whether any tile has entries beyond its own, which are read with the rest.
+  private(set) var hasPadding = false
   /// Bytes of the tiles in the workspace.
   private(set) var bytesInMemory = 0
 
@@ -54,6 +56,7 @@ struct ScratchLayout {
         elements =
           (tile.rows == 1 && !transposed.contains(tile.name) ? 1 : whole(tile.rows)) * stride
       }
+      if elements > tile.rows * tile.columns { hasPadding = true }
       places[tile.name] = Place(tile: tile, offset: bytes, stride: stride)
       order.append(tile.name)
       // Each tile begins on a cache line.

@@ -8,7 +8,7 @@ package enum PythonModule {
 
   private static let always = [
     "_backward.py", "_checks.py", "_field.py", "_forward.py", "_library.py", "_manifest.py",
-    "_step.py", "_tensors.py", "_wheel.py", "pyproject.toml",
+    "_runner.py", "_step.py", "_tensors.py", "_wheel.py", "pyproject.toml",
   ]
   /// Says to type checkers that the module has types (PEP 561).
   private static let typed = "py.typed"

@@ -240,8 +240,8 @@ def test_signature_and_help(gla: ModuleType) -> None:
     text = inspect.getdoc(gla.forward)
     assert text is not None
     assert "[B, T, query heads, 8] float32" in text and "1 / sqrt(8)" in text
-    names = ["Stepper", "backward", "forward", "manifest", "new_state", "states_every", "step"]
-    assert gla.__all__ == [*names, "chunk_gla"]
+    names = ["Runner", "Stepper", "backward", "forward", "manifest", "new_state", "states_every"]
+    assert gla.__all__ == [*names, "step", "chunk_gla"]
     assert gla.__version__ == gla.manifest["sluice"]
 
 
@@ -257,3 +257,41 @@ def test_resets_are_exact(gla: ModuleType) -> None:
     assert relative_error(o, reference("gla", x)[0]) < BOUND
     assert relative_error(other[:, 21:], o[:, 21:].astype(np.float64)) < BOUND
     assert relative_error(end, final.astype(np.float64)) < BOUND
+
+
+def test_calls_again_see_their_own_arrays(gla: ModuleType) -> None:
+    """What a call keeps for the next one of its shapes is no array, and only what is alike is not checked again."""
+    first, second = (list(draw(gla, seed=seed).values()) for seed in (1, 2))
+    names = list(draw(gla))
+    options = dict(output_final_state=True, threads=1)
+    wanted = gla.forward(**dict(zip(names, second)), **options)
+    kept = gla.forward(*first, **options)
+    copies = [array.copy() for array in kept]
+    for again in (second, [np.repeat(a, 2, axis=0)[::2] for a in second]):
+        for got, want in zip(gla.forward(*again, **options), wanted):
+            np.testing.assert_array_equal(got, want)
+    for got, want in zip(kept, copies):
+        np.testing.assert_array_equal(got, want)
+    out = np.empty_like(wanted[0])
+    assert gla.forward(*second, **options, out=out)[0] is out
+    np.testing.assert_array_equal(out, wanted[0])
+    assert gla.forward(*second, threads=1)[1] is None
+    assert gla.forward(*second, output_final_state=False, threads=1)[1] is None
+    state = gla.forward(*first, **options, initial_state=kept[1])[1]
+    assert not np.array_equal(state, kept[1])
+    np.testing.assert_array_equal(gla.forward(*second, **options)[1], wanted[1])
+    one = gla.forward(*[a[:1] for a in second], **options)
+    np.testing.assert_array_equal(one[0], wanted[0][:1])
+    gla.forward(*second, **options)
+    scaled, _ = gla.forward(*second, **options, scale=0.0)
+    assert not scaled.any()
+    gla.forward(*second, **options)
+    with pytest.raises(TypeError, match="threads"):
+        gla.forward(*second, output_final_state=True, threads=True)
+    with pytest.raises(TypeError, match="q must be of type"):
+        gla.forward(second[0].astype(np.float64), *second[1:], **options)
+    inside = out.reshape(-1)[: second[2].size].reshape(second[2].shape)
+    with pytest.raises(ValueError, match="shares memory"):
+        gla.forward(*second[:2], inside, *second[3:], **options, out=out)
+    with pytest.raises(TypeError, match="forward"):
+        gla.forward(*second, **options, wrong=1)

@@ -6,7 +6,8 @@ This text is the same in every package.
 from __future__ import annotations
 
 import inspect
-from typing import Any, Dict, Optional, Tuple
+import threading
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -16,7 +17,80 @@ from ._library import Kernel, address_of, empty, kernel
 __all__ = ["forward"]
 
 
-def _forward(given: Dict[str, Any]) -> Tuple[Any, ...]:
+class _LastCall(threading.local):
+    """A thread's last call: one of the same shapes and options takes its arguments with other addresses.
+
+    Between long calls nothing of Python's is left in the caches, and all checks would take 370 us, these 210."""
+
+    arguments: Any = None
+    options: Dict[str, Any] = {}
+    shapes: Tuple[Any, ...] = ()
+    o_shape: Tuple[int, ...] = ()
+    o_type: Optional[np.dtype] = None
+    state_shape: Tuple[int, ...] = ()
+
+    def keep(
+        self, args: Sequence[Any], kwargs: Dict[str, Any], call: Call, arguments: Any, o: np.ndarray
+    ) -> None:
+        options = {name: value for name, value in kwargs.items() if name != "out"}
+        plain = all(value is None or type(value) in (bool, int, float) for value in options.values())
+        if not plain or len(args) != len(kernel.inputs):
+            return
+        self.options, self.arguments = options, arguments
+        self.shapes = tuple((array.shape, array.dtype) for array in args)
+        self.o_shape, self.o_type, self.state_shape = call.o_shape, o.dtype, call.state_shape
+
+    def run(self, args: Sequence[Any], kwargs: Dict[str, Any]) -> Optional[Tuple[Any, ...]]:
+        """The results, or None when something is not as in the last call."""
+        arguments, options = self.arguments, self.options
+        if arguments is None or len(args) != len(self.shapes):
+            return None
+        o = kwargs.get("out")
+        if len(kwargs) - ("out" in kwargs) != len(options):
+            return None
+        for name, usual in options.items():
+            value = kwargs.get(name, self)
+            if type(value) is not type(usual) or value != usual:
+                return None
+        spans = []
+        for tensor, (shape, dtype) in zip(args, self.shapes):
+            if type(tensor) is not np.ndarray or tensor.shape != shape or tensor.dtype != dtype:
+                return None
+            flags = tensor.flags
+            if not (flags.c_contiguous and flags.aligned):
+                return None
+            spans.append((address_of(tensor), tensor.nbytes))
+        if o is None:
+            o = empty(self.o_shape, self.o_type)
+            start = address_of(o)
+        else:
+            if type(o) is not np.ndarray or o.shape != self.o_shape or o.dtype != self.o_type:
+                return None
+            flags = o.flags
+            if not (flags.c_contiguous and flags.aligned and flags.writeable):
+                return None
+            start = address_of(o)
+            end = start + o.nbytes
+            if any(start < address + size and address < end for address, size in spans):
+                return None
+        final = None
+        if options.get("output_final_state"):
+            final = empty(self.state_shape, kernel.state_type)
+        for name, (address, _) in zip(_FIELDS, spans):
+            setattr(arguments, name, address)
+        arguments.o = start
+        arguments.final_state = None if final is None else address_of(final)
+        kernel.run_forward(arguments)
+        return o, final
+
+
+_last_call = _LastCall()
+_FIELDS = [f"input_{entry.name}" for entry in kernel.inputs]
+
+
+def _forward(
+    given: Dict[str, Any], args: Sequence[Any], kwargs: Dict[str, Any]
+) -> Tuple[Any, ...]:
     """Checks the arguments, all of them by name, and calls the kernel."""
     call = Call(given)
     tensors, initial, shape = call.tensors, call.initial, call.o_shape
@@ -34,6 +108,7 @@ def _forward(given: Dict[str, Any]) -> Tuple[Any, ...]:
     every = check_snapshot_every(given["snapshot_every"])
     if every == 0:
         kernel.run_forward(arguments)
+        _last_call.keep(args, kwargs, call, arguments, o)
         return o, final
     batch, length = shape[0], shape[1]
     snapshots = empty((batch, length // every, *state_shape[1:]), kernel.state_type)
@@ -118,6 +193,9 @@ def _documentation(kernel: Kernel) -> str:
 
 
 def forward(*args: Any, **kwargs: Any) -> Any:
+    results = _last_call.run(args, kwargs)
+    if results is not None:
+        return results
     positional = dict(zip(_POSITIONAL, args))
     given = {**_DEFAULTS, **positional, **kwargs}
     surplus = len(positional) < len(args) or not positional.keys().isdisjoint(kwargs)
@@ -127,7 +205,7 @@ def forward(*args: Any, **kwargs: Any) -> Any:
         except TypeError as error:
             names = ", ".join(_SIGNATURE.parameters)
             raise TypeError(f"forward({names}): {error}.") from None
-    return _forward(given)
+    return _forward(given, args, kwargs)
 
 
 _SIGNATURE = _signature(kernel)

@@ -210,11 +210,20 @@ class Kernel:
     def bind_step(self, arguments: Any) -> Tuple[Any, int, np.ndarray]:
         """The call of a token, ready: the entry, which takes the arguments' address and returns a code,
         that address, and the workspace, which must outlive the calls."""
+        return self._bind(self._step, self._step_workspace_size, arguments)
+
+    def bind_forward(self, arguments: Any) -> Tuple[Any, int, np.ndarray]:
+        """The same of whole sequences."""
+        return self._bind(self._forward, self._workspace_size, arguments)
+
+    def _bind(
+        self, entry: Any, workspace_size: Any, arguments: Any
+    ) -> Tuple[Any, int, np.ndarray]:
         address = ctypes.addressof(arguments)
-        size = self._sized(self._step_workspace_size, address)
+        size = self._sized(workspace_size, address)
         workspace = aligned((size,), np.uint8)
         arguments.workspace, arguments.workspace_size = address_of(workspace), size
-        return self._step, address, workspace
+        return entry, address, workspace
 
     def _run(self, entry: Any, workspace_size: Any, arguments: Any) -> None:
         address = ctypes.addressof(arguments)

@@ -23,6 +23,11 @@ once:
     state = gla.new_state(batch, heads)
     o = gla.step(q, k, v, g, state)
 
+``Runner`` is ``forward`` with its arrays bound once:
+
+    runner = gla.Runner(q, k, v, g)
+    o, final_state = runner()
+
 All of them may be called from several threads at once: a call holds no lock, and Python's is released.
 
 A package that was built with its gradient has ``backward`` too, and ``autograd.py`` beside this file
@@ -43,9 +48,12 @@ from ._field import function_of
 from ._forward import forward
 from ._library import kernel as _kernel
 from ._manifest import FOLDER
+from ._runner import Runner
 from ._step import Stepper, new_state, step
 
-__all__ = ["Stepper", "backward", "forward", "manifest", "new_state", "states_every", "step"]
+__all__ = [
+    "Runner", "Stepper", "backward", "forward", "manifest", "new_state", "states_every", "step",
+]
 
 manifest: Dict[str, Any] = _kernel.manifest
 """What is known of this kernel: recurrence, plan, target, compiler, digests."""

@@ -49,7 +49,4 @@ def prepare(problem: Problem, x: Inputs, threads: int, build: Path) -> Call:
         raise NotMeasured(str(error)) from None
     out = aligned(np.zeros((*x.q.shape[:3], problem.value), TYPES[problem.element]))
 
-    def call():
-        return module.forward(*x, output_final_state=True, threads=threads, out=out)
-
-    return call
+    return module.Runner(*x, threads=threads, out=out)
