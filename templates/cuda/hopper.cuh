@@ -61,16 +61,6 @@ SL_WORD int sl_meet_any(const int which, const int threads, int value) {
                : "memory");
   return any;
 }
-// Whether the phase of that parity is over.
-SL_WORD int sl_barrier_is_over(uint32_t barrier, const uint32_t parity) {
-  int over;
-  asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
-               "selp.s32 %0, 1, 0, p;\n}"
-               : "=r"(over)
-               : "r"(barrier), "r"(parity)
-               : "memory");
-  return over;
-}
 // What this thread wrote to shared memory is seen by copies and products that come after.
 SL_WORD void sl_publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
