@@ -89,7 +89,11 @@ extension PhaseEmitter {
     add("group", "args->query_heads / args->heads")
     add("batch_row", "args->cu_seqlens ? 0 : sequence")
     add("begin", "args->cu_seqlens ? args->cu_seqlens[sequence] : 0")
-    add("end", "args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length")
+    add(
+      "end",
+      target.device == nil
+        ? "args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length"
+        : "sl_end_of_tokens(args->cu_seqlens, sequence, args->length)")
     add("length", "end - begin")
     add("chunks", "(length + \(program.chunk - 1)) / \(program.chunk)")
     switch program.segmentation {

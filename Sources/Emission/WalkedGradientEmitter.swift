@@ -116,7 +116,7 @@ struct WalkedGradientEmitter: CardGradient {
         "const int64_t sequence = item / heads, head = item % heads;",
         "const int64_t queries = args->query_heads / heads, own_query = head * queries + query;",
         "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
-        "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : args->length;",
+        "const int64_t end = sl_end_of_tokens(args->cu_seqlens, sequence, args->length);",
         "const int64_t batch = args->cu_seqlens ? 0 : sequence;",
         "const int64_t row = args->layout ? (batch * heads + head) * args->length + begin",
         "                                 : (batch * args->length + begin) * heads + head;",

@@ -98,9 +98,7 @@ struct WarpgroupGradientEmitter: CardGradient {
     ) { out in
       out.lines([
         "const int64_t begin = args->cu_seqlens ? args->cu_seqlens[sequence] : 0;",
-        "// The number, not one of two places that it may be read from: that would be kept in registers.",
-        "const int64_t length = sl_gradients::sl_fresh(args->length);",
-        "const int64_t end = args->cu_seqlens ? args->cu_seqlens[sequence + 1] : length;",
+        "const int64_t end = sl_end_of_tokens(args->cu_seqlens, sequence, args->length);",
         "const int64_t row = args->cu_seqlens ? 0 : sequence;",
         "const int64_t first = args->layout ? (row * args->heads + head) * args->length + begin",
         "                                   : (row * args->length + begin) * args->heads + head;",

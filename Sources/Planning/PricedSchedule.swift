@@ -51,48 +51,6 @@ extension WalkedGradient: PricedSchedule {
   }
 }
 
-/// Figures of an H200: walks side by side, a chunk of which takes so long for each panel of its keys; those
-/// for dq and dk more where a gate wants sums of them. What segments add to states is found before, and a walk
-/// then fetches what is before it.
-extension AlikeGradient: PricedSchedule {
-  func seconds(of plan: Plan, _ program: TileProgram, _ workload: Workload) -> Double {
-    func tiles(_ count: Int, _ unit: Int) -> Double { Double((count + unit - 1) / unit) }
-    let heads = Double(workload.batch * workload.heads)
-    let queries = Double(workload.queryHeads) / Double(workload.heads)
-    let chunks = (Double(workload.length) / 64).rounded(.up)
-    let parts = tiles(program.value, 256), panels = tiles(program.value, 64) / parts
-    let hasGate = program.tensors.contains { $0.kind == .tokens && $0.columns == 1 }
-    func chunk(_ panels: Double) -> Double { 1.4e-6 + panels * 0.34e-6 }
-    let own = (hasGate ? 2.4e-6 + panels * 0.65e-6 : chunk(panels)) + (parts > 1 ? 0.7e-6 : 0)
-    // Walks for dv go beside the last of the others.
-    let keys = 2 * heads * tiles(program.key, 128), values = heads * tiles(program.value, 128)
-    let time = parts * keys * own + values * chunk(tiles(program.key, 64))
-    let segments = Double(Self.segments(of: plan))
-    let last = hasGate ? WarpgroupCost.launch : 0
-    guard segments > 1 else {
-      let busy = time * chunks / WarpgroupCost.processors
-      // No less than a walk of each part, one after the other.
-      return queries * (max(busy, parts * chunks * own) + parts * WarpgroupCost.launch) + last
-    }
-    // Rounds of blocks: of each part but the last, and of that one with the walks for dv.
-    func rounds(_ segments: Double) -> (of: Double, last: Double) {
-      (
-        (parts - 1) * (keys * segments / WarpgroupCost.processors).rounded(.up),
-        ((keys + values) * segments / WarpgroupCost.processors).rounded(.up)
-      )
-    }
-    let walks = rounds(segments), ahead = rounds(segments - 1)
-    let mean = (keys * own + values * chunk(tiles(program.key, 64))) / (keys + values)
-    let chunkTime =
-      walks.of * own + max(own, walks.last * mean)
-      + (ahead.of + ahead.last) * (0.6e-6 + panels * 0.25e-6)
-    let fetched = parts * ((segments - 1) * panels * 0.6e-6 + 4e-6)
-    // Somewhat more, for a round's blocks do not end at once: what is no faster is left whole.
-    let all = 1.08 * (chunks / segments * chunkTime + fetched + 2 * parts * WarpgroupCost.launch)
-    return queries * all + last
-  }
-}
-
 /// Figures of an H200: the first kernel is bound by its bytes or by 4.5 us of a processor's time for 64
 /// tokens and 128 keys; then walks side by side, a chunk of which takes its bytes' time, out of the
 /// second-level cache where walks share a head, or that of its products.
@@ -148,27 +106,5 @@ extension Plan {
     // States are read and written where they are combined, and once more at each end.
     let states = heads * segments * Double(program.key * program.value) * 16
     return sums + states / WarpgroupCost.bandwidth + launch - WarpgroupCost.launch
-  }
-}
-
-/// Figures of an H200: walks side by side, a chunk of which takes its bytes' time, out of the second-level
-/// cache where walks share a head, or that of its products and of what stands between them.
-extension WarpgroupAlike: PricedSchedule {
-  func seconds(of plan: Plan, _ program: TileProgram, _ workload: Workload) -> Double {
-    let panels = Double((program.key + 63) / 64)
-    let groups = Double((plan.valueTile + 63) / 64)
-    let chunks = (Double(workload.length) / 64).rounded(.up)
-    let tiles = Double(program.valueTiles)
-    let heads = Double(workload.batch * workload.queryHeads)
-    let walks = plan.walks(
-      heads: heads, tiles, chunks,
-      // One warpgroup keeps the state of 64 values, and others have the outputs.
-      work: groups == 1 && panels <= 2
-        ? 0.35e-6 + panels * 0.3e-6 : 1.0e-6 + panels * (0.05e-6 + 0.125e-6 * groups),
-      bytes: panels * 16384 / tiles + groups * 16384)
-    let sums = plan.sums(
-      program, workload, chunks, work: 0.4e-6 + panels * (0.05e-6 + 0.07e-6 * groups),
-      bytes: panels * 8192 / tiles + groups * 8192, launch: 10e-6)
-    return walks + sums
   }
 }

@@ -58,7 +58,7 @@ SL_WORD int64_t sl_begin_of(const sl_call &call, int64_t sequence) {
   return call.cu_seqlens ? call.cu_seqlens[sequence] : 0;
 }
 SL_WORD int64_t sl_end_of(const sl_call &call, int64_t sequence) {
-  return call.cu_seqlens ? call.cu_seqlens[sequence + 1] : call.length;
+  return sl_end_of_tokens(call.cu_seqlens, sequence, call.length);
 }
 // The first slot of a sequence's chunks, and the sequence that a slot belongs to.
 SL_WORD int64_t sl_slot_of(const sl_call &call, int64_t sequence) {

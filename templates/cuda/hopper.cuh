@@ -61,25 +61,8 @@ SL_WORD int sl_meet_any(const int which, const int threads, int value) {
                : "memory");
   return any;
 }
-// Whether the phase of that parity is over.
-SL_WORD int sl_barrier_is_over(uint32_t barrier, const uint32_t parity) {
-  int over;
-  asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
-               "selp.s32 %0, 1, 0, p;\n}"
-               : "=r"(over)
-               : "r"(barrier), "r"(parity)
-               : "memory");
-  return over;
-}
 // What this thread wrote to shared memory is seen by copies and products that come after.
 SL_WORD void sl_publish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
-// Where a sequence's tokens end, of offsets or, where there are none, of a length. The length is a number before it is
-// chosen: of two addresses to choose from one would be a parameter's, and be loaded by way of memory.
-SL_WORD int64_t sl_end_of_tokens(const int64_t *const offsets, int64_t sequence, int64_t length) {
-  asm("" : "+l"(length));
-  return offsets ? offsets[sequence + 1] : length;
-}
 
 #define sl_give_registers(count) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count))
 #define sl_take_registers(count) asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count))

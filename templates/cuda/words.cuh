@@ -85,6 +85,13 @@ SL_WORD sl_f32 sl_abs(sl_f32 a) { return SL_FROM_BITS(SL_BITS(a) & 0x7fffffffu);
 SL_WORD int64_t sl_least(int64_t a, int64_t b) { return a < b ? a : b; }
 SL_WORD int64_t sl_greatest(int64_t a, int64_t b) { return a > b ? a : b; }
 
+// Where a sequence's tokens end, of offsets or, where there are none, of a length. The length is a number before it is
+// chosen: of two addresses to choose from one would be a parameter's, and be loaded by way of memory.
+SL_WORD int64_t sl_end_of_tokens(const int64_t *const offsets, int64_t sequence, int64_t length) {
+  asm("" : "+l"(length));
+  return offsets ? offsets[sequence + 1] : length;
+}
+
 // ---- Numbers in memory ----
 
 SL_WORD float sl_bf16_to_f32(uint16_t h) { return SL_FROM_BITS((uint32_t)h << 16); }
