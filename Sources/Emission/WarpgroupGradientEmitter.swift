@@ -400,7 +400,7 @@ struct WarpgroupGradientEmitter: CardGradient {
       "static_assert(sl_gradients::\(places) == \(bytes), \"What a launch asks for.\");"
     }
   }
-  private static let statesMemory = Memory(places: "sl_states_bytes", bytes: 217_600)
+  private static let statesMemory = Memory(places: "sl_states_bytes", bytes: 202_240)
   private static func adjointsMemory(_ set: KernelSet) -> Memory {
     set.isWide
       ? Memory(places: "sl_wide_bytes", bytes: 220_288)

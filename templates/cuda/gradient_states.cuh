@@ -18,15 +18,18 @@ namespace sl_gradients {
 
 enum {
   sl_walk_threads = 512,
-  // Places in shared memory: rows and values of three chunks, gates of two, what rounding left of the
-  // rows, the state to be written, sums of log decays of eight tokens and of the first one.
+  // Places in shared memory: rows and values of three chunks, gates of one, what rounding left of two
+  // chunks' rows, the state to be written, and by key the sums of log decays of eight tokens each, of
+  // the first token, and of either half with it.
   sl_walk_stage = 2 * sl_tile,
   sl_at_walk_gates = 3 * sl_walk_stage,
   sl_walk_gates = 2 * sl_tile,
-  sl_at_rest = sl_at_walk_gates + 2 * sl_walk_gates,
-  sl_at_out = sl_at_rest + sl_tile,
+  sl_at_rest = sl_at_walk_gates + sl_walk_gates,
+  sl_at_out = sl_at_rest + 2 * sl_tile,
   sl_at_walk_sums = sl_at_out + sl_state,
-  sl_states_bytes = sl_at_walk_sums + 9 * 512,
+  sl_walk_first = 8 * 512,
+  sl_walk_halves = sl_walk_first + 512,
+  sl_states_bytes = sl_at_walk_sums + sl_walk_halves + 2 * 512,
   // Floats of a segment's sum: what it adds to a state, and its decay for every key.
   sl_segment_floats = 128 * 128 + 128,
 };
@@ -88,7 +91,7 @@ SL_WORD void sl_gradient_states(
   const auto ask_gates = [&](int n) __attribute__((always_inline)) {
     if (SL_GATED && n < turns) {
       const int chunk = chunk_of(n), rows = rows_of(chunk);
-      const uint32_t to = shared + sl_at_walk_gates + (uint32_t)(n & 1) * sl_walk_gates;
+      const uint32_t to = shared + sl_at_walk_gates;
       const float *at = t.gate + place.at + 64 * (int64_t)chunk * place.step
                         + (int64_t)SL_WARP * place.step + 4 * SL_LANE;
 #pragma unroll
@@ -105,7 +108,7 @@ SL_WORD void sl_gradient_states(
   ask_rows(0, 0);
   ask_gates(0);
   ask_rows(1, 1);
-  ask_gates(1);
+  ask_rows(2, 2);
   // The state, and the decay since the segment's begin, of the thread's keys.
   float state[32], total[2] = {1.0f, 1.0f};
   const int own_row = 64 * group + sl_row(), own_column = 64 * panel + sl_column();
@@ -131,48 +134,41 @@ SL_WORD void sl_gradient_states(
     }
   }
   int column = 2 * SL_LANE, stage = 0;
-#pragma unroll 1
-  for (int n = 0; n < turns; ++n) {
-    const int chunk = chunk_of(n), rows = rows_of(chunk), is_first = n == own_turn(n) * queries;
-    const uint32_t tile = shared + (uint32_t)stage * sl_walk_stage;
-    // Addresses are made anew for each chunk: kept, they would crowd registers.
-    asm volatile("" : "+r"(column));
-    sl_copies_wait(1);
-    if (!sums_up && SL_THREAD == 0) sl_copied_out();
-    // All have multiplied the last chunk: its place takes the one after the next.
-    sl_sync();
-    ask_rows(n + 2, stage == 0 ? 2 : stage - 1);
-
-    // Decays of eight tokens, and their sums; the chunk's first one stands apart, no half counts it.
-    float x[8][2], past[2] = {0.0f, 0.0f};
+  // Decays of the thread's eight tokens and two keys, and their sums; the chunk's first token stands
+  // apart, for its decay is in no half that an anchor bears.
+  float x[8][2];
+  const uint32_t own_sums = sums + 4 * (uint32_t)key;
+  const auto read_decays = [&](int n) __attribute__((always_inline)) {
+    const int rows = rows_of(chunk_of(n));
+    float sum[2] = {0.0f, 0.0f};
 #pragma unroll
     for (int m = 0; m < 8; ++m) {
       const int row = 8 * part + m;
       if (SL_GATED)
-        sl_load_floats(
-            x[m], shared + sl_at_walk_gates + (uint32_t)(n & 1) * sl_walk_gates
-                      + (uint32_t)(512 * row + 4 * key));
+        sl_load_floats(x[m], shared + sl_at_walk_gates + (uint32_t)(512 * row + 4 * key));
       else
         x[m][0] = x[m][1] = 0.0f;
 #pragma unroll
       for (int e = 0; e < 2; ++e)
         x[m][e] = row < rows ? 0x1.715476p0f * maps.log_decay(x[m][e]) : 0.0f;
     }
-    const uint32_t own_sums = sums + 4 * (uint32_t)key;
     if (part == 0) {
-      sl_store_floats(own_sums + 4096, x[0][0], x[0][1]);
+      sl_store_floats(own_sums + sl_walk_first, x[0][0], x[0][1]);
       x[0][0] = x[0][1] = 0.0f;
     }
 #pragma unroll
-    for (int m = 0; m < 8; ++m) past[0] += x[m][0], past[1] += x[m][1];
-    sl_store_floats(own_sums + 512 * (uint32_t)part, past[0], past[1]);
-    sl_sync();
-    ask_gates(n + 2);
-
+    for (int m = 0; m < 8; ++m) sum[0] += x[m][0], sum[1] += x[m][1];
+    sl_store_floats(own_sums + 512 * (uint32_t)part, sum[0], sum[1]);
+  };
+  const auto rest_of = [&](int n) __attribute__((always_inline)) {
+    return shared + sl_at_rest + (uint32_t)(n & 1) * sl_tile;
+  };
+  // Scales a chunk's rows where they lie; whether a half decays by more than its anchor bears.
+  const auto scale_rows = [&](uint32_t tile, uint32_t rest) __attribute__((always_inline)) {
     int fails = 0;
-    float halves[2][2] = {};
-    past[0] = past[1] = 0.0f;
-    if (adjoint) sl_load_floats(past, own_sums + 4096);
+    float halves[2][2] = {}, first[2], past[2] = {0.0f, 0.0f};
+    if (adjoint || part == 0) sl_load_floats(first, own_sums + sl_walk_first);
+    if (adjoint) past[0] = first[0], past[1] = first[1];
 #pragma unroll
     for (int w = 0; w < 8; ++w) {
       float sum[2];
@@ -185,6 +181,11 @@ SL_WORD void sl_gradient_states(
     }
 #pragma unroll
     for (int e = 0; e < 2; ++e) fails |= !(halves[0][e] >= -62.0f) | !(halves[1][e] >= -62.0f);
+    if (part == 0) {
+      const uint32_t to = own_sums + sl_walk_halves;
+      sl_store_floats(to, halves[0][0] + first[0], halves[0][1] + first[1]);
+      sl_store_floats(to + 512, halves[1][0], halves[1][1]);
+    }
     const uint32_t at = tile + (uint32_t)(SL_WARP % 2 * sl_panel + part * 1024);
     uint32_t word[8];
 #pragma unroll
@@ -202,23 +203,32 @@ SL_WORD void sl_gradient_states(
       if (!adjoint) past[0] += x[m][0], past[1] += x[m][1];
       const uint32_t whole = sl_pack(pair[0], pair[1]), to = at + sl_in_panel(m, column);
       sl_store_word(to, whole);
-      sl_store_word(
-          to - tile + shared + sl_at_rest,
-          sl_pack(pair[0] - sl_low(whole), pair[1] - sl_high(whole)));
+      sl_store_word(to - tile + rest, sl_pack(pair[0] - sl_low(whole), pair[1] - sl_high(whole)));
     }
     sl_publish();
-    const int is_exact = sl_meet_any(0, sl_walk_threads, fails);
+    return fails;
+  };
+  sl_copies_wait(0);
+  sl_sync();
+  read_decays(0);
+  sl_sync();
+  ask_gates(1);
+  int is_exact = sl_meet_any(0, sl_walk_threads, scale_rows(shared, rest_of(0)));
+#pragma unroll 1
+  for (int n = 0; n < turns; ++n) {
+    const int chunk = chunk_of(n), is_first = n == own_turn(n) * queries;
+    const uint32_t tile = shared + (uint32_t)stage * sl_walk_stage;
+    // Addresses are made anew for each chunk: kept, they would crowd registers.
+    asm volatile("" : "+r"(column));
+    const int next = stage == 2 ? 0 : stage + 1;
 
     // The state as it is at the middle is written; as it is at the end it goes on.
     const int64_t slot = place.slot + chunk * (int64_t)place.slot_step;
     float framed[2], whole[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const uint32_t from = sums + 4 * (uint32_t)(64 * group + sl_row() + 8 * h);
-      float half[2] = {0.0f, 0.0f};
-#pragma unroll
-      for (int w = 0; w < 8; ++w) half[w / 4] += sl_load_float(from + 512 * w);
-      half[0] += sl_load_float(from + 4096);
+      const uint32_t from = sums + sl_walk_halves + 4 * (uint32_t)(64 * group + sl_row() + 8 * h);
+      const float half[2] = {sl_load_float(from), sl_load_float(from + 512)};
       framed[h] = is_exact ? 1.0f : sl_power(half[adjoint]);
       whole[h] = is_first ? sl_power(half[0] + half[1]) : 1.0f;
       total[h] *= whole[h];
@@ -240,18 +250,27 @@ SL_WORD void sl_gradient_states(
       const uint64_t value = sl_operand(tile + sl_tile + (uint32_t)panel * sl_panel, 2048 * s);
       const uint32_t keys = (uint32_t)group * sl_panel;
       sl_product_outer(state, sl_operand(tile + keys, 2048 * s), value);
-      sl_product_outer(state, sl_operand(shared + sl_at_rest + keys, 2048 * s), value);
+      sl_product_outer(state, sl_operand(rest_of(n) + keys, 2048 * s), value);
     }
     sl_products_commit();
-    if (!sums_up && is_first) {
-      sl_sync();
-      if (SL_THREAD == 0) {
-        if (!adjoint) t.exact[slot] = is_exact;
-        sl_copy_state_out((adjoint ? t.adjoints : t.states) + slot * sl_state, shared + sl_at_out);
-      }
+
+    // Beside the products the next chunk is prepared; after the last one, what lies there, for nobody.
+    sl_copies_wait(0);
+    sl_sync();
+    if (!sums_up && is_first && SL_THREAD == 0) {
+      if (!adjoint) t.exact[slot] = is_exact;
+      sl_copy_state_out((adjoint ? t.adjoints : t.states) + slot * sl_state, shared + sl_at_out);
     }
+    read_decays(n + 1);
+    sl_sync();
+    ask_gates(n + 2);
+    const int fails = scale_rows(shared + (uint32_t)next * sl_walk_stage, rest_of(n + 1));
     sl_products_wait(0);
-    if (++stage == 3) stage = 0;
+    if (!sums_up && SL_THREAD == 0) sl_copied_out();
+    // All have multiplied the chunk: its place takes the one after the next two.
+    is_exact = sl_meet_any(0, sl_walk_threads, fails);
+    ask_rows(n + 3, stage);
+    stage = next;
   }
   if (sums_up) {
     float *const sum =
