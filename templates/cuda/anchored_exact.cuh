@@ -319,12 +319,9 @@ template <class Used>
 SL_WORD void sl_exact_scores(
     uint32_t shared, uint32_t gates, uint32_t before_at, uint32_t after_at,
     const sl_quarter_scores &found, const int panel, const int quarter, const Used used) {
-  const int lane = sl_lane_anew();
-  int later = quarter, earlier = quarter;
-  float sum[2][4];
   if (panel == 0) {
-    const uint32_t own = (uint32_t)(512 * quarter + 8 * lane);
-    float early[2], late[2], across[2];
+    const uint32_t own = (uint32_t)(512 * quarter + 8 * sl_lane_anew());
+    float early[2], late[2], across[2], sum[2][4];
     sl_load_floats(early, before_at + own);
     sl_load_floats(late, after_at + own + 256);
     sl_load_floats(across, after_at + own);
@@ -335,19 +332,21 @@ SL_WORD void sl_exact_scores(
       sum[1][e] = 0.0f;
       sum[1][2 + e] = found.within[2 + e] + late[e];
     }
+    sl_exact_write(shared, sum, 16 * quarter, 16 * quarter);
   }
-  if (panel == 1 || quarter % 2 == 1) {
-    if (panel == 0) sl_exact_write(shared, sum, 16 * quarter, 16 * quarter);
-    later = panel == 1 ? 2 + quarter / 2 : quarter;
-    earlier = panel == 1 ? quarter % 2 : quarter - 1;
-    // A quarter's q lies first and its k second. The first one has k alone, decayed to its own end and to the
-    // second one's, the last one q alone, from its own start and from the third one's.
+  const bool has_product = panel == 1 || quarter % 2 == 1;
+  const int later = panel == 1 ? 2 + quarter / 2 : quarter;
+  const int earlier = panel == 1 ? quarter % 2 : quarter - 1;
+  // Zeros for warps without a product: what one way leaves undefined is kept in registers from chunk to chunk.
+  float sum[2][4] = {};
+  // A quarter's q lies first and its k second. The first one has k alone, decayed to its own end and to the
+  // second one's, the last one q alone, from its own start and from the third one's.
+  if (has_product)
     sl_exact_product(
         sum, sl_exact_place(gates, later, 0, 0) + (panel == 1 && later == 3 ? 256 : 0),
         sl_exact_place(gates, earlier, 0, 0) + (panel == 1 || later == 3 ? 256 : 0));
-  }
   used();
-  sl_exact_write(shared, sum, 16 * later, 16 * earlier);
+  if (has_product) sl_exact_write(shared, sum, 16 * later, 16 * earlier);
 }
 
 // Keys alone, decayed to the chunk's end; `later` is the sum of what follows the quarter.
