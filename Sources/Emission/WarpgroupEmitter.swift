@@ -147,8 +147,7 @@ struct WarpgroupEmitter {
   }
 
   private static let logarithms =
-    "SL_MEMBER void logarithms(\n      float (&decay)[16][2], uint32_t gates, int64_t token, "
-    + "int first, int key, int rows) const"
+    "SL_MEMBER void logarithms(float (&decay)[16][2], int64_t token, int first, int rows) const"
 
   /// One decay a token: 16 lanes compute a quarter's logarithms.
   private func scalarGate(_ out: inout CWriter) {
@@ -158,7 +157,6 @@ struct WarpgroupEmitter {
     }
     out.line("// Base-2 logarithms of `rows` tokens of a quarter, 0 past them.")
     out.block(Self.logarithms) { out in
-      out.line("(void)gates, (void)key;")
       out.line("const int lane = SL_LANE;")
       out.line("float own = 0.0f;")
       out.line("if (lane < 16 && lane < rows)")
@@ -173,16 +171,14 @@ struct WarpgroupEmitter {
     out.block("SL_MEMBER float log_decay(float x) const") {
       $0.longLine("return \(text(logDecay, decay!));")
     }
-    out.line("// Base-2 logarithms of `rows` tokens of a quarter, 0 past them.")
+    out.line("// Base-2 logarithms of a quarter's gates, in their place; 0 past `rows` tokens.")
     out.block(Self.logarithms) { out in
-      out.line("(void)token;")
+      out.line("(void)token, (void)first;")
       out.line("#pragma unroll")
-      out.block("for (int n = 0; n < 16; ++n)") { out in
-        out.line("float x[2];")
-        out.line("sl_load_floats(x, gates + 512 * (first + n) + 4 * key);")
-        out.line("#pragma unroll")
-        out.line("for (int e = 0; e < 2; ++e) decay[n][e] = 0x1.715476p0f * log_decay(x[e]);")
-      }
+      out.line("for (int n = 0; n < 16; ++n)")
+      out.line("#pragma unroll")
+      out.line(
+        "  for (int e = 0; e < 2; ++e) decay[n][e] = 0x1.715476p0f * log_decay(decay[n][e]);")
       out.line("if (rows >= 16) return;")
       out.line("#pragma unroll")
       out.line("for (int n = 0; n < 16; ++n)")

@@ -95,6 +95,11 @@ SL_WORD uint32_t sl_gates_of(uint32_t shared, int n) {
   return shared + sl_at_gates + (uint32_t)(n % sl_gate_stages * sl_gates);
 }
 SL_WORD uint32_t sl_gates_turn_of(int n) { return (uint32_t)(n / sl_gate_stages) & 1; }
+// A quarter's gates of two keys, where copies have brought them.
+SL_WORD void sl_gates_take(float (&gates)[16][2], uint32_t at) {
+#pragma unroll
+  for (int n = 0; n < 16; ++n) sl_load_floats(gates[n], at + (uint32_t)(512 * n));
+}
 // Where its sums of log decays from the anchor on are.
 SL_WORD uint32_t sl_later(uint32_t shared, int n) {
   return shared + sl_at_later + (uint32_t)(512 * (n & 1));

@@ -55,8 +55,11 @@ SL_WORD void sl_anchored_prepare(
     const uint32_t queries = shared + stage * sl_stage + panel * sl_panel + first * 128;
     const uint32_t sums = shared + sl_at_sums + 2048 * (n & 1) + 4 * (uint32_t)key;
     float decay[16][2], early[2] = {0.0f, 0.0f}, whole[2], first_decay[2];
-    if (SL_GATES_COPIED) sl_barrier_wait(sl_gates_landed(shared, n), sl_gates_turn_of(n));
-    maps.logarithms(decay, sl_gates_of(shared, n), token, first, key, rows - first);
+    if (SL_GATES_COPIED) {
+      sl_barrier_wait(sl_gates_landed(shared, n), sl_gates_turn_of(n));
+      sl_gates_take(decay, sl_gates_of(shared, n) + (uint32_t)(512 * first + 4 * key));
+    }
+    maps.logarithms(decay, token, first, rows - first);
     int fails = 0;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
