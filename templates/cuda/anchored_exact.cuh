@@ -334,17 +334,17 @@ SL_WORD void sl_exact_scores(
     }
     sl_exact_write(shared, sum, 16 * quarter, 16 * quarter);
   }
-  const bool has_product = panel == 1 || quarter % 2 == 1;
-  const int later = panel == 1 ? 2 + quarter / 2 : quarter;
-  const int earlier = panel == 1 ? quarter % 2 : quarter - 1;
+  const int later = panel == 0 ? quarter : 2 + quarter / 2;
+  const int earlier = panel == 0 ? quarter - 1 : quarter % 2;
+  const bool has_product = panel != 0 || quarter % 2 == 1;
   // Zeros for warps without a product: what one way leaves undefined is kept in registers from chunk to chunk.
   float sum[2][4] = {};
   // A quarter's q lies first and its k second. The first one has k alone, decayed to its own end and to the
   // second one's, the last one q alone, from its own start and from the third one's.
   if (has_product)
     sl_exact_product(
-        sum, sl_exact_place(gates, later, 0, 0) + (panel == 1 && later == 3 ? 256 : 0),
-        sl_exact_place(gates, earlier, 0, 0) + (panel == 1 || later == 3 ? 256 : 0));
+        sum, sl_exact_place(gates, later, 0, 0) + (panel != 0 && later == 3 ? 256 : 0),
+        sl_exact_place(gates, earlier, 0, 0) + (panel != 0 || later == 3 ? 256 : 0));
   used();
   if (has_product) sl_exact_write(shared, sum, 16 * later, 16 * earlier);
 }
