@@ -128,6 +128,14 @@ SL_WORD void sl_store_factor(uint32_t pairs, uint32_t token, float x) {
                : "memory");
 }
 
+// The block's next walk, and where it lies: seldom one, since few calls have more walks than the card has blocks.
+template <class Walks>
+SL_WORD int sl_walk_on(const Walks &walks, const int walk, sl_place &place) {
+  const int next = walk + (int)SL_BLOCKS;
+  if (__builtin_expect(next < walks.count(), 0)) place = walks.at(next);
+  return next;
+}
+
 // ---- Copies, by one thread ----
 
 // Asks for the n-th chunk of a ring: panels of 64 columns.
@@ -171,12 +179,11 @@ SL_WORD void sl_ask_for_chunk(
 // Those of k and q, or those of v. A block's first chunk has been asked for.
 template <class Walks>
 SL_WORD void sl_alike_copies(
-    uint32_t shared, const Walks walks, const sl_tensor *const queries, const sl_tensor *const keys,
-    const sl_tensor *const values, const int is_values) {
+    uint32_t shared, const Walks walks, sl_place place, const sl_tensor *const queries,
+    const sl_tensor *const keys, const sl_tensor *const values, const int is_values) {
   uint32_t n = 0;
 #pragma unroll 1
-  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
-    const sl_place place = walks.at(walk);
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk = sl_walk_on(walks, walk, place)) {
     const int asked = walk == (int)SL_BLOCK && place.length > 0 ? 64 : 0;
     n += asked / 64;
 #pragma unroll 1

@@ -24,12 +24,13 @@ SL_WORD void sl_scores_hand(uint32_t numbers, uint32_t scores, float (&sum)[32])
 }
 
 template <class Walks>
-SL_WORD void sl_alike_score_walks(uint32_t shared, const Walks walks, const int meeting) {
+SL_WORD void sl_alike_score_walks(
+    uint32_t shared, const Walks walks, sl_place place, const int meeting) {
   const int thread = SL_THREAD % 128;
   int n = 0;
 #pragma unroll 1
-  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
-    const int length = walks.at(walk).length;
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk = sl_walk_on(walks, walk, place)) {
+    const int length = place.length;
 #pragma unroll 1
     for (int done = 0; done < length; done += 64, ++n) {
       const int rows = sl_uniform(length - done);

@@ -94,10 +94,8 @@ SL_WORD void sl_alike_numbers(
 // What is read of tokens of a walk's first chunks, this one and the next but one.
 template <class Walks>
 SL_WORD void sl_alike_first_tokens(
-    const Walks &walks, const int walk, const int first,
+    const Walks &walks, const sl_place &place, const int first,
     typename Walks::maps::token_numbers (&next)[2][2]) {
-  if (walk >= walks.count()) return;
-  const sl_place place = walks.at(walk);
   const typename Walks::maps maps = walks.maps_at(place);
   if (place.length == 0) return;
 #pragma unroll
@@ -110,15 +108,14 @@ SL_WORD void sl_alike_first_tokens(
 // under load the card's memory takes longer than two chunks do.
 template <class Walks>
 SL_WORD void sl_alike_number_walks(
-    uint32_t shared, const Walks walks, const int own,
+    uint32_t shared, const Walks walks, sl_place place, const int own,
     typename Walks::maps::token_numbers (&next)[2][2]) {
   int n = 0;
 #pragma unroll 1
-  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
-    const sl_place place = walks.at(walk);
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk = sl_walk_on(walks, walk, place)) {
     const typename Walks::maps maps = walks.maps_at(place);
     const int last = place.length - 1, chunks = (place.length + 63) / 64, first = (n + own) % 2;
-    if (walk != (int)SL_BLOCK) sl_alike_first_tokens(walks, walk, first, next);
+    if (__builtin_expect(walk != (int)SL_BLOCK, 0)) sl_alike_first_tokens(walks, place, first, next);
 #pragma unroll 1
     for (int pair = first; pair < chunks; pair += 4)
 #pragma unroll

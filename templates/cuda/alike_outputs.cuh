@@ -20,7 +20,7 @@ SL_WORD void sl_scores_take(
     } else {
       sl_scores_weigh(sum, numbers, lane, warp);
     }
-    if (!is_short) continue;
+    if (__builtin_expect(!is_short, 1)) continue;
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       const float score = sl_of_lane(sl_diagonal(sum, m, lane, warp), sl_diagonal_lane(lane));
@@ -53,13 +53,13 @@ SL_WORD void sl_output_leave(const float (&o)[32], uint32_t staged) {
 
 template <class Walks>
 SL_WORD void sl_alike_outputs(
-    uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int own) {
+    uint32_t shared, const Walks walks, sl_place place, const sl_tensor *const outputs,
+    const int own) {
   const int thread = SL_THREAD % 128;
   const uint32_t staged = shared + sl_at_staged + (uint32_t)(own * sl_panel);
   uint32_t before = 0;
 #pragma unroll 1
-  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
-    const sl_place place = walks.at(walk);
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk = sl_walk_on(walks, walk, place)) {
     const int chunks = (place.length + 63) / 64;
 #pragma unroll 1
     for (int chunk = (int)(before + (uint32_t)own) % 2; chunk < chunks; chunk += 2) {
@@ -124,12 +124,14 @@ SL_WORD void sl_alike_outputs(
       sl_products_wait(0);
       sl_sums_are_there(o);
       sl_barrier_arrive(sl_barrier_at(shared, sl_values_free, n % SL_VALUE_STAGES));
+      if (__builtin_expect(rows < 64, 0)) {
 #pragma unroll
-      for (int i = 0; rows < 64 && i < 32; ++i) o[i] *= exact[i / 2 % 2];
+        for (int i = 0; i < 32; ++i) o[i] *= exact[i / 2 % 2];
+      }
       sl_output_leave(o, staged);
       sl_publish();
       sl_meet(10 + own, 128);
-      if (rows >= 64) {
+      if (__builtin_expect(rows >= 64, 1)) {
         if (thread == 0)
           sl_copy_out(outputs, staged, place.value, place.query_head, place.begin + done, place.batch);
         continue;
@@ -143,13 +145,14 @@ SL_WORD void sl_alike_outputs(
 
 template <class Walks>
 SL_WORD void sl_alike_work(
-    uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int role) {
+    uint32_t shared, const Walks walks, const sl_place &first, const sl_tensor *const outputs,
+    const int role) {
   if (role < sl_groups) {
     sl_take_registers(SL_STATE_REGISTERS);
-    sl_alike_states(shared, walks);
+    sl_alike_states(shared, walks, first);
   } else {
     sl_take_registers(SL_SCORE_REGISTERS);
-    sl_alike_outputs(shared, walks, outputs, role - sl_groups);
+    sl_alike_outputs(shared, walks, first, outputs, role - sl_groups);
   }
 }
 

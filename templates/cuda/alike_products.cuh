@@ -90,18 +90,18 @@ SL_WORD void sl_state_read(
 
 template <class Walks>
 SL_WORD void sl_alike_products(
-    uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int own) {
+    uint32_t shared, const Walks walks, sl_place place, const sl_tensor *const outputs,
+    const int own) {
   const int thread = SL_THREAD % 128;
   const uint32_t staged = shared + sl_at_staged + (uint32_t)(own * sl_panel);
   int n = 0;
   if (own == 1) sl_turn_pass(own);
 #pragma unroll 1
-  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk = sl_walk_on(walks, walk, place)) {
     // What the chunks need of where the walk lies stays in registers; the rest is found again.
     int length, value, token, head, batch;
     sl_state u;
     {
-      const sl_place place = walks.at(walk);
       length = place.length, value = place.value + 64 * own, token = place.begin;
       head = place.query_head, batch = place.batch;
       // The warpgroup's values may lie past the last one.
@@ -187,13 +187,14 @@ SL_WORD void sl_alike_products(
 
 template <class Walks>
 SL_WORD void sl_alike_work(
-    uint32_t shared, const Walks walks, const sl_tensor *const outputs, const int role) {
+    uint32_t shared, const Walks walks, const sl_place &first, const sl_tensor *const outputs,
+    const int role) {
   if (role < sl_groups) {
     sl_take_registers(SL_STATE_REGISTERS);
-    sl_alike_products(shared, walks, outputs, role);
+    sl_alike_products(shared, walks, first, outputs, role);
   } else {
     sl_give_registers(SL_SCORE_REGISTERS);
-    sl_alike_score_walks(shared, walks, 8 + sl_groups);
+    sl_alike_score_walks(shared, walks, first, 8 + sl_groups);
   }
 }
 

@@ -26,7 +26,7 @@ typedef struct {
 // Waits for a chunk's k, v and numbers.
 SL_WORD void sl_chunk_wait(uint32_t shared, uint32_t n, int rows) {
   sl_wait_for(shared, sl_numbers_there, sl_number_barriers, n);
-  if (rows >= 64) return;
+  if (__builtin_expect(rows >= 64, 1)) return;
   sl_rows_clear(shared + sl_at_values + n % SL_VALUE_STAGES * sl_panel, rows);
   sl_meet(8, 128);
 }
@@ -81,7 +81,7 @@ SL_WORD void sl_state_step(
   const uint32_t k = shared + sl_at_keys + n % SL_KEY_STAGES * sl_tile;
   // The last chunk's products are over: said here, where all that comes after can be seen to know it.
   sl_products_wait(0);
-  if (rows < 64) {
+  if (__builtin_expect(rows < 64, 0)) {
 #pragma unroll 1
     for (int p = 0; p < sl_key_panels; ++p) sl_rows_clear(k + (uint32_t)(p * sl_panel), rows);
     sl_publish();
@@ -115,17 +115,16 @@ SL_WORD void sl_state_step(
 }
 
 template <class Walks>
-SL_WORD void sl_alike_states(uint32_t shared, const Walks walks) {
+SL_WORD void sl_alike_states(uint32_t shared, const Walks walks, sl_place place) {
   uint32_t before = 0;
 #pragma unroll 1
-  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk += (int)SL_BLOCKS) {
+  for (int walk = (int)SL_BLOCK; walk < walks.count(); walk = sl_walk_on(walks, walk, place)) {
     // Where the state goes is found here, where the block waits for its first copies: what comes after the last
     // product all of the card waits for.
     int length, values;
     float *final;
     sl_state u;
     {
-      const sl_place place = walks.at(walk);
       length = sl_uniform(place.length);
       values = sl_values_from(place.value);
       final = place.final ? place.final + place.value : NULL;

@@ -19,38 +19,40 @@ SL_WORD void sl_alike_walks(
     const sl_tensor *const values, const sl_tensor *const outputs) {
   SL_SHARED scratch[];
   const uint32_t shared = sl_address(scratch);
+  // The first chunk is on its way before the block's other warps go to their work: the thread that asks for it comes
+  // first, and initializes the barriers of its landing alone, a thread of another warp the rest.
+  if (__builtin_expect(SL_THREAD == 128 * sl_workers, 1)) {
+    const sl_place place = walks.at((int)SL_BLOCK);
+    sl_barriers_init(shared, 1);
+    if (place.length > 0) {
+#pragma unroll
+      for (int is_values = 2; is_values-- > 0;)
+        sl_ask_for_chunk(shared, place, 0, place.begin, queries, keys, values, is_values);
+    }
+  }
   if (SL_THREAD == 0) {
     sl_tensor_ahead(values);
     sl_tensor_ahead(keys);
     sl_tensor_ahead(queries);
     sl_tensor_ahead(outputs);
   }
-  // The first chunk is on its way before the block's other warps go to their work: the thread that asks for it
-  // initializes the barriers of its landing alone, a thread of another warp the rest.
   if (SL_THREAD == 128 * sl_workers + 32) sl_barriers_init(shared, 0);
-  if (SL_THREAD == 128 * sl_workers) {
-    sl_barriers_init(shared, 1);
-    const int walk = (int)SL_BLOCK;
-    if (walk < walks.count() && walks.at(walk).length > 0) {
-      const sl_place place = walks.at(walk);
-      for (int is_values = 2; is_values-- > 0;)
-        sl_ask_for_chunk(shared, place, 0, place.begin, queries, keys, values, is_values);
-    }
-  }
-  // So is what is read of its tokens.
+  // Where the first walk lies: found by all warps side by side, whose code is then brought once.
+  const sl_place first = walks.at((int)SL_BLOCK);
+  // What is read of its tokens is on its way as early.
   const int warp = sl_uniform(SL_WARP), role = warp / 4, has_numbers = warp >= 4 * sl_workers + 2;
   typename Walks::maps::token_numbers ahead[2][2];
-  if (has_numbers) sl_alike_first_tokens(walks, (int)SL_BLOCK, warp % 2, ahead);
+  if (has_numbers) sl_alike_first_tokens(walks, first, warp % 2, ahead);
   sl_sync();
   if (role < sl_workers) {
-    sl_alike_work(shared, walks, outputs, role);
+    sl_alike_work(shared, walks, first, outputs, role);
   } else {
     sl_give_registers(SL_OTHER_REGISTERS);
     // A thread each of two warps asks for copies, the other two have the numbers.
     if (has_numbers)
-      sl_alike_number_walks(shared, walks, warp % 2, ahead);
+      sl_alike_number_walks(shared, walks, first, warp % 2, ahead);
     else if (SL_LANE == 0)
-      sl_alike_copies(shared, walks, queries, keys, values, warp % 4);
+      sl_alike_copies(shared, walks, first, queries, keys, values, warp % 4);
   }
 }
 

@@ -28,11 +28,12 @@ SL_WORD void sl_barrier_expect(uint32_t barrier, const int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
                : "memory");
 }
-// Waits until the phase of that parity is over.
+// Waits until the phase of that parity is over. With no limit of its own: one would have a thread that waits for
+// long sleep, and wake later.
 SL_WORD void sl_barrier_wait(uint32_t barrier, const uint32_t parity) {
   asm volatile(
       "{\n.reg .pred done;\n"
-      "again:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1, 0x989680;\n"
+      "again:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
       "@done bra.uni over;\nbra.uni again;\nover:\n}" ::"r"(barrier), "r"(parity)
       : "memory");
 }
