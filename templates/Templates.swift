@@ -14,6 +14,9 @@ public enum Templates {
   /// The vocabularies of CUDA devices, in the order in which they are pasted.
   public static let deviceVocabularies = ["words.cuh", "block.cuh"]
 
+  /// Every text that kernels for cards can be made of.
+  public static let deviceTexts = Texts.names["cuda"] ?? []
+
   /// The text of a template by its file name; nil when there is none.
   public static func text(_ name: String) -> String? {
     Texts.text(name)

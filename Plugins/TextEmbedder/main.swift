@@ -1,6 +1,6 @@
 import Foundation
 
-// TextEmbedder OUTPUT TEXT...: writes Swift that has each text by its file name.
+// TextEmbedder OUTPUT TEXT...: writes Swift that has each text by its file name, and the names by folder.
 
 let (output, texts) = (CommandLine.arguments[1], CommandLine.arguments.dropFirst(2))
 var lines = [
@@ -17,5 +17,13 @@ for path in texts {
   let name = URL(fileURLWithPath: path).lastPathComponent
   lines += ["    case \"\(name)\":", "\(signs)\"\"\"", text, "\"\"\"\(signs)"]
 }
-lines += ["    default: nil", "    }", "  }", "}", ""]
+lines += ["    default: nil", "    }", "  }", "", "  static let names: [String: [String]] = ["]
+for (folder, own) in Dictionary(
+  grouping: texts, by: { URL(fileURLWithPath: $0).deletingLastPathComponent().lastPathComponent }
+).sorted(by: { $0.key < $1.key }) {
+  lines.append("    \"\(folder)\": [")
+  lines += own.map { "      \"\(URL(fileURLWithPath: $0).lastPathComponent)\"," }
+  lines.append("    ],")
+}
+lines += ["  ]", "}", ""]
 try lines.joined(separator: "\n").write(toFile: output, atomically: true, encoding: .utf8)

@@ -74,13 +74,16 @@ struct RecordsVerb: ParsableCommand {
     @OptionGroup var place: Place
 
     func run() throws {
-      let records = try RecordFile.read(file).records
+      let given = try RecordFile.read(file)
+      let records = given.ofThisVersion
       let store = try RecordStore(place.path)
       let known = Dictionary(
         uniqueKeysWithValues: try store.all().map { ("\($0.key) \($0.kernel)", $0) })
       // What this file already knows was measured here, or before.
       let new = records.filter { known["\($0.key) \($0.kernel)"] == nil }
       try store.save(new)
+      let others = given.records.count - records.count
+      if others > 0 { print("\(others) more are of other versions: left out") }
       let foreign = new.count { $0.key.machine != Host.processor }
       print("\(new.count) records taken in, \(records.count - new.count) were here already")
       if foreign > 0 {

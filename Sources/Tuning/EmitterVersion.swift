@@ -5,29 +5,68 @@ import Schedules
 import Targets
 import Templates
 
-/// The version of everything that turns a plan into C: what was measured with another one says
-/// nothing about this one's kernels.
+/// The version of everything that turns a plan into code for a target: what was measured with another one
+/// says nothing about this one's kernels. Processors have one, cards another: what changes for cards
+/// leaves processors' records what they were, and the other way round.
 public enum EmitterVersion {
-  /// Sixteen hexadecimal digits of SHA-256 over Sluice's version, the vocabularies, and what is
-  /// emitted for a small kernel of every schedule: an emitter that writes other C has another one.
-  public static let current: String = {
-    var parts = [sluiceVersion]
-    for name in Templates.vocabularies + Templates.tileWords {
-      parts.append(Templates.text(name) ?? "")
+  /// Sixteen hexadecimal digits.
+  public static func of(_ target: Target) -> String { target.device == nil ? processors : cards }
+
+  /// The same of a target by its name; nil for one that is not known.
+  static func of(targetNamed name: String) -> String? {
+    Target.all.first { $0.name == name }.map(of)
+  }
+
+  /// The names of processors, or of cards, and the version that they share.
+  static var kinds: [(targets: [String], version: String)] {
+    [false, true].map { areCards in
+      let targets = Target.all.filter { ($0.device != nil) == areCards }
+      return (targets.map(\.name), areCards ? cards : processors)
     }
-    if let form = try? Recurrence.gla.normalForm(),
-      let specification = try? KernelSpecification(
-        normalForm: form, key: 16, value: 16, type: .f32, gateType: .f32, target: .generic)
-    {
-      for schedule in Schedules.all {
-        guard schedule.obstacle(to: specification) == nil,
-          let plan = schedule.candidates(for: specification).first(where: {
-            schedule.objections(to: $0, for: specification).isEmpty
-          }), let kernel = try? Emitter.emit(specification, plan)
+  }
+
+  private static let processors = digest(
+    texts: (Templates.vocabularies + Templates.tileWords).map { Templates.text($0) ?? "" },
+    kernels: kernels(of: [.gla], key: 16, type: .f32, targets: [.generic]))
+
+  private static let cards = digest(
+    texts: Templates.deviceTexts.map { Templates.text($0) ?? "" },
+    kernels: kernels(of: [.gla, .simpleGLA], key: 128, type: .bf16, targets: [.sm80, .sm90a]))
+
+  /// SHA-256 over Sluice's version, vocabularies and what is emitted: an emitter that writes other text has
+  /// another one.
+  static func digest(texts: [String], kernels: [String]) -> String {
+    let parts = [sluiceVersion] + texts + kernels
+    return String(ContentDigest.sha256(parts.joined(separator: "\u{0}")).prefix(16))
+  }
+
+  /// What is emitted for a small kernel of every schedule, gradients' too.
+  private static func kernels(
+    of recurrences: [Recurrence], key: Int, type: ElementType, targets: [Target]
+  ) -> [String] {
+    var texts: [String] = []
+    for recurrence in recurrences {
+      guard let form = try? recurrence.normalForm() else { continue }
+      for target in targets {
+        guard
+          let specification = try? KernelSpecification(
+            normalForm: form, key: key, value: key, type: type, gateType: .f32, target: target)
         else { continue }
-        parts.append(kernel.source.text)
+        func first(of schedule: any Schedule) -> Plan? {
+          guard schedule.obstacle(to: specification) == nil else { return nil }
+          return schedule.candidates(for: specification).first {
+            schedule.objections(to: $0, for: specification).isEmpty
+          }
+        }
+        let plans = Schedules.all.compactMap(first)
+        guard let forward = plans.first else { continue }
+        let gradients = Schedules.gradients.compactMap(first)
+        for (plan, backward) in plans.map({ ($0, nil) }) + gradients.map({ (forward, $0) }) {
+          guard let kernel = try? Emitter.emit(specification, plan, backward: backward) else { continue }
+          texts.append(kernel.source.text)
+        }
       }
     }
-    return String(ContentDigest.sha256(parts.joined(separator: "\u{0}")).prefix(16))
-  }()
+    return texts
+  }
 }

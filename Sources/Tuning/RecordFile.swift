@@ -5,12 +5,13 @@ import Targets
 
 /// Records as a JSON file, to be shared and checked in: `sluice records export` and `import`.
 public struct RecordFile: Codable, Sendable {
-  public static let currentFormat = "sluice-records-1"
+  public static let currentFormat = "sluice-records-2"
 
   public var format = currentFormat
-  /// ``EmitterVersion``: records of another one are about other kernels.
-  public var version = EmitterVersion.current
   public var records: [TuningRecord]
+
+  /// Those that are about kernels as they are emitted now (``EmitterVersion``).
+  public var ofThisVersion: [TuningRecord] { records.filter(\.key.isOfThisVersion) }
 
   /// A file's content, in the one order that records have in files.
   public init(_ records: [TuningRecord]) {
@@ -24,23 +25,22 @@ public struct RecordFile: Codable, Sendable {
 
   /// Reads a file and checks every field of every record.
   ///
-  /// - Throws: `.badInput` for what is no such file, of another version, or cannot be.
+  /// - Throws: `.badInput` for what is no such file, has records of other versions alone, or cannot be.
   public static func read(_ path: String) throws(SluiceError) -> RecordFile {
     try RecordStore.inSentences(path) {
       let data = Data(try Files.read(path))
       struct Head: Decodable {
         var format: String
-        var version: String
       }
       guard let head = try? JSONDecoder().decode(Head.self, from: data) else {
         throw SluiceError(
           .badInput, "\(path) is no file of records: 'sluice records export' makes one.")
       }
-      guard head.format == currentFormat, head.version == EmitterVersion.current else {
+      guard head.format == currentFormat else {
         throw SluiceError(
           .badInput,
-          "\(path) is of another version of Sluice (\(head.format), \(head.version); this is "
-            + "\(currentFormat), \(EmitterVersion.current)): its kernels are others. Measure anew.")
+          "\(path) is of another version of Sluice (\(head.format); this is \(currentFormat)): its kernels "
+            + "are others. Measure anew.")
       }
       let file: RecordFile
       do {
@@ -54,6 +54,12 @@ public struct RecordFile: Codable, Sendable {
           throw SluiceError(
             .badInput, "\(path) is damaged: of record \(index + 1), \(problem).")
         }
+      }
+      guard file.records.isEmpty || !file.ofThisVersion.isEmpty else {
+        throw SluiceError(
+          .badInput,
+          "\(path) is of another version of Sluice: all of its \(file.records.count) records are about other "
+            + "kernels. Measure anew.")
       }
       return file
     }

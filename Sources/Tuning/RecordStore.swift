@@ -153,16 +153,18 @@ public struct RecordStore: Sendable {
 
   /// Every record of this version, in the order of files and lists.
   public func all() throws(SluiceError) -> [TuningRecord] {
-    try fetch("WHERE version = ?", [EmitterVersion.current]).sorted(by: TuningRecord.precedes)
+    let (condition, arguments) = Self.ofThisVersion
+    return try fetch("WHERE \(condition)", arguments).sorted(by: TuningRecord.precedes)
   }
 
   /// How many records are of other versions, and so never used.
   public func countOfOtherVersions() throws(SluiceError) -> Int {
     try Self.inSentences(path) {
       try database.read { db in
-        try Int.fetchOne(
-          db, sql: "SELECT count(*) FROM candidate WHERE version <> ?",
-          arguments: [EmitterVersion.current]) ?? 0
+        let (condition, arguments) = Self.ofThisVersion
+        return try Int.fetchOne(
+          db, sql: "SELECT count(*) FROM candidate WHERE NOT (\(condition))",
+          arguments: StatementArguments(arguments)) ?? 0
       }
     }
   }
@@ -171,12 +173,22 @@ public struct RecordStore: Sendable {
   public func clear(otherVersionsOnly: Bool) throws(SluiceError) -> Int {
     try Self.inSentences(path) {
       try database.write { db in
+        let (condition, arguments) = Self.ofThisVersion
         try db.execute(
-          sql: "DELETE FROM candidate" + (otherVersionsOnly ? " WHERE version <> ?" : ""),
-          arguments: otherVersionsOnly ? [EmitterVersion.current] : [])
+          sql: "DELETE FROM candidate" + (otherVersionsOnly ? " WHERE NOT (\(condition))" : ""),
+          arguments: StatementArguments(otherVersionsOnly ? arguments : []))
         return db.changesCount
       }
     }
+  }
+
+  /// The condition that a record is of its target's version as it is now, and its arguments.
+  private static var ofThisVersion: (condition: String, arguments: [String]) {
+    let kinds = EmitterVersion.kinds
+    let conditions = kinds.map { kind in
+      "version = ? AND target IN (\(kind.targets.map { _ in "?" }.joined(separator: ", ")))"
+    }
+    return (conditions.joined(separator: " OR "), kinds.flatMap { [$0.version] + $0.targets })
   }
 
   private func fetch(

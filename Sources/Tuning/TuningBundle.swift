@@ -150,7 +150,7 @@ public struct TuningBundle: Hashable, Codable, Sendable {
       } catch let error as DecodingError {
         throw SluiceError(.badInput, "\(path) is damaged: \(describeDecoding(error))")
       }
-      guard bundle.format == currentFormat, bundle.key.version == EmitterVersion.current else {
+      guard bundle.format == currentFormat, bundle.key.isOfThisVersion else {
         throw SluiceError(
           .badInput,
           "\(folder) was made by another version of Sluice: its kernels are others. Make it anew.")

@@ -53,13 +53,16 @@ public struct TuningKey: Hashable, Codable, Sendable {
     threads = workload.threads
     target = specification.target.name
     self.machine = machine ?? Self.machine(running: specification.target)
-    version = EmitterVersion.current
+    version = EmitterVersion.of(specification.target)
   }
 
   /// This machine, or an emulator on it, as records name what measured.
   static func machine(running target: Target) -> String {
     target.isCross ? "\(target.emulator[0]) on \(Host.processor)" : Host.processor
   }
+
+  /// Whether it is about kernels as they are emitted now.
+  var isOfThisVersion: Bool { version == EmitterVersion.of(targetNamed: target) }
 
   /// SHA-256 over all fields.
   var digest: String {

@@ -6,6 +6,7 @@ import Planning
 import Schedules
 import Synchronization
 import Targets
+import Templates
 import Testing
 
 import Tuning
@@ -65,8 +66,8 @@ import Tuning
     let record = try Workshop.record(try Workshop.plans()[0], seconds: 0.001)
     let text = try RecordFile([record]).text
     let changes: [(String, String, String)] = [
-      ("\"format\" : \"sluice-records-1\"", "\"format\" : \"sluice-records-9\"", "another version"),
-      ("\"version\" : \"\(EmitterVersion.current)\"", "\"version\" : \"0\"", "another version"),
+      ("\"format\" : \"sluice-records-2\"", "\"format\" : \"sluice-records-9\"", "another version"),
+      ("\"version\" : \"\(EmitterVersion.of(.generic))\"", "\"version\" : \"0\"", "another version"),
       ("\"seconds\" : 0.001", "\"seconds\" : -1", "no time"),
       ("\"seconds\" : 0.001", "\"seconds\" : \"fast\"", "seconds"),
       ("\"status\" : \"ok\"", "\"status\" : \"splendid\"", "unknown value"),
@@ -90,6 +91,40 @@ import Tuning
       let error = #expect(throws: SluiceError.self) { try RecordFile.read(file) }
       #expect(error?.kind == .badInput)
     }
+  }
+
+  /// What changes for cards alone leaves processors' records what they were, and the other way round.
+  @Test func processorsAndCardsHaveVersionsOfTheirOwn() async throws {
+    #expect(EmitterVersion.of(.generic) == EmitterVersion.of(.avx512))
+    #expect(EmitterVersion.of(.sm80) == EmitterVersion.of(.sm90a))
+    #expect(EmitterVersion.of(.generic) != EmitterVersion.of(.sm90a))
+    // No text that a card's kernels are made of is left out.
+    for name in ["words.cuh", "hopper.cuh", "anchored.cuh", "gradient_walks.cuh", "launches.c"] {
+      #expect(Templates.deviceTexts.contains(name), "\(name)")
+    }
+    #expect(Templates.deviceTexts.allSatisfy { Templates.text($0) != nil })
+
+    let shop = try await Workshop()
+    let plans = try Workshop.plans()
+    let kept = try Workshop.record(plans[0], seconds: 0.001)
+    var card = try Workshop.record(plans[1], seconds: 0.002)
+    card.key.target = Target.sm90a.name
+    // A card's record that says the processors' version is about other kernels.
+    let stale = card
+    card.key.version = EmitterVersion.of(.sm90a)
+    try shop.store.save([kept, card, stale])
+    #expect(Set(try shop.store.all()) == [kept, card])
+    #expect(try shop.store.countOfOtherVersions() == 1)
+
+    let file = "\(shop.folder)/mixed.json"
+    try Files.write(try RecordFile([kept, card, stale]).text, to: file)
+    #expect(Set(try RecordFile.read(file).ofThisVersion) == [kept, card])
+    try Files.write(try RecordFile([stale]).text, to: file)
+    let error = #expect(throws: SluiceError.self) { try RecordFile.read(file) }
+    #expect(error?.message.contains("another version") == true)
+
+    #expect(try shop.store.clear(otherVersionsOnly: true) == 1)
+    #expect(Set(try shop.store.all()) == [kept, card])
   }
 
   @Test func damagedDatabasesAreSaidSo() async throws {
