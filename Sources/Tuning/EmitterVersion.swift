@@ -62,7 +62,9 @@ public enum EmitterVersion {
         guard let forward = plans.first else { continue }
         let gradients = Schedules.gradients.compactMap(first)
         for (plan, backward) in plans.map({ ($0, nil) }) + gradients.map({ (forward, $0) }) {
-          guard let kernel = try? Emitter.emit(specification, plan, backward: backward) else { continue }
+          guard let kernel = try? Emitter.emit(specification, plan, backward: backward) else {
+            continue
+          }
           texts.append(kernel.source.text)
         }
       }

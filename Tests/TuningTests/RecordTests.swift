@@ -67,7 +67,10 @@ import Tuning
     let text = try RecordFile([record]).text
     let changes: [(String, String, String)] = [
       ("\"format\" : \"sluice-records-2\"", "\"format\" : \"sluice-records-9\"", "another version"),
-      ("\"version\" : \"\(EmitterVersion.of(.generic))\"", "\"version\" : \"0\"", "another version"),
+      (
+        "\"version\" : \"\(EmitterVersion.of(.generic))\"", "\"version\" : \"0\"",
+        "another version"
+      ),
       ("\"seconds\" : 0.001", "\"seconds\" : -1", "no time"),
       ("\"seconds\" : 0.001", "\"seconds\" : \"fast\"", "seconds"),
       ("\"status\" : \"ok\"", "\"status\" : \"splendid\"", "unknown value"),
@@ -107,11 +110,10 @@ import Tuning
     let shop = try await Workshop()
     let plans = try Workshop.plans()
     let kept = try Workshop.record(plans[0], seconds: 0.001)
-    var card = try Workshop.record(plans[1], seconds: 0.002)
-    card.key.target = Target.sm90a.name
+    let card = try Workshop.record(plans[1], seconds: 0.002, target: .sm90a)
     // A card's record that says the processors' version is about other kernels.
-    let stale = card
-    card.key.version = EmitterVersion.of(.sm90a)
+    let stale = try Workshop.record(
+      plans[2], seconds: 0.002, version: EmitterVersion.of(.generic), target: .sm90a)
     try shop.store.save([kept, card, stale])
     #expect(Set(try shop.store.all()) == [kept, card])
     #expect(try shop.store.countOfOtherVersions() == 1)

@@ -53,9 +53,10 @@ final class Workshop: Sendable {
   /// A record as a search would leave it.
   static func record(
     _ plan: Plan, seconds: Double?, status: CandidateStatus = .ok, key: Int = 8, value: Int = 8,
-    workload: Workload = workload, machine: String? = nil, version: String? = nil
+    workload: Workload = workload, machine: String? = nil, version: String? = nil,
+    target: Target = .generic
   ) throws -> TuningRecord {
-    let specification = try specification(key: key, value: value)
+    let specification = try specification(key: key, value: value, target: target)
     var tuningKey = TuningKey(specification, workload, machine: machine)
     if let version { tuningKey.version = version }
     var record = TuningRecord(
