@@ -17,17 +17,10 @@ public enum EmitterVersion {
     Target.all.first { $0.name == name }.map(of)
   }
 
-  /// The names of processors, or of cards, and the version that they share.
-  static var kinds: [(targets: [String], version: String)] {
-    [false, true].map { areCards in
-      let targets = Target.all.filter { ($0.device != nil) == areCards }
-      return (targets.map(\.name), areCards ? cards : processors)
-    }
-  }
-
   private static let processors = digest(
     texts: (Templates.vocabularies + Templates.tileWords).map { Templates.text($0) ?? "" },
-    kernels: kernels(of: [.gla], key: 16, type: .f32, targets: [.generic]))
+    kernels: kernels(of: [.gla], key: 16, type: .f32, targets: [.generic])
+      + kernels(of: [.gla], key: 32, type: .bf16, targets: [.amx]))
 
   private static let cards = digest(
     texts: Templates.deviceTexts.map { Templates.text($0) ?? "" },

@@ -153,7 +153,9 @@ public struct RecordStore: Sendable {
 
   /// Every record of this version, in the order of files and lists.
   public func all() throws(SluiceError) -> [TuningRecord] {
-    let (condition, arguments) = Self.ofThisVersion
+    let (condition, arguments) = try Self.inSentences(path) {
+      try database.read(Self.ofThisVersion)
+    }
     return try fetch("WHERE \(condition)", arguments).sorted(by: TuningRecord.precedes)
   }
 
@@ -161,7 +163,7 @@ public struct RecordStore: Sendable {
   public func countOfOtherVersions() throws(SluiceError) -> Int {
     try Self.inSentences(path) {
       try database.read { db in
-        let (condition, arguments) = Self.ofThisVersion
+        let (condition, arguments) = try Self.ofThisVersion(db)
         return try Int.fetchOne(
           db, sql: "SELECT count(*) FROM candidate WHERE NOT (\(condition))",
           arguments: StatementArguments(arguments)) ?? 0
@@ -173,22 +175,26 @@ public struct RecordStore: Sendable {
   public func clear(otherVersionsOnly: Bool) throws(SluiceError) -> Int {
     try Self.inSentences(path) {
       try database.write { db in
-        let (condition, arguments) = Self.ofThisVersion
+        let (condition, arguments) = otherVersionsOnly ? try Self.ofThisVersion(db) : ("FALSE", [])
         try db.execute(
-          sql: "DELETE FROM candidate" + (otherVersionsOnly ? " WHERE NOT (\(condition))" : ""),
-          arguments: StatementArguments(otherVersionsOnly ? arguments : []))
+          sql: "DELETE FROM candidate WHERE NOT (\(condition))",
+          arguments: StatementArguments(arguments))
         return db.changesCount
       }
     }
   }
 
-  /// The condition that a record is of its target's version as it is now, and its arguments.
-  private static var ofThisVersion: (condition: String, arguments: [String]) {
-    let kinds = EmitterVersion.kinds
-    let conditions = kinds.map { kind in
-      "version = ? AND target IN (\(kind.targets.map { _ in "?" }.joined(separator: ", ")))"
+  /// The condition that a record is of its target's version as it is now, and its arguments. Only
+  /// versions of targets that the file knows are asked for: a card's takes a while to compute.
+  private static func ofThisVersion(_ db: Database) throws -> (String, [String]) {
+    let targets = try String.fetchAll(db, sql: "SELECT DISTINCT target FROM candidate")
+    let current = targets.compactMap { name in
+      EmitterVersion.of(targetNamed: name).map { [$0, name] }
     }
-    return (conditions.joined(separator: " OR "), kinds.flatMap { [$0.version] + $0.targets })
+    let conditions = current.map { _ in "(version = ? AND target = ?)" }
+    return (
+      conditions.isEmpty ? "FALSE" : conditions.joined(separator: " OR "), current.flatMap(\.self)
+    )
   }
 
   private func fetch(
