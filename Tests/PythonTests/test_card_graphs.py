@@ -97,13 +97,13 @@ def test_a_call_is_a_graph(entry: Tuple[Enter, Any], query_heads: int) -> None:
         assert seen.is_graph if number else seen.ways[0] == "alone"
 
 
-def test_one_kernel_is_a_graph_too(tmp_path: Path) -> None:
+def test_one_kernel_is_no_graph(tmp_path: Path) -> None:
+    """The card takes longer for it than for the kernel."""
     enter, driver = entry_of(WHOLE, tmp_path)
     for number in range(3):
         assert enter(given(number), 0) == 0
         seen = Seen(driver)
-        assert len(seen.kernels) == 1
-        assert seen.is_graph if number else seen.are_alone
+        assert len(seen.kernels) == 1 and seen.are_alone
 
 
 @pytest.mark.parametrize("name, value", [("CAPTURED", 1), ("PART", 1), ("CURRENT", 2), ("INSTANTIATE", 2)])

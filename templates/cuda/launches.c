@@ -1,12 +1,13 @@
 // The kernels of a call are put on its stream together, as one CUDA graph whose kernels are given their
 // blocks and parameters anew for each launch: three kernels take a third of the processor's time that
-// launches one by one take, and one kernel takes less too.
+// launches one by one take.
 //
 // A graph is of a stream and of a list of kernels, and two streams share none: launches of one graph wait for
 // each other, on whatever streams. The driver does not guard a graph, so one thread has it at a time.
 // What it is given the driver copies, and launches that are on their way already keep theirs.
 //
 // Kernels are launched one by one
+// - where a call has one alone: as a graph it takes less of the processor's time, and more of the card's;
 // - while the stream is captured, as the caller's graph then has the kernels themselves;
 // - at a stream's first calls, so that a stream of one call costs no graph;
 // - where another thread has the graph, or all graphs are made: none is given back, as nobody tells
@@ -173,7 +174,7 @@ static int launch_graph(const launches *all) {
 // Puts them on the stream, after which there are none. 0, or what is wrong.
 static int32_t launch(launches *all) {
   const int count = all->count;
-  const int is_done = count && launch_graph(all);
+  const int is_done = count > 1 && launch_graph(all);
   int code = 0;
   for (int i = 0; !code && !is_done && i < count; ++i) {
     const int which = all->kernels[i];
