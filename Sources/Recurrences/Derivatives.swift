@@ -38,6 +38,16 @@ extension Expression {
   /// its own; such sums are held as inputs of their own, and the chain rule goes through them. (An
   /// input along both axes must not stand in nested sums over different axes.)
   private func derivative(ofSumOver axis: Axes, by input: String) -> Expression {
+    // Along an axis that it does not have it is added up as often as there are places: a sum inside may run along
+    // that axis, and is another one.
+    let repeated = axis.subtracting(axes)
+    if repeated != .scalar {
+      let rest = axis.subtracting(repeated)
+      let once =
+        rest == .scalar
+        ? unsimplifiedDerivative(of: input) : derivative(ofSumOver: rest, by: input)
+      return .sum(repeated, .constant(1)) * once
+    }
     let own = axes(of: input)
     var held: [(name: String, sum: Expression)] = []
     func hold(_ node: Expression) -> Expression {

@@ -80,6 +80,14 @@ import Testing
     }
   }
 
+  /// A sum over an axis along which its operand was added up already counts that once for each place.
+  @Test func sumsOfSumsAlongOneAxis() {
+    let (y, g) = (Expression.input("y", .value), Expression.input("g", .key))
+    let tree = Expression.sum(.value, .sum(.value, .sum(.key, y * g)))
+    let derivative = tree.derivative(of: "g")
+    #expect(Self.evaluate(derivative, ["y": [0.5, 1.25], "g": [-1, -2, -3]], 1, 1) == 2 * 1.75)
+  }
+
   @Test func derivativesMatchFiniteDifferences() {
     var random = Seeded()
     var compared = 0
