@@ -19,12 +19,13 @@ public enum EmitterVersion {
 
   private static let processors = digest(
     texts: (Templates.vocabularies + Templates.tileWords).map { Templates.text($0) ?? "" },
-    kernels: kernels(of: [.gla], key: 16, type: .f32, targets: [.generic])
-      + kernels(of: [.gla], key: 32, type: .bf16, targets: [.amx]))
+    kernels: kernels(of: .gla, key: 16, .f32, .generic) + kernels(of: .gla, key: 32, .bf16, .amx))
 
   private static let cards = digest(
     texts: Templates.deviceTexts.map { Templates.text($0) ?? "" },
-    kernels: kernels(of: [.gla, .simpleGLA], key: 128, type: .bf16, targets: [.sm80, .sm90a]))
+    kernels: [Recurrence.gla, .simpleGLA].flatMap { recurrence in
+      [.sm80, .sm90a].flatMap { kernels(of: recurrence, key: 128, .bf16, $0) }
+    })
 
   /// SHA-256 over Sluice's version, vocabularies and what is emitted: an emitter that writes other text has
   /// another one.
@@ -35,33 +36,24 @@ public enum EmitterVersion {
 
   /// What is emitted for a small kernel of every schedule, gradients' too.
   private static func kernels(
-    of recurrences: [Recurrence], key: Int, type: ElementType, targets: [Target]
+    of recurrence: Recurrence, key: Int, _ type: ElementType, _ target: Target
   ) -> [String] {
-    var texts: [String] = []
-    for recurrence in recurrences {
-      guard let form = try? recurrence.normalForm() else { continue }
-      for target in targets {
-        guard
-          let specification = try? KernelSpecification(
-            normalForm: form, key: key, value: key, type: type, gateType: .f32, target: target)
-        else { continue }
-        func first(of schedule: any Schedule) -> Plan? {
-          guard schedule.obstacle(to: specification) == nil else { return nil }
-          return schedule.candidates(for: specification).first {
-            schedule.objections(to: $0, for: specification).isEmpty
-          }
-        }
-        let plans = Schedules.all.compactMap(first)
-        guard let forward = plans.first else { continue }
-        let gradients = Schedules.gradients.compactMap(first)
-        for (plan, backward) in plans.map({ ($0, nil) }) + gradients.map({ (forward, $0) }) {
-          guard let kernel = try? Emitter.emit(specification, plan, backward: backward) else {
-            continue
-          }
-          texts.append(kernel.source.text)
-        }
+    guard let form = try? recurrence.normalForm(),
+      let specification = try? KernelSpecification(
+        normalForm: form, key: key, value: key, type: type, gateType: .f32, target: target)
+    else { return [] }
+    func first(of schedule: any Schedule) -> Plan? {
+      guard schedule.obstacle(to: specification) == nil else { return nil }
+      return schedule.candidates(for: specification).first {
+        schedule.objections(to: $0, for: specification).isEmpty
       }
     }
-    return texts
+    let plans = Schedules.all.compactMap(first)
+    guard let forward = plans.first else { return [] }
+    let gradients = Schedules.gradients.compactMap(first)
+    let pairs = plans.map { ($0, nil) } + gradients.map { (forward, $0) }
+    return pairs.compactMap { plan, backward in
+      try? Emitter.emit(specification, plan, backward: backward).source.text
+    }
   }
 }

@@ -55,7 +55,7 @@ public struct RecordFile: Codable, Sendable {
             .badInput, "\(path) is damaged: of record \(index + 1), \(problem).")
         }
       }
-      guard file.records.isEmpty || !file.ofThisVersion.isEmpty else {
+      guard file.records.isEmpty || file.records.contains(where: \.key.isOfThisVersion) else {
         throw SluiceError(
           .badInput,
           "\(path) is of another version of Sluice: all of its \(file.records.count) records are about other "

@@ -99,14 +99,11 @@ SL_WORD void sl_alike_products(
 #pragma unroll 1
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk = sl_walk_on(walks, walk, place)) {
     // What the chunks need of where the walk lies stays in registers; the rest is found again.
-    int length, value, token, head, batch;
+    const int length = place.length, value = place.value + 64 * own, token = place.begin;
+    const int head = place.query_head, batch = place.batch;
+    // The warpgroup's values may lie past the last one.
     sl_state u;
-    {
-      length = place.length, value = place.value + 64 * own, token = place.begin;
-      head = place.query_head, batch = place.batch;
-      // The warpgroup's values may lie past the last one.
-      sl_state_take(u, place.initial ? place.initial + value : NULL, sl_values_from(value));
-    }
+    sl_state_take(u, place.initial ? place.initial + value : NULL, sl_values_from(value));
 #pragma unroll 1
     for (int done = 0; done < length; done += 64, ++n) {
       const int rows = sl_uniform(length - done);

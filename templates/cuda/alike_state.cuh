@@ -121,19 +121,13 @@ SL_WORD void sl_alike_states(uint32_t shared, const Walks walks, sl_place place)
   for (int walk = (int)SL_BLOCK; walk < walks.count(); walk = sl_walk_on(walks, walk, place)) {
     // Where the state goes is found here, where the block waits for its first copies: what comes after the last
     // product all of the card waits for.
-    int length, values;
-    float *final;
+    const int length = sl_uniform(place.length), values = sl_values_from(place.value);
+    float *const final = place.final ? place.final + place.value : NULL;
     sl_state u;
-    {
-      length = sl_uniform(place.length);
-      values = sl_values_from(place.value);
-      final = place.final ? place.final + place.value : NULL;
 #pragma unroll
-      for (int i = 0; i < 32 * sl_key_panels; ++i) u[i / 32][i % 32] = 0.0f;
-      // A walk that begins with nothing looks for nothing.
-      if (place.initial)
-        sl_state_take(u, place.initial + place.value, values);
-    }
+    for (int i = 0; i < 32 * sl_key_panels; ++i) u[i / 32][i % 32] = 0.0f;
+    // A walk that begins with nothing looks for nothing.
+    if (place.initial) sl_state_take(u, place.initial + place.value, values);
     const int chunks = (length + 63) / 64;
     sl_chunk_values even, odd;
     if (length > 0) {
